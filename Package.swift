@@ -11,6 +11,6 @@ let package = Package(
     dependencies: [],
     targets: [
         // What each target is for, and what it may import: docs/architecture.md.
-        .target(name: "STUN", swiftSettings: settings),
+        .target(name: "STUN", swiftSettings: settings)
     ]
 )
