@@ -4,6 +4,7 @@ import PackageDescription
 let settings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
 ]
 
 let package = Package(
@@ -11,6 +12,8 @@ let package = Package(
     dependencies: [],
     targets: [
         // What each target is for, and what it may import: docs/architecture.md.
-        .target(name: "STUN", swiftSettings: settings)
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
+        .target(name: "OpenSSLCrypto", dependencies: ["COpenSSL", "STUN"], swiftSettings: settings),
+        .target(name: "STUN", swiftSettings: settings),
     ]
 )
