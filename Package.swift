@@ -15,5 +15,6 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
         .target(name: "OpenSSLCrypto", dependencies: ["COpenSSL", "STUN"], swiftSettings: settings),
         .target(name: "STUN", swiftSettings: settings),
+        .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
     ]
 )

@@ -1,6 +1,6 @@
 /// An IP address of either family, held as 128 bits: IPv4 lives in the v4-mapped block `::ffff:0:0/96`, with
 /// `isIPv4` telling it apart from a v4-mapped IPv6 address that came off the wire as family 0x02.
-package struct IPAddress: Hashable, Sendable {
+package struct IPAddress: Hashable, Sendable, BitwiseCopyable {
     /// The first eight bytes in network order, as a number.
     package var high: UInt64
     /// The last eight bytes in network order, as a number.
@@ -35,7 +35,7 @@ package enum AddressFamily: UInt8, Hashable, Sendable {
 }
 
 /// A transport address: an IP address and a port.
-package struct Endpoint: Hashable, Sendable {
+package struct Endpoint: Hashable, Sendable, BitwiseCopyable {
     package var address: IPAddress
     package var port: UInt16
 

@@ -58,7 +58,7 @@ package struct MessageType: Hashable, Sendable {
 }
 
 /// The 96-bit transaction id.
-package struct TransactionID: Hashable, Sendable {
+package struct TransactionID: Hashable, Sendable, BitwiseCopyable {
     /// Its first eight bytes in network order, as a number.
     package var high: UInt64
     /// Its last four bytes in network order, as a number.

@@ -1,0 +1,112 @@
+import STUN
+
+/// The keys a user authenticates with: MD5 and SHA-256 of `user:realm:password` (RFC 8489 sections 9.2.2 and 18.5.1). Held
+/// inline, so that copying one counts no reference.
+package struct CredentialKeys: Sendable {
+    package var md5: InlineArray<16, UInt8>
+    package var sha256: InlineArray<32, UInt8>
+
+    /// - Returns: nil when a key has the wrong length, as from a damaged database row.
+    package init?(md5: [UInt8], sha256: [UInt8]) {
+        guard md5.count == 16, sha256.count == 32 else { return nil }
+        self.md5 = InlineArray { md5[$0] }
+        self.sha256 = InlineArray { sha256[$0] }
+    }
+}
+
+/// What the account store knows of a user.
+package struct UserRecord: Sendable {
+    package var name: String
+    package var keys: CredentialKeys
+    /// Unix seconds, or nil for no end.
+    package var expiresAtSeconds: UInt64?
+    /// nil: the server's limit.
+    package var maximumAllocations: Int?
+    package var isEnabled: Bool
+
+    package init(
+        name: String,
+        keys: CredentialKeys,
+        expiresAtSeconds: UInt64?,
+        maximumAllocations: Int?,
+        isEnabled: Bool
+    ) {
+        self.name = name
+        self.keys = keys
+        self.expiresAtSeconds = expiresAtSeconds
+        self.maximumAllocations = maximumAllocations
+        self.isEnabled = isEnabled
+    }
+}
+
+/// A question to the account store.
+package enum CredentialQuery: Hashable, Sendable {
+    case name(String)
+    /// SHA-256 of `user:realm` (RFC 8489 section 14.4).
+    case userhash([UInt8])
+}
+
+/// A username of the form `<expiry>:<name>`, whose password anyone with a shared secret can compute.
+package struct TimeLimitedName: Sendable {
+    package let expiresAtSeconds: UInt64
+    package let name: String
+
+    /// - Returns: nil unless digits alone stand before the first colon, and something behind it.
+    package init?(_ username: String) {
+        guard let colon = username.utf8.firstIndex(of: UInt8(ascii: ":")) else { return nil }
+        let digits = username.utf8[..<colon]
+        guard !digits.isEmpty, digits.count <= 12, digits.allSatisfy({ (0x30...0x39).contains($0) }),
+            let seconds = UInt64(username[..<colon])
+        else { return nil }
+        expiresAtSeconds = seconds
+        name = String(username[username.utf8.index(after: colon)...])
+        guard !name.isEmpty else { return nil }
+    }
+}
+
+/// What a worker remembers of the account store, so that a request seldom waits for it. Two generations: when the younger is
+/// full it becomes the older, and what nobody asked for meanwhile is forgotten. Absent users are remembered too, or a flood
+/// of wrong names would be a flood of look-ups.
+struct CredentialCache {
+    enum Answer {
+        case known(UserRecord)
+        case absent
+        case unknownYet
+    }
+
+    private var younger: [CredentialQuery: UserRecord?] = [:]
+    private var older: [CredentialQuery: UserRecord?] = [:]
+
+    mutating func look(up query: CredentialQuery) -> Answer {
+        if let found = younger[query] { return found.map(Answer.known) ?? .absent }
+        guard let found = older[query] else { return .unknownYet }
+        store(found, for: query)
+        return found.map(Answer.known) ?? .absent
+    }
+
+    mutating func store(_ record: UserRecord?, for query: CredentialQuery) {
+        if younger.count >= Limits.credentialsCached {
+            older = younger
+            younger = [:]
+        }
+        younger.updateValue(record, forKey: query)
+    }
+
+    /// Forgets one user, and every userhash, since a hash does not tell whose it is.
+    mutating func forget(_ name: String) {
+        younger = younger.filter { Self.survives($0.key, $0.value, name) }
+        older = older.filter { Self.survives($0.key, $0.value, name) }
+    }
+
+    mutating func forgetAll() {
+        younger = [:]
+        older = [:]
+    }
+
+    private static func survives(_ query: CredentialQuery, _ record: UserRecord?, _ name: String) -> Bool {
+        switch query {
+        case .name(let other): other != name
+        case .userhash: record != nil && record?.name != name
+        }
+    }
+}

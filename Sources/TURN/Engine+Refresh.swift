@@ -1,0 +1,93 @@
+import STUN
+
+/// Refresh (RFC 8656 section 8.2), and the look-up that every later request begins with.
+extension Engine {
+    mutating func refresh(
+        _ request: Request,
+        _ authentication: Authentication,
+        _ reply: UnsafeMutableRawBufferPointer
+    ) -> Verdict {
+        let wished = request.message.first(.lifetime)
+        let family = request.message.first(.requestedAddressFamily)
+        guard wished.map({ $0.count == 4 }) ?? true, family.map({ $0.count == 4 }) ?? true else {
+            return fail(request, .badRequest, authentication, reply)
+        }
+        let index: UInt32
+        switch owned(request, authentication) {
+        case .failure(let code):
+            // The first Refresh of this transaction ended the allocation; the second gets its answer.
+            if code.value == .allocationMismatch,
+                deletions.contains(request.tuple, request.message.transactionID, at: request.moment)
+            {
+                return refreshed(0, request, authentication, reply)
+            }
+            return fail(request, code.value, authentication, reply)
+        case .success(let found): index = found
+        }
+        let slot = allocations[index]
+        if isRetransmission(request, of: index) {
+            return refreshed(slot.pointee.lastLifetimeSeconds, request, authentication, reply)
+        }
+        var touchesPrimary = slot.pointee.primary.isOpen
+        var touchesSecondary = slot.pointee.secondary.isOpen
+        if let family {
+            let value = AddressFamily(rawValue: family[0])
+            touchesPrimary = touchesPrimary && slot.pointee.primary.advertised.family == value
+            touchesSecondary = touchesSecondary && slot.pointee.secondary.advertised.family == value
+            guard touchesPrimary || touchesSecondary else {
+                return fail(request, .peerAddressFamilyMismatch, authentication, reply)
+            }
+        }
+        let wishedSeconds = wished.map { $0.uint32(at: 0) }
+        if wishedSeconds == 0 {
+            deletions.remember(request.tuple, request.message.transactionID, at: request.moment)
+            note(request, index, lifetimeSeconds: 0)
+            close(index, primary: touchesPrimary, secondary: touchesSecondary, .released, at: request.moment)
+            return refreshed(0, request, authentication, reply)
+        }
+        let hardDeadline = hardDeadline(authentication, request.moment)
+        slot.pointee.hardDeadlineNanoseconds = hardDeadline
+        let lifetime = lifetime(wishedSeconds, request.moment, hardDeadline)
+        let expiry = min(request.moment.after(seconds: UInt64(lifetime)), hardDeadline)
+        if touchesPrimary { slot.pointee.primary.expiryNanoseconds = expiry }
+        if touchesSecondary { slot.pointee.secondary.expiryNanoseconds = expiry }
+        schedule(index, noLaterThan: expiry)
+        note(request, index, lifetimeSeconds: lifetime)
+        return refreshed(lifetime, request, authentication, reply)
+    }
+
+    private func refreshed(
+        _ lifetimeSeconds: UInt32,
+        _ request: Request,
+        _ authentication: Authentication,
+        _ reply: UnsafeMutableRawBufferPointer
+    ) -> Verdict {
+        var builder = success(request, reply)
+        builder.append(.lifetime, lifetimeSeconds)
+        return finish(&builder, request, authentication)
+    }
+
+    /// The allocation a request is about: 437 when there is none, 441 when it is somebody else's (RFC 8656 section 5).
+    func owned(_ request: Request, _ authentication: Authentication) -> Result<UInt32, RefusalCode> {
+        let index = allocation(of: request.tuple)
+        guard index != noIndex else { return .failure(RefusalCode(.allocationMismatch)) }
+        guard users.name(allocations[index].pointee.user) == authentication.identity else {
+            return .failure(RefusalCode(.wrongCredentials))
+        }
+        return .success(index)
+    }
+
+    /// Whether this is the last request that took effect on the allocation, sent again.
+    func isRetransmission(_ request: Request, of index: UInt32) -> Bool {
+        allocations[index].pointee.lastTransaction == request.message.transactionID
+            && allocations[index].pointee.lastMethod == request.method.rawValue
+    }
+
+    /// Remembers a request that took effect.
+    func note(_ request: Request, _ index: UInt32, lifetimeSeconds: UInt32 = 0) {
+        let slot = allocations[index]
+        slot.pointee.lastTransaction = request.message.transactionID
+        slot.pointee.lastMethod = request.method.rawValue
+        slot.pointee.lastLifetimeSeconds = lifetimeSeconds
+    }
+}

@@ -1,0 +1,193 @@
+package import STUN
+
+/// The server's side of TURN for one worker: bytes and the time go in, an answer or a verdict comes out. It reads no clock
+/// and no socket; what it needs of the world it asks its `RelayHost`.
+///
+/// A datagram takes one of two ways. Data (ChannelData, Send indications, what peers send) goes through `Engine+Forward`,
+/// which allocates nothing. Requests go through `request`, which may.
+package struct Engine: ~Copyable {
+    package var configuration: Configuration
+    package var counters = Counters()
+
+    var allocations: Slab<Allocation>
+    var permissions: Slab<Permission>
+    var channels: Slab<Channel>
+    var allocationByTuple = IndexTable()
+    var permissionByAddress = IndexTable()
+    var channelByPeer = IndexTable()
+    var channelByNumber = IndexTable()
+    var credentials = CredentialCache()
+    var users = UserTable()
+    var deletions = RecentDeletions()
+
+    /// The last generation given to a slab slot that was used before.
+    var generations: UInt32 = 1
+
+    let hash: TableHash
+    let cryptography: any Cryptography
+    // Whoever makes an engine keeps the host alive as long as the engine. Unowned, since a worker is its own engine's host.
+    unowned let host: any RelayHost
+    let replies: ReplyBudget
+    let bindings: ReplyBudget
+    let quota: QuotaLedger
+    /// Holds the key of the request in hand until its answer is signed.
+    let signingKey: UnsafeMutableRawBufferPointer
+
+    /// What several workers share.
+    package struct Shared: Sendable {
+        package let replies: ReplyBudget
+        package let bindings: ReplyBudget
+        package let quota: QuotaLedger
+
+        /// - Parameter seed: random.
+        package init(seed: UInt64) {
+            replies = ReplyBudget(seed: seed)
+            bindings = ReplyBudget(seed: seed &* 0x2545_F491_4F6C_DD1D)
+            quota = QuotaLedger()
+        }
+    }
+
+    package init(
+        configuration: Configuration,
+        shared: Shared,
+        cryptography: any Cryptography,
+        host: any RelayHost
+    ) {
+        self.configuration = configuration
+        self.cryptography = cryptography
+        self.host = host
+        replies = shared.replies
+        bindings = shared.bindings
+        quota = shared.quota
+        hash = TableHash(cryptography)
+        allocations = Slab(capacity: Limits.allocationsPerWorker)
+        permissions = Slab(capacity: Limits.permissionsPerWorker)
+        channels = Slab(capacity: Limits.channelsPerWorker)
+        signingKey = .allocate(byteCount: 32, alignment: 8)
+    }
+
+    deinit {
+        signingKey.initializeMemory(as: UInt8.self, repeating: 0)
+        signingKey.deallocate()
+    }
+
+    package var allocationCount: Int { allocations.count }
+
+    /// The allocation of a client, or `noIndex`.
+    @inline(__always)
+    package func allocation(of tuple: FiveTuple) -> UInt32 {
+        var probe = allocationByTuple.probe(hash(tuple))
+        while let index = allocationByTuple.next(&probe) {
+            if allocations[index].pointee.tuple == tuple { return index }
+        }
+        return noIndex
+    }
+
+    /// The generation of an allocation's slot, to tell whether an event is about this use of it.
+    @inline(__always)
+    package func isCurrent(_ allocation: UInt32, generation: UInt32) -> Bool {
+        Int(allocation) < allocations.everUsed && allocations[allocation].pointee.isLive
+            && allocations[allocation].pointee.generation == generation
+    }
+
+    /// How the client of an allocation is reached.
+    @inline(__always)
+    package func client(of allocation: UInt32) -> (listener: UInt32, tuple: FiveTuple) {
+        (allocations[allocation].pointee.listener, allocations[allocation].pointee.tuple)
+    }
+
+    /// Handles one STUN message of a client.
+    ///
+    /// - Parameters:
+    ///   - bytes: the whole datagram.
+    ///   - listener: the host's number of the socket it came by.
+    ///   - reply: room for an answer; 1,500 bytes hold any.
+    package mutating func receive(
+        _ bytes: UnsafeRawBufferPointer,
+        from tuple: FiveTuple,
+        listener: UInt32,
+        at moment: Moment,
+        reply: UnsafeMutableRawBufferPointer
+    ) -> Verdict {
+        let message: MessageView
+        do throws(MalformedMessage) {
+            message = try MessageView(bytes)
+        } catch {
+            return .drop(Self.reason(error))
+        }
+        switch (message.type.method, message.type.messageClass) {
+        case (.send, .indication):
+            return sendIndication(message, from: tuple, at: moment)
+        case (.binding, .indication):
+            // A keep-alive (RFC 8489 section 11): there is nothing to do and nothing to say.
+            return .handled
+        case (.binding, .request), (.allocate, .request), (.refresh, .request), (.createPermission, .request),
+            (.channelBind, .request):
+            guard isWelcome(tuple) else { return .drop(.unwantedSource) }
+            let request = Request(message: message, tuple: tuple, listener: listener, moment: moment)
+            return message.type.method == .binding
+                ? binding(request, reply) : authenticated(request, reply)
+        case (_, .successResponse), (_, .errorResponse):
+            // An answer is never answered, or two servers could talk for ever (CVE-2024-2169).
+            return .drop(.unexpectedClass)
+        case (.binding, _), (.allocate, _), (.refresh, _), (.createPermission, _), (.channelBind, _), (.send, _),
+            (.data, _):
+            return .drop(.unexpectedClass)
+        default:
+            return .drop(.unknownMethod)
+        }
+    }
+
+    /// Whether a request from there deserves an answer at all. A port that belongs to a service, or our own listener, means
+    /// that the source was forged.
+    private func isWelcome(_ tuple: FiveTuple) -> Bool {
+        !Limits.deniedClientPorts.contains(tuple.client.port) && PeerPolicy.isHost(tuple.client.address)
+            && !configuration.policy.listeners.contains(tuple.client) && tuple.client != tuple.server
+    }
+
+    private static func reason(_ error: MalformedMessage) -> DropReason {
+        switch error {
+        case .tooShort: .tooShort
+        case .notSTUN: .unknownFirstByte
+        case .wrongCookie: .wrongCookie
+        case .wrongFingerprint: .wrongFingerprint
+        case .wrongLength, .truncatedAttribute: .malformed
+        }
+    }
+}
+
+/// A parsed request and where it came from.
+struct Request {
+    let message: MessageView
+    let tuple: FiveTuple
+    let listener: UInt32
+    let moment: Moment
+
+    var method: Method { message.type.method }
+}
+
+/// What becomes of a client's datagram.
+package enum Verdict {
+    /// The first `length` bytes of the reply buffer go back to the client.
+    case reply(length: Int)
+    /// Part of the datagram goes to a peer.
+    case forward(Forward)
+    /// Done, and nobody hears of it.
+    case handled
+    case drop(DropReason)
+    /// The account store must be asked first; the datagram is to be given again once its answer has come.
+    case needsCredentials(CredentialQuery)
+}
+
+/// Bytes of a client's datagram that go to a peer.
+package struct Forward: BitwiseCopyable {
+    package var allocation: UInt32
+    /// The relay socket they leave by.
+    package var descriptor: Int32
+    package var destination: Endpoint
+    /// Where they lie in the datagram.
+    package var offset: Int
+    package var length: Int
+    /// DONT-FRAGMENT was asked for (RFC 8656 section 18.9).
+    package var dontFragment: Bool
+}

@@ -1,0 +1,67 @@
+/// Every number that bounds the relay, with its reason. The first block is the specification's; the second is ours.
+package enum Limits {
+    // RFC 8656 sections 3.2, 9 and 12.
+    package static let defaultLifetimeSeconds: UInt32 = 600
+    /// RFC 8656 section 7.2 leaves the maximum to the server and suggests an hour.
+    package static let maximumLifetimeSeconds: UInt32 = 3_600
+    package static let permissionLifetimeSeconds: UInt64 = 300
+    package static let channelLifetimeSeconds: UInt64 = 600
+    package static let channels: ClosedRange<UInt16> = 0x4000...0x4FFF
+    /// What RFC 5766 clients may pick besides.
+    package static let wideChannels: ClosedRange<UInt16> = 0x4000...0x7FFF
+    /// RFC 8656 section 7.2: a reserved port is held for at least 30 seconds.
+    package static let reservationLifetimeSeconds: UInt64 = 30
+    /// RFC 8489 section 14.3: fewer than 509 bytes.
+    package static let usernameBytesMaximum = 508
+    /// RFC 8489 sections 14.9 and 14.10: fewer than 764 bytes, which is 128 characters.
+    package static let realmBytesMaximum = 763
+    package static let nonceBytesMaximum = 763
+
+    /// Allocations on one worker: a relay address has at most 64,512 ports above the well-known ones.
+    package static let allocationsPerWorker = 65_536
+    /// Four permissions for each allocation at full load, and 128 for each of 2,048 busy ones.
+    package static let permissionsPerWorker = 262_144
+    package static let channelsPerWorker = 262_144
+    /// New peer addresses an allocation may name in a second once its burst is spent: a browser names a few dozen at most, a
+    /// scanner thousands (case PC-08).
+    package static let newPermissionsPerSecond: UInt64 = 5
+    /// UNKNOWN-ATTRIBUTES is capped so that an answer stays shorter than what provoked it.
+    package static let unknownAttributesListed = 8
+    /// Addresses in one CreatePermission; a browser sends one.
+    package static let addressesPerRequest = 128
+    /// Requests that wait for the account store on one worker. Each holds a copy of its datagram.
+    package static let parkedRequests = 512
+    /// Deleted allocations whose Refresh may come again within the 40 seconds a client retransmits.
+    package static let deletionsRemembered = 1_024
+    /// Credentials cached on one worker, in each of two generations.
+    package static let credentialsCached = 32_768
+    /// Source buckets of the reply budget: 32 KiB, and a flood from more sources than that shares them.
+    package static let replyBuckets = 4_096
+    /// A live relay outlasts the credential it was made with by this much, so that a client has time to renew.
+    package static let credentialGraceSeconds: UInt64 = 60
+    /// Peer ports that answer more than they are asked, or speak for other services (cases AM-13, DEF-13).
+    package static let deniedPeerPorts: [UInt16] = [0, 19, 53, 123, 161, 389, 1900, 11211]
+    /// Ports no client has, so a request from one was forged to make two servers talk (CVE-2024-2169, case AM-11).
+    package static let deniedClientPorts: [UInt16] = [
+        0, 7, 13, 17, 19, 37, 53, 69, 123, 137, 161, 389, 1900, 11211,
+    ]
+}
+
+/// The two clocks a protocol step needs. Lifetimes follow the first, credentials and nonces the second.
+package struct Moment: Hashable, Sendable {
+    package var monotonicNanoseconds: UInt64
+    package var wallSeconds: UInt64
+
+    @inlinable
+    package init(monotonicNanoseconds: UInt64, wallSeconds: UInt64) {
+        self.monotonicNanoseconds = monotonicNanoseconds
+        self.wallSeconds = wallSeconds
+    }
+
+    /// The monotonic time `seconds` from now, in nanoseconds; saturating, so no lifetime can wrap into the past.
+    func after(seconds: UInt64) -> UInt64 {
+        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        let (sum, carry) = monotonicNanoseconds.addingReportingOverflow(product)
+        return overflow || carry ? .max : sum
+    }
+}

@@ -1,0 +1,41 @@
+package import STUN
+import Synchronization
+
+/// How many answers a source that has proved nothing may have in a second. One table serves all workers, since the kernel
+/// spreads a source's ports over them; it is fixed, so a flood from many sources costs no memory: sources that fall into one
+/// bucket share its budget, which can only lower what goes out.
+package final class ReplyBudget: Sendable {
+    // The pointer is written once, here; what it points at is atomic.
+    private nonisolated(unsafe) let buckets: UnsafeMutablePointer<Atomic<UInt64>>
+    private let seed: UInt64
+
+    /// - Parameter seed: random, so that nobody can aim at another's bucket.
+    package init(seed: UInt64) {
+        self.seed = seed
+        buckets = .allocate(capacity: Limits.replyBuckets)
+        for index in 0..<Limits.replyBuckets { (buckets + index).initialize(to: Atomic(0)) }
+    }
+
+    deinit {
+        buckets.deinitialize(count: Limits.replyBuckets)
+        buckets.deallocate()
+    }
+
+    /// Takes one answer from the budget of `source`: its address for IPv4, its /64 for IPv6. Ports do not count.
+    /// - Parameter limit: answers in one second; 0 means no limit.
+    package func take(_ source: IPAddress, limit: UInt32, at moment: Moment) -> Bool {
+        guard limit != 0 else { return true }
+        let key = source.isIPv4 ? source.low : source.high
+        let product = (key ^ seed).multipliedFullWidth(by: 0x9E37_79B9_7F4A_7C15)
+        let bucket = buckets + Int((product.high ^ product.low) >> 20) & (Limits.replyBuckets - 1)
+        let window = (moment.monotonicNanoseconds / 1_000_000_000 + 1) << 32
+        while true {
+            let seen = bucket.pointee.load(ordering: .relaxed)
+            let current = seen & 0xFFFF_FFFF_0000_0000 == window & 0xFFFF_FFFF_0000_0000 ? seen : window
+            guard UInt32(truncatingIfNeeded: current) < limit else { return false }
+            if bucket.pointee.compareExchange(expected: seen, desired: current + 1, ordering: .relaxed).exchanged {
+                return true
+            }
+        }
+    }
+}
