@@ -1,5 +1,5 @@
 import COpenSSL
-package import STUN
+import STUN
 
 /// `STUN.Cryptography` by OpenSSL, for one thread. Contexts are fetched once and used again, since looking an algorithm up
 /// by name costs OpenSSL 3 more than the hash of a STUN message does.

@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 
 /// Addresses from one to another, inclusive, in numeric order. IPv4 lives where it is v4-mapped.
 package struct AddressRange: Hashable, Sendable {

@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 
 /// All that an operator decides about the relay, as the engine reads it. A reload replaces it whole.
 package struct Configuration: Sendable {

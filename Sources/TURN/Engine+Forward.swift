@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 
 /// The packets' way through the engine. Nothing here allocates, counts a reference, takes a lock or logs.
 extension Engine {

@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 
 /// The server's side of TURN for one worker: bytes and the time go in, an answer or a verdict comes out. It reads no clock
 /// and no socket; what it needs of the world it asks its `RelayHost`.

@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 
 /// Who a client is: its address, the server's address it talks to, and the transport (RFC 8656 section 3.1).
 package struct FiveTuple: Equatable, Sendable, BitwiseCopyable {

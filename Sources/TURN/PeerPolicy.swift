@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 
 /// Which peers a relay may talk to. One function decides, for every path and in both directions; it looks through the
 /// encodings that hide an IPv4 address in an IPv6 one first.

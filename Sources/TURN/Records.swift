@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 
 /// No record: the end of a list, an absent index.
 package let noIndex = UInt32.max

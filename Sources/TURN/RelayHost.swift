@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 
 /// What an engine asks of the world it lives in: relay sockets and a timer. A worker answers with the kernel's; a test with
 /// its own.

@@ -1,4 +1,4 @@
-package import STUN
+import STUN
 import Synchronization
 
 /// How many answers a source that has proved nothing may have in a second. One table serves all workers, since the kernel

@@ -1,0 +1,27 @@
+// Making and setting up UDP sockets. Results are 0 or more, or a negative errno.
+#ifndef TURNPIKE_SOCKET_H
+#define TURNPIKE_SOCKET_H
+
+#include "turnpike_address.h"
+
+// A non-blocking, close-on-exec UDP socket; IPv6 ones never take IPv4 traffic (IPV6_V6ONLY).
+int turnpike_udp_open(bool is_v4, bool reuse_address, bool reuse_port);
+// Binds, and replaces `address` by the one bound, whose port is then known.
+int turnpike_bind(int fd, turnpike_address *_Nonnull address);
+// Sets SO_RCVBUF or SO_SNDBUF, beyond the system's limit where the process may; returns what the kernel then reports.
+int turnpike_set_receive_buffer(int fd, int bytes);
+int turnpike_set_send_buffer(int fd, int bytes);
+int turnpike_set_gro(int fd, bool on);
+int turnpike_set_packet_info(int fd, bool is_v4, bool on);
+// `mode` is one of TURNPIKE_MTU_*.
+int turnpike_set_mtu_discovery(int fd, bool is_v4, int mode);
+// Whether this kernel knows UDP_SEGMENT.
+bool turnpike_segment_supported(void);
+
+// IP_PMTUDISC_* and IPV6_PMTUDISC_* share these numbers; socket.c asserts it.
+#define TURNPIKE_MTU_DONT 0
+#define TURNPIKE_MTU_WANT 1
+#define TURNPIKE_MTU_DO 2
+#define TURNPIKE_MTU_PROBE 3
+
+#endif
