@@ -15,6 +15,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
         .target(name: "LinuxIO", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "OpenSSLCrypto", dependencies: ["COpenSSL", "STUN"], swiftSettings: settings),
+        .target(
+            name: "Relay", dependencies: ["TURN", "STUN", "LinuxIO", "OpenSSLCrypto"], swiftSettings: settings),
         .target(name: "STUN", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
     ]

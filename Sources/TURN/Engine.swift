@@ -96,6 +96,14 @@ package struct Engine: ~Copyable {
         (allocations[allocation].pointee.listener, allocations[allocation].pointee.tuple)
     }
 
+    /// The relay socket of an allocation's leg, or -1 when there is none any more.
+    @inline(__always)
+    package func relayDescriptor(of allocation: UInt32, isSecondary: Bool) -> Int32 {
+        guard Int(allocation) < allocations.everUsed, allocations[allocation].pointee.isLive else { return -1 }
+        return isSecondary
+            ? allocations[allocation].pointee.secondary.descriptor : allocations[allocation].pointee.primary.descriptor
+    }
+
     /// Handles one STUN message of a client.
     ///
     /// - Parameters:

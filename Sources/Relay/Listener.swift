@@ -1,0 +1,83 @@
+import LinuxIO
+import STUN
+
+/// A UDP socket that clients send to, one for each worker and address.
+struct Listener: ~Copyable {
+    let descriptor: FileDescriptor
+    /// Where it is bound, with the port the kernel chose.
+    let endpoint: Endpoint
+    /// Bound to the wildcard address: every datagram tells which address it came to, and answers leave from there.
+    let isWildcard: Bool
+    /// What goes to clients in this turn of the loop.
+    var outgoing: SendBatch
+    /// Answers among it, which are counted where they are made.
+    var repliesWaiting = 0
+    /// Bytes of data among it.
+    var bytesWaiting = 0
+    /// Cleared when the device turns out not to cut segments.
+    var allowsSegments: Bool
+
+    /// - Throws: `RelayError`, saying what to mend.
+    init(_ wanted: Endpoint, allowsSegments: Bool) throws(RelayError) {
+        let isIPv4 = wanted.address.isIPv4
+        isWildcard =
+            isIPv4 ? wanted.address.v4 == 0 : wanted.address.high == 0 && wanted.address.low == 0
+        do throws(SystemCallError) {
+            let socket = try UDPSocket.open(isIPv4: isIPv4, reusePort: true)
+            try UDPSocket.setReceiveBuffer(socket.raw, bytes: SocketBuffers.listenerBytes)
+            try UDPSocket.setSendBuffer(socket.raw, bytes: SocketBuffers.listenerBytes)
+            UDPSocket.setReceiveMerging(socket.raw, true)
+            try UDPSocket.setPathMTUDiscovery(socket.raw, isIPv4: isIPv4, .dont)
+            if isWildcard { try UDPSocket.setPacketInfo(socket.raw, isIPv4: isIPv4) }
+            let bound = try UDPSocket.bind(socket.raw, to: wanted.storage)
+            descriptor = socket
+            endpoint = Endpoint(bound)
+        } catch {
+            throw RelayError(Self.explain(error, wanted))
+        }
+        self.allowsSegments = allowsSegments
+        outgoing = SendBatch(messageCapacity: 256, vectorCapacity: 8_192)
+    }
+
+    /// Fails when another process listens there. The listeners proper share their port among the workers
+    /// (SO_REUSEPORT), so a second server would not fail but take half of the clients.
+    static func ensureFree(_ wanted: Endpoint) throws(RelayError) {
+        do throws(SystemCallError) {
+            let socket = try UDPSocket.open(isIPv4: wanted.address.isIPv4)
+            try UDPSocket.bind(socket.raw, to: wanted.storage)
+        } catch {
+            throw RelayError(explain(error, wanted))
+        }
+    }
+
+    private static func explain(_ error: SystemCallError, _ endpoint: Endpoint) -> String {
+        let place = "cannot listen on UDP \(endpoint)"
+        switch error.number {
+        case Errno.addressInUse:
+            return "\(place): another program listens there; stop it, or choose another port in listen.udp"
+        case Errno.accessDenied, Errno.notPermitted:
+            return "\(place): not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+        case Errno.addressNotAvailable:
+            return "\(place): this machine has no such address; name one that it has, or 0.0.0.0, in listen.udp"
+        case Errno.familyNotSupported:
+            return "\(place): this machine has no IPv6; leave the [::] address out of listen.udp"
+        default:
+            return "\(place): \(error)"
+        }
+    }
+}
+
+extension Endpoint {
+    @inline(__always)
+    init(_ parts: AddressParts) {
+        self.init(
+            address: IPAddress(high: parts.high, low: parts.low, isIPv4: parts.isIPv4),
+            port: parts.port
+        )
+    }
+
+    @inline(__always)
+    var storage: SocketAddressStorage {
+        SocketAddressStorage(high: address.high, low: address.low, isIPv4: address.isIPv4, port: port)
+    }
+}

@@ -1,0 +1,89 @@
+import STUN
+import TURN
+
+/// How a relay is set up; what may change while it runs is in `TURN.Configuration`.
+package struct RelayOptions: Sendable {
+    package var workers: Int
+    /// UDP addresses to listen on. Port 0 lets the kernel choose.
+    package var listeners: [Endpoint]
+    package var relayAddresses: [RelayAddress]
+    package var ports: ClosedRange<UInt16>
+
+    package init(
+        workers: Int,
+        listeners: [Endpoint],
+        relayAddresses: [RelayAddress],
+        ports: ClosedRange<UInt16>
+    ) {
+        self.workers = workers
+        self.listeners = listeners
+        self.relayAddresses = relayAddresses
+        self.ports = ports
+    }
+}
+
+/// An address that relays are bound to, and the one clients are told, which differs behind 1:1 NAT.
+package struct RelayAddress: Hashable, Sendable {
+    package var local: IPAddress
+    package var advertised: IPAddress
+
+    package init(local: IPAddress, advertised: IPAddress) {
+        self.local = local
+        self.advertised = advertised
+    }
+}
+
+/// What the control plane tells the workers.
+package enum RelayCommand: Sendable {
+    /// The account store's answer to a query; nil when there is no such user.
+    case learned(CredentialQuery, UserRecord?)
+    /// The account store could not answer: who waits gets nothing, and asks again.
+    case failed(CredentialQuery)
+    /// A user is gone or disabled: his allocations end.
+    case revoke(String)
+    /// A user's record has changed.
+    case forget(String)
+    case forgetAllUsers
+    case reconfigure(Configuration)
+    /// Publish a snapshot now.
+    case publish
+    /// End all allocations and the thread.
+    case stop
+}
+
+/// What the workers tell the control plane. Handlers run on a worker's thread and must not wait for anything.
+package enum RelayEvent: Sendable {
+    case query(CredentialQuery, worker: Int)
+    case allocation(AllocationEvent)
+    /// Something went wrong that an operator should know of; sent at most once for each cause.
+    case trouble(String)
+}
+
+/// What one worker, or all of them, have done.
+package struct RelaySnapshot: Sendable {
+    package var counters = Counters()
+    package var allocations = 0
+    /// Time spent working since the start, over all workers.
+    package var busyNanoseconds: UInt64 = 0
+    /// How many snapshots have been published; it grows by one for each `.publish`.
+    package var publications: UInt64 = 0
+    package var users: Set<String> = []
+
+    package init() {}
+
+    mutating func add(_ other: RelaySnapshot) {
+        counters.add(other.counters)
+        allocations += other.allocations
+        busyNanoseconds &+= other.busyNanoseconds
+        publications = max(publications, other.publications)
+        users.formUnion(other.users)
+    }
+}
+
+/// The relay cannot run as it is set up.
+package struct RelayError: Error, CustomStringConvertible, Sendable {
+    /// What, where and the mend, in one line.
+    package let description: String
+
+    init(_ description: String) { self.description = description }
+}

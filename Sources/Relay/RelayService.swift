@@ -1,0 +1,168 @@
+import LinuxIO
+import OpenSSLCrypto
+import STUN
+import Synchronization
+import TURN
+
+/// The data plane: worker threads, and the control plane's way to them.
+package final class RelayService: Sendable {
+    /// Where it listens, with the ports the kernel chose.
+    package let listeners: [Endpoint]
+
+    private let mailboxes: [Mailbox]
+    private let snapshots: [SnapshotBox]
+    private let threads: Mutex<[ThreadHandle]>
+
+    /// Opens the sockets and starts the threads.
+    ///
+    /// - Parameter onEvent: runs on the workers' threads; it must not wait.
+    /// - Throws: `RelayError` when it cannot listen, with the mend.
+    package init(
+        _ options: RelayOptions,
+        configuration: Configuration,
+        onEvent: @escaping @Sendable (RelayEvent) -> Void
+    ) throws(RelayError) {
+        var bound = options.listeners
+        for endpoint in bound where endpoint.port != 0 { try Listener.ensureFree(endpoint) }
+        var seed: UInt64 = 0
+        withUnsafeMutableBytes(of: &seed) { SecureRandom.fill($0) }
+        let shared = Engine.Shared(seed: seed)
+        let pool = PortPool(options.relayAddresses, options.ports)
+        let allowsSegments = UDPSocket.isSegmentationSupported()
+
+        var mailboxes: [Mailbox] = []
+        var snapshots: [SnapshotBox] = []
+        var workers: [WorkerBox] = []
+        for number in 0..<max(options.workers, 1) {
+            var set = ListenerSet(capacity: bound.count)
+            for index in bound.indices {
+                let listener = try Listener(bound[index], allowsSegments: allowsSegments)
+                // The first worker learns which port the kernel chose; the others share it.
+                bound[index].port = listener.endpoint.port
+                set.append(listener)
+            }
+            var configuration = configuration
+            for endpoint in bound { configuration.policy.listeners.insert(endpoint) }
+            let mailbox: Mailbox
+            let worker: WorkerBox
+            let snapshot = SnapshotBox()
+            do {
+                mailbox = try Mailbox()
+                let host = try WorkerHost(
+                    pool: pool,
+                    nowNanoseconds: MonotonicClock.nanoseconds(),
+                    onEvent: onEvent
+                )
+                try host.watch(mailbox.descriptor, .mailbox)
+                for index in 0..<set.count {
+                    try host.watch(set.descriptor(index), .listener(UInt32(index)))
+                }
+                let engine = Engine(
+                    configuration: configuration,
+                    shared: shared,
+                    cryptography: try OpenSSLCryptography(),
+                    host: host
+                )
+                worker = WorkerBox(
+                    try Worker(
+                        number: number,
+                        listeners: set,
+                        engine: engine,
+                        host: host,
+                        mailbox: mailbox,
+                        published: snapshot
+                    )
+                )
+            } catch {
+                throw RelayError("cannot start relay worker \(number): \(error)")
+            }
+            mailboxes.append(mailbox)
+            snapshots.append(snapshot)
+            workers.append(worker)
+        }
+        var threads: [ThreadHandle] = []
+        for (number, worker) in workers.enumerated() {
+            do throws(SystemCallError) {
+                threads.append(ThreadHandle(try NativeThread.start(name: "relay-\(number)") { worker.run() }))
+            } catch {
+                for mailbox in mailboxes { mailbox.post(.stop) }
+                for thread in threads { thread.join() }
+                throw RelayError("cannot start relay thread \(number): \(error)")
+            }
+        }
+        self.listeners = bound
+        self.mailboxes = mailboxes
+        self.snapshots = snapshots
+        self.threads = Mutex(threads)
+    }
+
+    package var workerCount: Int { mailboxes.count }
+
+    /// Tells all workers.
+    package func send(_ command: RelayCommand) {
+        for mailbox in mailboxes { mailbox.post(command) }
+    }
+
+    /// Tells one worker, as the answer to its query.
+    package func send(_ command: RelayCommand, to worker: Int) {
+        guard mailboxes.indices.contains(worker) else { return }
+        mailboxes[worker].post(command)
+    }
+
+    /// The sum of what the workers published last, at most a second old.
+    package func snapshot() -> RelaySnapshot {
+        snapshots.reduce(into: RelaySnapshot()) { $0.add($1.get()) }
+    }
+
+    /// Replaces the configuration of all workers. The listeners stay what they are.
+    package func reconfigure(_ configuration: Configuration) {
+        var configuration = configuration
+        for endpoint in listeners { configuration.policy.listeners.insert(endpoint) }
+        send(.reconfigure(configuration))
+    }
+
+    /// Ends all allocations and threads, and returns what was done in all. Later calls find nothing left to end.
+    package func stop() -> RelaySnapshot {
+        send(.stop)
+        let threads = threads.withLock { threads in
+            defer { threads = [] }
+            return threads
+        }
+        for thread in threads { thread.join() }
+        return snapshot()
+    }
+}
+
+/// What a worker shows of itself.
+final class SnapshotBox: Sendable {
+    private let snapshot = Mutex(RelaySnapshot())
+
+    func put(_ new: RelaySnapshot) { snapshot.withLock { $0 = new } }
+
+    func get() -> RelaySnapshot { snapshot.withLock { $0 } }
+}
+
+/// Carries a worker to its thread.
+private final class WorkerBox: @unchecked Sendable {
+    // @unchecked: the thread that calls `run` is the only one that touches the worker from then on.
+    private var worker: Worker
+
+    init(_ worker: consuming Worker) { self.worker = worker }
+
+    func run() { worker.run() }
+}
+
+/// A thread that can be waited for once.
+private final class ThreadHandle: Sendable {
+    private let thread: Mutex<NativeThread?>
+
+    init(_ thread: consuming NativeThread) { self.thread = Mutex(thread) }
+
+    func join() {
+        let taken = thread.withLock { thread -> NativeThread? in
+            let taken = thread.take()
+            return taken
+        }
+        taken?.join()
+    }
+}

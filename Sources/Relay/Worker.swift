@@ -1,0 +1,192 @@
+import LinuxIO
+import OpenSSLCrypto
+import STUN
+import TURN
+
+/// One thread's share of the relay: its listeners, its engine, its allocations. It shares nothing that a packet touches
+/// with another worker; the kernel keeps a client on one of them.
+///
+/// A turn of the loop takes what is ready, collects what has to go out, and sends it in as few calls as there are sockets.
+/// Data lies where it was received until then, so the slots of a turn are not used again before `flushClients`.
+struct Worker: ~Copyable {
+    var engine: Engine
+    let host: WorkerHost
+    let mailbox: Mailbox
+    let published: SnapshotBox
+    let number: Int
+
+    let listeners: UnsafeMutablePointer<Listener>
+    let listenerCount: Int
+    var fromClients: ReceiveBatch
+    var fromPeers: ReceiveBatch
+    var toPeers: PeerOutbox
+    /// Where answers lie until they are sent.
+    let replies: UnsafeMutableRawBufferPointer
+    var repliesUsed = 0
+    /// Slots of `fromPeers` whose datagrams are on their way out.
+    var slotsHeld = 0
+    /// Scratch for addresses on their way to the kernel.
+    let address: UnsafeMutablePointer<SocketAddressStorage>
+    var parked = ParkedRequests()
+
+    var now: Moment
+    var isRunning = true
+    private var publications: UInt64 = 0
+    private var busyNanoseconds: UInt64 = 0
+    private var lastTickSecond: UInt64
+
+    static let replyBytes = 1_536
+    static let replySlots = 64
+    static let clientSlots = 64
+    static let peerSlots = 128
+    /// Datagrams taken from one relay socket before the others have their turn.
+    static let peerBatch = 16
+
+    init(
+        number: Int,
+        listeners: consuming ListenerSet,
+        engine: consuming Engine,
+        host: WorkerHost,
+        mailbox: Mailbox,
+        published: SnapshotBox
+    ) throws(SystemCallError) {
+        // All that can fail comes first: a half-made worker could not be taken apart again.
+        let fromClients = try ReceiveBatch(capacity: Self.clientSlots, slotBytes: ReceiveBatch.mergedSlotBytes)
+        let fromPeers = try ReceiveBatch(capacity: Self.peerSlots, slotBytes: ReceiveBatch.mergedSlotBytes)
+        let toPeers = try PeerOutbox()
+        self.fromClients = fromClients
+        self.fromPeers = fromPeers
+        self.toPeers = toPeers
+        self.number = number
+        self.engine = engine
+        self.host = host
+        self.mailbox = mailbox
+        self.published = published
+        listenerCount = listeners.count
+        self.listeners = listeners.release()
+        replies = .allocate(byteCount: Self.replyBytes * Self.replySlots, alignment: 64)
+        address = .allocate(capacity: 1)
+        address.initialize(to: SocketAddressStorage(high: 0, low: 0, isIPv4: true, port: 0))
+        now = Moment(monotonicNanoseconds: MonotonicClock.nanoseconds(), wallSeconds: WallClock.seconds())
+        lastTickSecond = now.monotonicNanoseconds / 1_000_000_000
+    }
+
+    deinit {
+        listeners.deinitialize(count: listenerCount)
+        listeners.deallocate()
+        replies.deallocate()
+        address.deallocate()
+    }
+
+    /// Runs until `.stop` comes.
+    mutating func run() {
+        let events = EventBuffer(capacity: 256)
+        while isRunning {
+            let count = host.wait(into: events, timeoutMilliseconds: millisecondsToNextTick())
+            let began = MonotonicClock.nanoseconds()
+            now.monotonicNanoseconds = began
+            var hasMail = false
+            var index = 0
+            while index < count {
+                let source = EventSource(rawValue: events[index].data)
+                if source.isRelay {
+                    receiveFromPeers(source.number, isSecondary: source.isSecondary)
+                } else if source.isListener {
+                    receiveFromClients(Int(source.number))
+                } else {
+                    hasMail = true
+                }
+                index &+= 1
+            }
+            flushClients()
+            if began / 1_000_000_000 != lastTickSecond { tick() }
+            if hasMail { readMail() }
+            busyNanoseconds &+= MonotonicClock.nanoseconds() &- began
+        }
+        engine.closeAll(.drained, at: now)
+        parked.dropAll(into: &engine.counters)
+        publish()
+    }
+
+    private func millisecondsToNextTick() -> Int32 {
+        let into = (now.monotonicNanoseconds % 1_000_000_000) / 1_000_000
+        return Int32(truncatingIfNeeded: 1_000 - into)
+    }
+
+    /// Once a second: what has expired ends, and the counters are shown.
+    private mutating func tick() {
+        lastTickSecond = now.monotonicNanoseconds / 1_000_000_000
+        now.wallSeconds = WallClock.seconds()
+        host.nowNanoseconds = now.monotonicNanoseconds
+        while let allocation = host.nextExpired() { engine.expire(allocation: allocation, at: now) }
+        if number == 0 { host.closeExpiredReservations() }
+        publish()
+    }
+
+    private mutating func readMail() {
+        now.wallSeconds = WallClock.seconds()
+        host.nowNanoseconds = now.monotonicNanoseconds
+        for command in mailbox.takeAll() {
+            switch command {
+            case .learned(let query, let record):
+                engine.learn(query, record)
+                for request in parked.take(query) { replay(request) }
+            case .failed(let query):
+                engine.counters.drop(.parkingFull, UInt64(parked.take(query).count))
+            case .revoke(let name): engine.revoke(user: name, at: now)
+            case .forget(let name): engine.forget(user: name)
+            case .forgetAllUsers: engine.forgetAllUsers()
+            case .reconfigure(let configuration): engine.reconfigure(configuration, at: now)
+            case .publish:
+                publications &+= 1
+                publish()
+            case .stop: isRunning = false
+            }
+        }
+        flushClients()
+    }
+
+    private mutating func publish() {
+        var snapshot = RelaySnapshot()
+        snapshot.counters = engine.counters
+        snapshot.allocations = engine.allocationCount
+        snapshot.busyNanoseconds = busyNanoseconds
+        snapshot.publications = publications
+        snapshot.users = engine.activeUsers()
+        published.put(snapshot)
+    }
+}
+
+/// The listeners of one worker on their way to it.
+struct ListenerSet: ~Copyable {
+    private(set) var count = 0
+    private let listeners: UnsafeMutablePointer<Listener>
+    private let capacity: Int
+
+    init(capacity: Int) {
+        self.capacity = capacity
+        listeners = .allocate(capacity: max(capacity, 1))
+    }
+
+    mutating func append(_ listener: consuming Listener) {
+        guard count < capacity else { return }
+        (listeners + count).initialize(to: listener)
+        count += 1
+    }
+
+    /// Gives the listeners away, to be deinitialized and deallocated by who takes them.
+    consuming func release() -> UnsafeMutablePointer<Listener> {
+        let listeners = listeners
+        discard self
+        return listeners
+    }
+
+    func endpoint(_ index: Int) -> Endpoint { listeners[index].endpoint }
+
+    func descriptor(_ index: Int) -> Int32 { listeners[index].descriptor.raw }
+
+    deinit {
+        listeners.deinitialize(count: count)
+        listeners.deallocate()
+    }
+}
