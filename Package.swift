@@ -19,5 +19,6 @@ let package = Package(
             name: "Relay", dependencies: ["TURN", "STUN", "LinuxIO", "OpenSSLCrypto"], swiftSettings: settings),
         .target(name: "STUN", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
+        .testTarget(name: "LinuxIOTests", dependencies: ["CLinux", "LinuxIO"], swiftSettings: settings),
     ]
 )
