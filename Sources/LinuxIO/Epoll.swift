@@ -1,24 +1,31 @@
 import CLinux
 
 /// Readiness to wait for, and that which was found.
+@usableFromInline
 package struct EpollEvents: OptionSet, Sendable, BitwiseCopyable {
-    package let rawValue: UInt32
+    @usableFromInline package let rawValue: UInt32
 
     @inlinable
     package init(rawValue: UInt32) {
         self.rawValue = rawValue
     }
 
-    package static let readable = EpollEvents(rawValue: 0x001)
-    package static let writable = EpollEvents(rawValue: 0x004)
+    @inlinable package static var readable: EpollEvents { EpollEvents(rawValue: 0x001) }
+    @inlinable package static var writable: EpollEvents { EpollEvents(rawValue: 0x004) }
     /// Reported whether asked for or not.
-    package static let error = EpollEvents(rawValue: 0x008)
+    @inlinable package static var error: EpollEvents { EpollEvents(rawValue: 0x008) }
     /// Reported whether asked for or not.
-    package static let hangUp = EpollEvents(rawValue: 0x010)
+    @inlinable package static var hangUp: EpollEvents { EpollEvents(rawValue: 0x010) }
     /// The peer of a stream will send no more.
-    package static let peerClosed = EpollEvents(rawValue: 0x2000)
+    @inlinable package static var peerClosed: EpollEvents { EpollEvents(rawValue: 0x2000) }
     /// Report a change once, instead of a state for as long as it lasts.
-    package static let edgeTriggered = EpollEvents(rawValue: 1 << 31)
+    @inlinable package static var edgeTriggered: EpollEvents { EpollEvents(rawValue: 1 << 31) }
+
+    /// In place of the protocol's own, which is a call through a witness table for every event.
+    @inlinable
+    package func contains(_ other: EpollEvents) -> Bool {
+        rawValue & other.rawValue == other.rawValue
+    }
 }
 
 /// Waits for many descriptors at once. Descriptors are watched, not owned.
@@ -52,6 +59,7 @@ package struct Epoll: ~Copyable, Sendable {
 }
 
 /// Room for the events of one wait.
+@usableFromInline
 package struct EventBuffer: ~Copyable {
     @usableFromInline let events: UnsafeMutablePointer<epoll_event>
     package let capacity: Int32

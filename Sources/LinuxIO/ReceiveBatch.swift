@@ -5,6 +5,7 @@ import CLinux
 /// One slot is `headroom`, `slotBytes` of payload and `tailroom` in a row, so that a header can be put in front of a
 /// payload, or padding behind it, where it lies. Message headers are filled once; a receive resets lengths only. The
 /// memory is mapped, not zeroed: pages become resident when a datagram first reaches them.
+@usableFromInline
 package struct ReceiveBatch: ~Copyable {
     /// Bytes in front of every payload that the owner may write to.
     package static var headroomBytes: Int { 64 }

@@ -1,6 +1,7 @@
 import CLinux
 
 /// A `sockaddr_in` or `sockaddr_in6` with its length, 32 bytes.
+@usableFromInline
 package typealias SocketAddressStorage = turnpike_address
 
 extension SocketAddressStorage {
@@ -25,14 +26,18 @@ extension SocketAddressStorage {
 }
 
 /// A transport address as plain numbers, in the form that the STUN layer uses.
+///
+/// `@usableFromInline` is on the type because its inlinable members are otherwise not inlined into other modules: the
+/// compiler then takes `package` for a limit that their bodies may not pass, and says nothing.
+@usableFromInline
 package struct AddressParts: Hashable, Sendable, BitwiseCopyable {
     /// The first eight address bytes in network order, as a number; 0 for IPv4.
-    package var high: UInt64
+    @usableFromInline package var high: UInt64
     /// The last eight; IPv4 is held v4-mapped.
-    package var low: UInt64
+    @usableFromInline package var low: UInt64
     /// In host order.
-    package var port: UInt16
-    package var isIPv4: Bool
+    @usableFromInline package var port: UInt16
+    @usableFromInline package var isIPv4: Bool
 
     @inlinable
     package init(high: UInt64, low: UInt64, isIPv4: Bool, port: UInt16) {
@@ -55,14 +60,15 @@ package struct AddressParts: Hashable, Sendable, BitwiseCopyable {
 }
 
 /// The local address that a datagram came to or shall leave from, on a socket bound to the wildcard address.
+@usableFromInline
 package struct LocalAddress: Hashable, Sendable, BitwiseCopyable {
-    package var high: UInt64
-    package var low: UInt64
+    @usableFromInline package var high: UInt64
+    @usableFromInline package var low: UInt64
     /// Where the datagram came in. For sending it counts with link-local IPv6 addresses only.
-    package var interfaceIndex: UInt32
-    package var isIPv4: Bool
+    @usableFromInline package var interfaceIndex: UInt32
+    @usableFromInline package var isIPv4: Bool
     /// False when the address is not known, or is left to the kernel.
-    package var isPresent: Bool
+    @usableFromInline package var isPresent: Bool
 
     @inlinable
     package init(high: UInt64, low: UInt64, isIPv4: Bool, interfaceIndex: UInt32 = 0) {
