@@ -1,5 +1,6 @@
 import Glibc
 import LinuxIO
+import Synchronization
 import Testing
 
 @Suite struct DescriptorTests {
@@ -85,54 +86,68 @@ import Testing
         #expect(try event.drain() == false)
     }
 
-    @Test func waitOutlastsSignals() throws {
-        // A handler without SA_RESTART, so that the wait is really interrupted. The signal is blocked in every thread
-        // that NativeThread starts, hence sent to this one, through its handle.
+    /// Lets SIGUSR2 interrupt this thread, which the pool that runs tests would not: its handler counts, and has no
+    /// SA_RESTART. Each test of this kind runs in a thread of its own, so that the mask is nobody else's.
+    private static func letSignalsInterrupt() {
         var action = sigaction()
-        action.__sigaction_handler.sa_handler = { _ in }
-        try #require(sigaction(SIGUSR2, &action, nil) == 0)
-        let waiter = pthread_self()
-        let epoll = try Epoll()
-        let buffer = EventBuffer(capacity: 1)
+        action.__sigaction_handler.sa_handler = { _ in interruptions.add(1, ordering: .relaxed) }
+        #expect(sigaction(SIGUSR2, &action, nil) == 0)
+        var mask = sigset_t()
+        sigemptyset(&mask)
+        sigaddset(&mask, SIGUSR2)
+        #expect(pthread_sigmask(SIG_UNBLOCK, &mask, nil) == 0)
+    }
+
+    /// Waits on an event in a thread that is interrupted every millisecond until the wait ends or the event comes.
+    private func interruptedWait(
+        timeoutMilliseconds: Int32,
+        signalAfterInterruptions: Int?
+    ) throws -> (events: Int, interruptions: Int) {
+        let outcome = Atomic(Int.min)
+        let waiter = Atomic(pthread_t(0))
         let event = try EventFD()
-        try epoll.add(event.raw, .readable, data: 5)
         let raw = event.raw
-        let thread = try NativeThread.start(name: "interrupter") {
-            for _ in 0..<20 {
-                pthread_kill(waiter, SIGUSR2)
-                usleep(1_000)
+        let before = interruptions.load(ordering: .relaxed)
+        let thread = try NativeThread.start(name: "interrupted") {
+            DescriptorTests.letSignalsInterrupt()
+            waiter.store(pthread_self(), ordering: .releasing)
+            do {
+                let epoll = try Epoll()
+                try epoll.add(raw, .readable, data: 5)
+                let buffer = EventBuffer(capacity: 1)
+                let events = epoll.wait(into: buffer, timeoutMilliseconds: timeoutMilliseconds)
+                outcome.store(events, ordering: .releasing)
+            } catch {
+                outcome.store(-1, ordering: .releasing)
             }
-            try? EventFD.signal(raw: raw)
         }
-        #expect(epoll.wait(into: buffer, timeoutMilliseconds: 10_000) == 1)
+        var sent = 0
+        while outcome.load(ordering: .acquiring) == Int.min, sent < 5_000 {
+            // The thread was not joined yet, so its handle is good even after its end.
+            let handle = waiter.load(ordering: .acquiring)
+            if handle != 0 { pthread_kill(handle, SIGUSR2) }
+            usleep(1_000)
+            sent += 1
+            let count = interruptions.load(ordering: .relaxed) - before
+            if let signalAfterInterruptions, count >= signalAfterInterruptions { try event.signal() }
+        }
         thread.join()
+        return (outcome.load(ordering: .acquiring), interruptions.load(ordering: .relaxed) - before)
     }
 
-    @Test func interruptedWaitStillEnds() throws {
-        var action = sigaction()
-        action.__sigaction_handler.sa_handler = { _ in }
-        try #require(sigaction(SIGUSR2, &action, nil) == 0)
-        let waiter = pthread_self()
-        let epoll = try Epoll()
-        let buffer = EventBuffer(capacity: 1)
-        let done = try EventFD()
-        let raw = done.raw
-        let thread = try NativeThread.start(name: "interrupter") {
-            while (try? FileDescriptor.isSignalled(raw)) != true {
-                pthread_kill(waiter, SIGUSR2)
-                usleep(1_000)
-            }
-        }
-        #expect(epoll.wait(into: buffer, timeoutMilliseconds: 100) == 0)
-        try done.signal()
-        thread.join()
+    @Test func signalsNeitherEndNorProlongAWait() throws {
+        let ended = try interruptedWait(timeoutMilliseconds: 10_000, signalAfterInterruptions: 20)
+        #expect(ended.events == 1)
+        #expect(ended.interruptions >= 20)
+
+        let start = MonotonicClock.nanoseconds()
+        let expired = try interruptedWait(timeoutMilliseconds: 100, signalAfterInterruptions: nil)
+        #expect(expired.events == 0)
+        #expect(expired.interruptions >= 2)
+        // Far more than the wait takes, far less than the signals last.
+        #expect(MonotonicClock.nanoseconds() - start < 3_000_000_000)
     }
 }
 
-extension FileDescriptor {
-    /// Whether an event descriptor has a signal, without taking it.
-    static func isSignalled(_ raw: Int32) throws -> Bool {
-        var poll = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)
-        return Glibc.poll(&poll, 1, 0) == 1
-    }
-}
+/// Signals handled by `DescriptorTests.letSignalsInterrupt`.
+private let interruptions = Atomic(0)
