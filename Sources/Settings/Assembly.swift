@@ -1,0 +1,92 @@
+/// The settings while they are being put together, with the place each value came from.
+struct Assembly {
+    var settings = Settings()
+    var diagnostics: [Diagnostic] = []
+    private(set) var places: [String: Place] = [:]
+    /// What listeners this version does not serve would listen on, by key.
+    private var plannedListeners: [String: [SocketAddress]] = [:]
+
+    var isSound: Bool { !diagnostics.contains { $0.severity == .error } }
+
+    /// Every served key with its value and what decided it, in the order of the table.
+    var origins: [SettingOrigin] {
+        KeyTable.keys.compactMap { key in
+            key.value(settings).map {
+                SettingOrigin(key: key.path, value: $0, origin: (places[key.path] ?? .builtIn).origin)
+            }
+        }
+    }
+
+    /// Sources come in rising order of precedence: what is applied last holds.
+    mutating func apply(_ key: SettingsKey, _ raw: RawValue, from place: Place) {
+        if !key.isServed, raw.asksForNothing {
+            plannedListeners[key.path] = nil
+            return
+        }
+        do throws(ValueProblem) {
+            try key.apply(raw, &settings)
+            places[key.path] = place
+            if !key.isServed {
+                if key.path.hasPrefix("listen.") {
+                    plannedListeners[key.path] = try ValueForm.endpoints.read(raw)
+                }
+                diagnostics.append(
+                    Diagnostic(
+                        severity: .warning,
+                        message: "\(key.path): this version does not serve it yet, so it has no effect",
+                        place: place
+                    )
+                )
+            }
+        } catch {
+            refuse("\(key.path): \(error.message)", at: place.moved(to: error))
+        }
+    }
+
+    mutating func refuse(_ message: String, at place: Place) {
+        diagnostics.append(Diagnostic(severity: .error, message: message, place: place))
+    }
+
+    /// The rules that hold between values rather than for one.
+    mutating func checkRulesBetweenKeys() {
+        let relay = settings.relay
+        if relay.minPort > relay.maxPort {
+            let key = places["relay.min_port"] == nil ? "relay.max_port" : "relay.min_port"
+            refuse(
+                "\(key): the range from relay.min_port \(relay.minPort) to relay.max_port \(relay.maxPort) is empty; "
+                    + "raise the one or lower the other",
+                at: places[key] ?? .builtIn
+            )
+        }
+        if settings.listen.udp.isEmpty {
+            refuse(
+                "listen.udp: is empty, so the server would listen nowhere; write 0.0.0.0:3478",
+                at: places["listen.udp"] ?? .builtIn
+            )
+        }
+        if relay.allowLoopbackPeers, let open = firstListenerBeyondLoopback {
+            refuse(
+                "relay.allow_loopback_peers: true is refused while \(open.key) has \(open.address), which is not "
+                    + "loopback; it is for tests: listen on 127.0.0.1 and [::1] only, or write false",
+                at: places["relay.allow_loopback_peers"] ?? .builtIn
+            )
+        }
+    }
+
+    private var firstListenerBeyondLoopback: (key: String, address: SocketAddress)? {
+        var listeners = plannedListeners
+        listeners["listen.udp"] = settings.listen.udp
+        for (key, addresses) in listeners.sorted(by: { $0.key < $1.key }) {
+            if let address = addresses.first(where: { !$0.host.isLoopback }) { return (key, address) }
+        }
+        return nil
+    }
+}
+
+extension Place {
+    /// The place of a part of the value that stands here.
+    fileprivate func moved(to problem: ValueProblem) -> Place {
+        guard case .file(let name, _, _) = self, let line = problem.line else { return self }
+        return .file(name: name, line: line, column: problem.column)
+    }
+}

@@ -1,0 +1,120 @@
+/// One key of the configuration: its path, and what becomes of what is written for it.
+package struct SettingsKey: Sendable {
+    /// Levels joined by dots: `relay.min_port`.
+    package let path: String
+    /// False for a key of the contract that this version knows and does not serve yet.
+    package let isServed: Bool
+    /// Checks the value, and puts it where it belongs if the key is served.
+    let apply: @Sendable (RawValue, inout Settings) throws(ValueProblem) -> Void
+    /// The value in effect; nil where the key is not served.
+    let value: @Sendable (Settings) -> SettingValue?
+
+    /// `TURNPIKE_RELAY_MIN_PORT` for `relay.min_port`.
+    package var environmentName: String {
+        "TURNPIKE_" + path.uppercased().replacing(".", with: "_")
+    }
+
+    /// A key that works: its value goes to `target`, whose initial value in `Settings` is the default.
+    static func served<Value>(
+        _ path: String,
+        _ form: ValueForm<Value>,
+        _ target: any WritableKeyPath<Settings, Value> & Sendable
+    ) -> SettingsKey {
+        SettingsKey(
+            path: path,
+            isServed: true,
+            apply: { raw, settings throws(ValueProblem) in settings[keyPath: target] = try form.read(raw) },
+            value: { form.show($0[keyPath: target]) }
+        )
+    }
+
+    /// A key whose feature is still to come. Its values are checked all the same, so that a file written for a later
+    /// version is sound.
+    static func planned<Value>(_ path: String, _ form: ValueForm<Value>) -> SettingsKey {
+        SettingsKey(
+            path: path,
+            isServed: false,
+            apply: { raw, _ throws(ValueProblem) in _ = try form.read(raw) },
+            value: { _ in nil }
+        )
+    }
+}
+
+/// Every key there is. A feature that comes to work turns its line from `planned` to `served`.
+package enum KeyTable {
+    package static let keys: [SettingsKey] = [
+        .served("realm", .realm, \.realm),
+        .served("data_dir", .path, \.dataDirectory),
+        .served("workers", .workers, \.workers),
+        .served("listen.udp", .endpoints, \.listen.udp),
+        .planned("listen.tcp", .endpoints),
+        .planned("listen.tls", .endpoints),
+        .planned("listen.dtls", .endpoints),
+        .planned("listen.https", .endpoints),
+        .planned("listen.shared", .endpoints),
+        .planned("listen.metrics", .endpoints),
+        .planned("listen.alternate", .endpoints),
+        .served("external_address", .externalAddress, \.externalAddress),
+        .served("relay.addresses", .relayAddresses, \.relay.addresses),
+        .served("relay.min_port", .port(from: 1024), \.relay.minPort),
+        .served("relay.max_port", .port(from: 1024), \.relay.maxPort),
+        .served("relay.allow_peers", .allowedRanges, \.relay.allowPeers),
+        .served("relay.deny_peers", .deniedRanges, \.relay.denyPeers),
+        .served("relay.allow_loopback_peers", .bool, \.relay.allowLoopbackPeers),
+        .planned("relay.tcp", .bool),
+        .planned("relay.mobility", .bool),
+        .served("relay.rfc5766_channels", .bool, \.relay.rfc5766Channels),
+        .planned("nat_discovery", .bool),
+        .planned("tls.certificate", .path),
+        .planned("tls.private_key", .path),
+        // RFC 8656 section 5 wants a nonce to expire at least hourly; an operator with idle clients may stretch it.
+        .served("auth.nonce_lifetime", .duration(1...86_400), \.auth.nonceLifetimeSeconds),
+        .served("auth.require_sha256", .bool, \.auth.requireSHA256),
+        .served("auth.max_credential_ttl", .duration(1...366 * 86_400), \.auth.maxCredentialTTLSeconds),
+        .served("limits.allocations_per_user", .integer(1...1_000_000), \.limits.allocationsPerUser),
+        .served("limits.allocations_total", .integer(0...10_000_000), \.limits.allocationsTotal),
+        .served("limits.permissions_per_allocation", .integer(1...65_535), \.limits.permissionsPerAllocation),
+        .planned("limits.bps_per_allocation", .integer(0...Int.max)),
+        .planned("limits.bps_total", .integer(0...Int.max)),
+        // Never 0: without a challenge no client can authenticate at all.
+        .served(
+            "limits.unauthenticated_replies_per_second",
+            .integer(1...1_000_000),
+            \.limits.unauthenticatedRepliesPerSecond
+        ),
+        .served("limits.binding_replies_per_second", .integer(1...10_000_000), \.limits.bindingRepliesPerSecond),
+        .planned("signaling.enabled", .bool),
+        .planned("signaling.allow_plaintext", .bool),
+        .planned("signaling.allowed_origins", .origins),
+        .planned("signaling.max_message_bytes", .integer(1...16_777_216)),
+        .planned("signaling.messages_per_second", .integer(1...1_000_000)),
+        .planned("signaling.burst", .integer(1...1_000_000)),
+        .planned("signaling.connections_per_user", .integer(1...1_000_000)),
+        .planned("signaling.connections_per_address", .integer(1...1_000_000)),
+        .planned("signaling.peer_timeout", .duration(1...86_400)),
+        .planned("signaling.resume_window", .duration(0...86_400)),
+        .planned("admin.socket", .path),
+        .served("log.level", .choice, \.log.level),
+        .served("log.format", .choice, \.log.format),
+        .served("log.addresses", .choice, \.log.addresses),
+    ]
+
+    static let byPath = Dictionary(uniqueKeysWithValues: keys.map { ($0.path, $0) })
+    static let byEnvironmentName = Dictionary(uniqueKeysWithValues: keys.map { ($0.environmentName, $0) })
+
+    /// `relay` for `relay.min_port`: what is a mapping in the file, and no value.
+    static let sections = Set(keys.compactMap { key in key.path.firstIndex(of: ".").map { String(key.path[..<$0]) } })
+
+    /// What is wrong with `path`, which names no key, and what may have been meant.
+    static func problem(unknown path: String) -> String {
+        if sections.contains(path) {
+            let members = keys.filter { $0.path.hasPrefix(path + ".") }.map(\.path).joined(separator: ", ")
+            return "\(path): is a section and has no value of its own; name one of its keys: \(members)"
+        }
+        let name = path.utf8.count <= 80 && shown(path) == "\"\(path)\"" ? path : shown(path)
+        guard let meant = Spelling.nearest(to: path, among: keys.map(\.path) + sections.sorted()) else {
+            return "\(name): unknown key; remove it"
+        }
+        return "\(name): unknown key; did you mean \(meant)?"
+    }
+}

@@ -1,0 +1,117 @@
+/// Everything an operator can decide about a server, validated as a whole. `Settings()` is the built-in defaults.
+///
+/// The properties mirror the levels of `turnpike.yml`; `KeyTable` says how each is read.
+package struct Settings: Sendable, Equatable {
+    /// The realm of long-term credentials (RFC 8489 section 9.2): 1 to 127 characters.
+    package var realm = "turnpike"
+    /// Where the server keeps its database and keys; an absolute path.
+    package var dataDirectory = "/var/lib/turnpike"
+    package var workers = WorkerCount.auto
+    package var listen = Listen()
+    package var externalAddress = ExternalAddress.auto
+    package var relay = Relay()
+    package var auth = Auth()
+    package var limits = Limits()
+    package var log = Log()
+
+    package init() {}
+
+    /// How many data-plane threads there are: as many as there are CPU cores, or a number from 1 to 256.
+    package enum WorkerCount: Sendable, Equatable {
+        case auto
+        case count(Int)
+    }
+
+    package struct Listen: Sendable, Equatable {
+        /// At least one. Port 0 lets the kernel choose.
+        package var udp = [
+            SocketAddress(host: .unspecifiedIPv4, port: 3478), SocketAddress(host: .unspecifiedIPv6, port: 3478),
+        ]
+
+        package init() {}
+    }
+
+    /// What clients are told instead of the addresses the server itself sees, for 1:1 NAT.
+    package enum ExternalAddress: Sendable, Equatable {
+        case auto
+        /// One address, or one of each family.
+        case addresses([HostAddress])
+        /// Which public address stands for which private one.
+        case pairs([AddressPair])
+    }
+
+    /// Both addresses are of one family.
+    package struct AddressPair: Sendable, Equatable {
+        package var publicAddress: HostAddress
+        package var privateAddress: HostAddress
+
+        package init(publicAddress: HostAddress, privateAddress: HostAddress) {
+            self.publicAddress = publicAddress
+            self.privateAddress = privateAddress
+        }
+    }
+
+    /// Where relayed transport addresses are allocated.
+    package enum RelayAddresses: Sendable, Equatable {
+        case auto
+        /// At least one, none twice.
+        case list([HostAddress])
+    }
+
+    package struct Relay: Sendable, Equatable {
+        package var addresses = RelayAddresses.auto
+        /// From 1024 to `maxPort`.
+        package var minPort: UInt16 = 49152
+        package var maxPort: UInt16 = 65535
+        /// What is opened of the ranges denied by default; no entry lies wholly inside a range that stays closed.
+        package var allowPeers: [AddressRange] = []
+        /// Wins over `allowPeers`.
+        package var denyPeers: [AddressRange] = []
+        /// True only while every listener is on loopback.
+        package var allowLoopbackPeers = false
+        package var rfc5766Channels = false
+
+        package init() {}
+    }
+
+    package struct Auth: Sendable, Equatable {
+        package var nonceLifetimeSeconds = 600
+        package var requireSHA256 = false
+        package var maxCredentialTTLSeconds = 86_400
+
+        package init() {}
+    }
+
+    package struct Limits: Sendable, Equatable {
+        package var allocationsPerUser = 10
+        /// 0: bounded by ports and memory.
+        package var allocationsTotal = 0
+        package var permissionsPerAllocation = 128
+        package var unauthenticatedRepliesPerSecond = 10
+        package var bindingRepliesPerSecond = 500
+
+        package init() {}
+    }
+
+    package struct Log: Sendable, Equatable {
+        package var level = LogLevel.info
+        package var format = LogFormat.text
+        package var addresses = LogAddresses.full
+
+        package init() {}
+    }
+
+    /// The levels of swift-log, by the same names.
+    package enum LogLevel: String, Sendable, CaseIterable {
+        case trace, debug, info, notice, warning, error, critical
+    }
+
+    package enum LogFormat: String, Sendable, CaseIterable {
+        case text, json
+    }
+
+    /// Whether addresses of clients and peers are logged whole.
+    package enum LogAddresses: String, Sendable, CaseIterable {
+        case full, masked
+    }
+}
