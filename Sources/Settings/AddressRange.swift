@@ -46,7 +46,7 @@ package struct AddressRange: Sendable, Hashable {
         guard host.number & mask == 0 else {
             let network = HostAddress(number: host.number & ~mask, isIPv4: host.isIPv4)
             throw ValueProblem(
-                "\(shown(text)) has bits set behind its prefix; write \(network)/\(prefixBits), or \(host) for the one address"
+                "\(shown(text)) has bits set behind its prefix; write \(network)/\(prefixBits), or \(host) alone"
             )
         }
         self.init(lower: host, upper: HostAddress(number: host.number | mask, isIPv4: host.isIPv4))

@@ -3,8 +3,8 @@ struct Assembly {
     var settings = Settings()
     var diagnostics: [Diagnostic] = []
     private(set) var places: [String: Place] = [:]
-    /// What listeners this version does not serve would listen on, by key.
-    private var plannedListeners: [String: [SocketAddress]] = [:]
+    /// Keys of features to come that ask for something, with what they would listen on if that is what they are about.
+    private var planned: [String: (place: Place, listeners: [SocketAddress])] = [:]
 
     var isSound: Bool { !diagnostics.contains { $0.severity == .error } }
 
@@ -20,26 +20,28 @@ struct Assembly {
     /// Sources come in rising order of precedence: what is applied last holds.
     mutating func apply(_ key: SettingsKey, _ raw: RawValue, from place: Place) {
         if !key.isServed, raw.asksForNothing {
-            plannedListeners[key.path] = nil
+            planned[key.path] = nil
             return
         }
         do throws(ValueProblem) {
             try key.apply(raw, &settings)
-            places[key.path] = place
-            if !key.isServed {
-                if key.path.hasPrefix("listen.") {
-                    plannedListeners[key.path] = try ValueForm.endpoints.read(raw)
-                }
-                diagnostics.append(
-                    Diagnostic(
-                        severity: .warning,
-                        message: "\(key.path): this version does not serve it yet, so it has no effect",
-                        place: place
-                    )
-                )
+            if key.isServed {
+                places[key.path] = place
+            } else {
+                let listeners = key.path.hasPrefix("listen.") ? try ValueForm.endpoints.read(raw) : []
+                planned[key.path] = (place, listeners)
             }
         } catch {
             refuse("\(key.path): \(error.message)", at: place.moved(to: error))
+        }
+    }
+
+    /// Says which keys in effect do nothing yet.
+    mutating func warnOfPlannedKeys() {
+        for key in KeyTable.keys {
+            guard let place = planned[key.path]?.place else { continue }
+            let message = "\(key.path): this version does not serve it yet, so it has no effect"
+            diagnostics.append(Diagnostic(severity: .warning, message: message, place: place))
         }
     }
 
@@ -74,7 +76,7 @@ struct Assembly {
     }
 
     private var firstListenerBeyondLoopback: (key: String, address: SocketAddress)? {
-        var listeners = plannedListeners
+        var listeners = planned.mapValues(\.listeners)
         listeners["listen.udp"] = settings.listen.udp
         for (key, addresses) in listeners.sorted(by: { $0.key < $1.key }) {
             if let address = addresses.first(where: { !$0.host.isLoopback }) { return (key, address) }

@@ -161,13 +161,10 @@ struct ConfigurationFile {
     private static func reason(_ error: any Error) -> String {
         let error = error as NSError
         if let underlying = error.userInfo[NSUnderlyingErrorKey] as? NSError, underlying.domain == NSPOSIXErrorDomain {
-            return String(cString: strerror(Int32(truncatingIfNeeded: underlying.code)))
+            let reason = String(cString: strerror(Int32(truncatingIfNeeded: underlying.code)))
+            return reason.prefix(1).lowercased() + reason.dropFirst()
         }
-        switch CocoaError.Code(rawValue: error.code) {
-        case .fileReadNoSuchFile, .fileNoSuchFile: return "no such file"
-        case .fileReadNoPermission: return "permission denied"
-        default: return error.localizedDescription
-        }
+        return error.localizedDescription
     }
 }
 

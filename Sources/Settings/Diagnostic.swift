@@ -49,10 +49,10 @@ package enum Place: Sendable, Equatable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .builtIn: "default"
-        case .file(let name, let line?, let column?): "\(name):\(line):\(column)"
-        case .file(let name, let line?, nil): "\(name):\(line)"
-        case .file(let name, nil, _): name
-        case .environment(let name): "environment \(name)"
+        case .file(let name, let line?, let column?): "\(harmless(name)):\(line):\(column)"
+        case .file(let name, let line?, nil): "\(harmless(name)):\(line)"
+        case .file(let name, nil, _): harmless(name)
+        case .environment(let name): "environment \(harmless(name))"
         case .flag(let flag): "flag \(flag)"
         }
     }
@@ -79,10 +79,17 @@ struct ValueProblem: Error {
     }
 }
 
-/// Text from outside, quoted for one line of a message: bounded, with nothing a terminal would act on.
-func shown(_ text: String, limit: Int = 80) -> String {
-    var result = "\""
-    for scalar in text.unicodeScalars.prefix(limit) {
+/// Text from outside, quoted for one line of a message and cut where it is long.
+func shown(_ text: String) -> String {
+    let limit = 80
+    let head = String(String.UnicodeScalarView(text.unicodeScalars.prefix(limit)))
+    return "\"" + harmless(head) + (head.unicodeScalars.count < text.unicodeScalars.count ? "…\"" : "\"")
+}
+
+/// Text without anything that a terminal would act on or that would begin another line.
+private func harmless(_ text: String) -> String {
+    var result = ""
+    for scalar in text.unicodeScalars {
         switch scalar.properties.generalCategory {
         case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned, .surrogate:
             result += "\\u{\(String(scalar.value, radix: 16))}"
@@ -90,5 +97,5 @@ func shown(_ text: String, limit: Int = 80) -> String {
             result.unicodeScalars.append(scalar)
         }
     }
-    return result + (text.unicodeScalars.count > limit ? "…\"" : "\"")
+    return result
 }

@@ -13,6 +13,9 @@ struct RawValue: Sendable {
         case null
     }
 
+    /// Lists are searched entry by entry, here for duplicates and later for peers. Larger ones belong in a firewall.
+    static let maxItems = 4096
+
     var shape: Shape
     var line: Int?
     var column: Int?
@@ -60,13 +63,18 @@ struct RawValue: Sendable {
 
     /// The values of a list, each a scalar; one value alone is a list of one.
     func items(expected: String) throws(ValueProblem) -> [RawValue] {
+        let items: [RawValue]
         switch shape {
-        case .scalar: return [self]
-        case .text(let text): return Self.parts(text).map { RawValue(item: $0, of: self) }
-        case .list(let elements): return elements
+        case .scalar: items = [self]
+        case .text(let text): items = Self.parts(text).map { RawValue(item: $0, of: self) }
+        case .list(let elements): items = elements
         case .mapping: throw ValueProblem("is a mapping, where a list belongs; write a list of \(expected)", at: self)
         case .null: throw ValueProblem("has no value; write [] for none, or remove the line", at: self)
         }
+        guard items.count <= Self.maxItems else {
+            throw ValueProblem("has \(items.count) entries; write at most \(Self.maxItems)", at: self)
+        }
+        return items
     }
 
     /// True for what turns nothing on: nothing at all, an empty list, false, zero.

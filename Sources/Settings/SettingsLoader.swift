@@ -82,6 +82,7 @@ package struct SettingsLoader: Sendable {
         applyEnvironment(to: &assembly)
         applyOverrides(to: &assembly)
         applyDataDirectory(to: &assembly)
+        assembly.warnOfPlannedKeys()
         // Rules between keys would only repeat, in other words, what is wrong with the keys themselves.
         if assembly.isSound {
             assembly.checkRulesBetweenKeys()
@@ -115,7 +116,7 @@ package struct SettingsLoader: Sendable {
                 assembly.diagnostics.append(
                     Diagnostic(
                         severity: .warning,
-                        message: "\(shown(name)) names no key and has no effect; \(mend)",
+                        message: "names no key and has no effect; \(mend)",
                         place: .environment(name: name)
                     )
                 )

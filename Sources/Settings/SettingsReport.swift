@@ -1,5 +1,3 @@
-import Foundation
-
 /// The configuration in effect, as `turnpike config print` gives it.
 package struct SettingsReport: Sendable {
     package var origins: [SettingOrigin]

@@ -28,7 +28,7 @@ extension ValueForm<Bool> {
 }
 
 extension ValueForm<Int> {
-    /// A whole number. `unit` is what it counts, for messages.
+    /// A whole number in decimal digits.
     static func integer(_ range: ClosedRange<Int>) -> ValueForm {
         ValueForm(
             read: { raw throws(ValueProblem) in
@@ -40,11 +40,12 @@ extension ValueForm<Int> {
 
     /// `90s`, `10m`, `24h`, `7d`, `1h30m`; a bare number is seconds.
     static func duration(_ rangeSeconds: ClosedRange<Int>) -> ValueForm {
-        let bounds = "from \(Duration.text(rangeSeconds.lowerBound)) to \(Duration.text(rangeSeconds.upperBound))"
+        let bounds =
+            "from \(DurationText.text(rangeSeconds.lowerBound)) to \(DurationText.text(rangeSeconds.upperBound))"
         return ValueForm(
             read: { raw throws(ValueProblem) in
                 let text = try raw.single(expected: "a duration such as 90s, 10m, 24h or 7d, \(bounds)")
-                guard let seconds = Duration.seconds(text) else {
+                guard let seconds = DurationText.seconds(text) else {
                     throw ValueProblem(
                         "\(shown(text)) is no duration; write one such as 90s, 10m, 24h or 1h30m",
                         at: raw
@@ -55,7 +56,7 @@ extension ValueForm<Int> {
                 }
                 return seconds
             },
-            show: { .text(Duration.text($0)) }
+            show: { .text(DurationText.text($0)) }
         )
     }
 }
@@ -163,7 +164,7 @@ extension ValueForm<[String]> {
 }
 
 /// Durations as text, both ways.
-enum Duration {
+enum DurationText {
     /// Nil when the text is no duration. Units come in falling order, each at most once.
     static func seconds(_ text: String) -> Int? {
         if let plain = digits(text[...]) { return plain }

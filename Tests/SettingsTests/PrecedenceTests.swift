@@ -112,9 +112,16 @@ import Testing
         #expect(outcome.settings != nil)
         #expect(
             outcome.diagnostics.map(\.description) == [
-                "environment TURNPIKE_RELAY_MIN_PROT: warning: \"TURNPIKE_RELAY_MIN_PROT\" names no key and has no "
-                    + "effect; did you mean TURNPIKE_RELAY_MIN_PORT?"
+                "environment TURNPIKE_RELAY_MIN_PROT: warning: names no key and has no effect; "
+                    + "did you mean TURNPIKE_RELAY_MIN_PORT?"
             ]
+        )
+    }
+
+    @Test func namesFromOutsideCannotForgeLines() throws {
+        let outcome = try load(environment: ["TURNPIKE_\u{1B}[2J\nerror": "1"])
+        #expect(
+            outcome.diagnostics.first?.description.hasPrefix("environment TURNPIKE_\\u{1b}[2J\\u{a}error: ") == true
         )
     }
 

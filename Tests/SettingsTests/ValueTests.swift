@@ -1,0 +1,124 @@
+import Testing
+
+@testable import Settings
+
+@Suite struct ValueTests {
+    @Test(arguments: [
+        ("auto", Settings.WorkerCount.auto), ("1", .count(1)), ("256", .count(256)), ("'8'", .count(8)),
+    ])
+    func workersAreAutoOrANumber(text: String, expected: Settings.WorkerCount) throws {
+        #expect(try load("workers: \(text)").settings?.workers == expected)
+    }
+
+    @Test(arguments: ["0", "257", "-1", "1.5", "0x10", "08", "many", "99999999999999999999999", "+4", "1_0", "٣"])
+    func otherWorkersAreRefusedByValue(text: String) throws {
+        let message = try #require(try load("workers: \(text)").errors.first?.message)
+        #expect(message.contains("\"\(text)\"") && message.contains("from 1 to 256"))
+    }
+
+    @Test(arguments: [
+        ("90", 90), ("90s", 90), ("10m", 600), ("24h", 86_400), ("7d", 604_800), ("1h30m", 5400), ("1d2h3m4s", 93_784),
+    ])
+    func durationsHaveUnits(text: String, seconds: Int) throws {
+        #expect(try load("auth: {max_credential_ttl: \(text)}").settings?.auth.maxCredentialTTLSeconds == seconds)
+        #expect(DurationText.seconds(DurationText.text(seconds)) == seconds)
+    }
+
+    @Test(arguments: [
+        "0", "-5m", "5x", "m", "1m1h", "1m1m", "10 m", "1.5h", "367d", "9223372036854775807", "999999999999d", "1hh",
+        "٣s",
+    ])
+    func otherDurationsAreRefusedByValue(text: String) throws {
+        let outcome = try load("auth: {max_credential_ttl: \(text)}")
+        #expect(outcome.settings == nil)
+        #expect(outcome.errors.first?.message.contains("\"\(text)\"") == true)
+        #expect(outcome.errors.first?.column == 28)
+    }
+
+    @Test(arguments: ["65536", "-1", "abc", "1023", "0", "''"])
+    func portsOutOfRangeAreRefused(text: String) throws {
+        for key in ["min_port", "max_port"] {
+            let outcome = try load("relay:\n  \(key): \(text)\n")
+            #expect(outcome.settings == nil)
+            let diagnostic = try #require(outcome.errors.first)
+            #expect(diagnostic.message.hasPrefix("relay.\(key): "))
+            #expect(diagnostic.message.contains("write a port from 1024 to 65535"))
+            #expect(diagnostic.line == 2 && diagnostic.column == 13)
+        }
+    }
+
+    @Test func anEmptyPortRangeIsRefusedWhereItWasMade() throws {
+        let outcome = try load("relay:\n  max_port: 50000\n", set: ["relay.min_port=50001"])
+        #expect(
+            outcome.errors.map(\.description) == [
+                "flag --set relay.min_port: error: relay.min_port: the range from relay.min_port 50001 to "
+                    + "relay.max_port 50000 is empty; raise the one or lower the other"
+            ]
+        )
+        #expect(try load("relay: {max_port: 2000}").errors.first?.message.hasPrefix("relay.max_port: ") == true)
+        #expect(try load("relay: {min_port: 2000, max_port: 2000}").settings?.relay.minPort == 2000)
+    }
+
+    @Test(arguments: [("true", true), ("Yes", true), ("on", true), ("false", false), ("no", false), ("OFF", false)])
+    func switchesAreWords(text: String, expected: Bool) throws {
+        #expect(try load("auth: {require_sha256: \(text)}").settings?.auth.requireSHA256 == expected)
+    }
+
+    @Test(arguments: ["1", "0", "maybe", "[]", "null"])
+    func otherSwitchesAreRefused(text: String) throws {
+        #expect(try load("auth: {require_sha256: \(text)}").settings == nil)
+    }
+
+    @Test func realmsAreShortAndPlain() throws {
+        #expect(try load("realm: 1234").settings?.realm == "1234")
+        #expect(try load("realm: no").settings?.realm == "no")
+        let longest = String(repeating: "ü", count: 127)
+        #expect(try load("realm: \(longest)").settings?.realm == longest)
+        #expect(try load("realm: \(longest)x").errors.first?.message.contains("at most 127") == true)
+        #expect(try load(#"realm: 'a"b'"#).settings == nil)
+        #expect(try load(#"realm: "a\nb""#).settings == nil)
+    }
+
+    @Test func pathsInTheFileAreAbsolute() throws {
+        #expect(try load("data_dir: data").errors.first?.message.contains("begins with /") == true)
+        #expect(try load("data_dir: /data").settings?.dataDirectory == "/data")
+        #expect(try load(dataDirectory: "").settings == nil)
+    }
+
+    @Test func limitsAreBounded() throws {
+        #expect(try load("limits: {allocations_total: 0}").settings != nil)
+        for key in [
+            "allocations_per_user", "permissions_per_allocation", "unauthenticated_replies_per_second",
+            "binding_replies_per_second",
+        ] {
+            #expect(try load("limits: {\(key): 1}").settings != nil)
+            #expect(try load("limits: {\(key): 0}").settings == nil)
+            #expect(try load("limits: {\(key): 100000000}").settings == nil)
+        }
+    }
+
+    @Test func keysOfFeaturesToComeAreAcceptedAndSaidToDoNothing() throws {
+        let silent = """
+            listen: {tcp: [], tls: [], dtls: [], https: [], shared: [], metrics: [], alternate: []}
+            relay: {tcp: false, mobility: no}
+            nat_discovery: false
+            tls: {certificate: null, private_key: ~}
+            limits: {bps_per_allocation: 0, bps_total: 0}
+            signaling: {enabled: false, allowed_origins: []}
+            admin: {socket: null}
+            """
+        #expect(try complaints(silent) == [])
+        let outcome = try load("relay:\n  tcp: true\nlisten: {https: '0.0.0.0:443'}\nsignaling:\n  burst: 100\n")
+        #expect(outcome.settings == Settings())
+        #expect(
+            outcome.diagnostics.map(\.description) == [
+                "turnpike.yml:3:17: warning: listen.https: this version does not serve it yet, so it has no effect",
+                "turnpike.yml:2:8: warning: relay.tcp: this version does not serve it yet, so it has no effect",
+                "turnpike.yml:5:10: warning: signaling.burst: this version does not serve it yet, so it has no effect",
+            ]
+        )
+        #expect(try load("relay: {tcp: true}", set: ["relay.tcp=false"]).diagnostics.isEmpty)
+        #expect(try load("listen: {https: nowhere}").settings == nil)
+        #expect(try load("signaling: {nonsense: 1}").settings == nil)
+    }
+}
