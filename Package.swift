@@ -8,7 +8,13 @@ let settings: [SwiftSetting] = [
 
 let package = Package(
     name: "turnpike",
-    dependencies: [],
+    dependencies: [
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
     targets: [
         // What each target is for, and what it may import: docs/architecture.md.
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
@@ -16,9 +22,18 @@ let package = Package(
         .target(name: "LinuxIO", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "OpenSSLCrypto", dependencies: ["COpenSSL", "STUN"], swiftSettings: settings),
         .target(
-            name: "Relay", dependencies: ["TURN", "STUN", "LinuxIO", "OpenSSLCrypto"], swiftSettings: settings),
+            name: "Relay",
+            dependencies: ["TURN", "STUN", "LinuxIO", "OpenSSLCrypto"],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "Settings",
+            dependencies: [.product(name: "Yams", package: "Yams")],
+            swiftSettings: settings
+        ),
         .target(name: "STUN", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
         .testTarget(name: "LinuxIOTests", dependencies: ["CLinux", "LinuxIO"], swiftSettings: settings),
+        .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),
     ]
 )
