@@ -1,0 +1,49 @@
+import GRDB
+
+extension AccountStore {
+    /// The number to ask `changes(since:)` with, for one who is about to read everything. Take it before reading.
+    package func changeSequence() throws(AccountError) -> Int64 {
+        try read { try Self.lastSequence($0) }
+    }
+
+    /// What was written after the change numbered `sequence`.
+    package func changes(since sequence: Int64) throws(AccountError) -> Changes {
+        try read { database in
+            let last = try Self.lastSequence(database)
+            if last == sequence { return .none }
+            let first = try Int64.fetchOne(database, sql: "SELECT min(sequence) FROM changes") ?? 0
+            // Too far behind for the rows that are kept, or ahead of them, as after a backup was restored.
+            guard sequence < last, sequence >= first - 1 else { return .everything(upTo: last) }
+            let rows = try Row.fetchAll(
+                database,
+                sql: "SELECT kind, name FROM changes WHERE sequence > ? GROUP BY kind, name ORDER BY max(sequence)",
+                arguments: [sequence])
+            var changes: [Change] = []
+            for row in rows {
+                guard let kind = String.fromDatabaseValue(row["kind"]).flatMap(Change.Kind.init(rawValue:)),
+                    let name = String.fromDatabaseValue(row["name"])
+                else { return .everything(upTo: last) }
+                changes.append(Change(kind: kind, name: name))
+            }
+            return .some(changes, upTo: last)
+        }
+    }
+
+    /// Writes down, in the transaction that does it, that something changed and who did it.
+    func record(_ kind: Change.Kind, _ name: AccountName, action: String, in database: Database) throws {
+        try database.execute(
+            sql: "INSERT INTO changes (kind, name) VALUES (?, ?)", arguments: [kind.rawValue, name.value])
+        try database.execute(
+            sql: "DELETE FROM changes WHERE sequence <= (SELECT max(sequence) FROM changes) - ?",
+            arguments: [Limits.changesKept])
+        try database.execute(
+            sql: "INSERT INTO audit (at, actor, action, subject) VALUES (?, ?, ?, ?)",
+            arguments: [clock(), actor, action, name.value])
+        try database.execute(
+            sql: "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?", arguments: [Limits.auditKept])
+    }
+
+    private static func lastSequence(_ database: Database) throws -> Int64 {
+        try Int64.fetchOne(database, sql: "SELECT max(sequence) FROM changes") ?? 0
+    }
+}

@@ -1,0 +1,30 @@
+/// Every bound of the account store, each with its reason.
+package enum Limits {
+    /// Bytes of a name in UTF-8. USERNAME holds at most 508 bytes (RFC 8489 section 14.3), and a time-limited
+    /// username puts an expiry and a colon in front of the name.
+    package static let nameBytesMax = 255
+
+    /// Characters of a realm: REALM holds fewer than 128 (RFC 8489 section 14.9).
+    package static let realmCharactersMax = 127
+
+    /// Bytes of a shared secret. HMAC-SHA1 folds a key of more than 64 bytes; the rest is room for other tools' habits.
+    package static let secretBytesMax = 1024
+
+    /// Shared secrets. A time-limited credential is tried against each of them, so this bounds the work per request.
+    package static let secretsMax = 16
+
+    /// Allocations a single user may be granted: more than one server has ports.
+    package static let allocationsPerUserMax = 1_000_000
+
+    /// The last moment that can be named: the end of the year 9999, which every date format still writes with four digits.
+    package static let expirySecondsMax: Int64 = 253_402_300_799
+
+    /// How long a writer waits for another one.
+    package static let busyTimeoutSeconds = 5
+
+    /// Rows kept in `changes`. A server asks every second, so only one that was stopped falls behind, and it reloads.
+    package static let changesKept: Int64 = 10_000
+
+    /// Rows kept in `audit`: years of one operator's commands in a few megabytes.
+    package static let auditKept: Int64 = 100_000
+}

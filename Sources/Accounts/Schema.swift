@@ -1,0 +1,73 @@
+import GRDB
+
+/// The shape of the database and how it comes about.
+///
+/// Each migration is one transaction that ends by writing its own number to `user_version`, so a process that dies
+/// half-way leaves the old shape or the new one, never something between. A migration is never edited once released.
+enum Schema {
+    /// "Turn" in ASCII; SQLite keeps it in the file's header, where `file(1)` and this module look for it.
+    static let applicationID: Int64 = 0x5475_726E
+
+    static var version: Int64 { Int64(migrations.count) }
+
+    /// Brings the database to `version`.
+    static func migrate(_ database: Database) throws {
+        while true {
+            var finished = false
+            // The version is read inside the transaction: another process may be doing the same work.
+            try database.inTransaction(.immediate) {
+                let current = try Int64.fetchOne(database, sql: "PRAGMA user_version") ?? 0
+                guard let next = Int(exactly: current), migrations.indices.contains(next) else {
+                    finished = true
+                    return .rollback
+                }
+                try database.execute(sql: migrations[next])
+                return .commit
+            }
+            if finished { return }
+        }
+    }
+
+    private static let migrations = [version1]
+
+    /// Times are seconds since 1970. `STRICT` makes SQLite hold every column to its type; the checks hold the keys to
+    /// their lengths, though readers check again, as a file can be changed by other means.
+    private static let version1 = """
+        PRAGMA application_id = 0x5475726E;
+
+        CREATE TABLE users (
+            name TEXT NOT NULL PRIMARY KEY,
+            realm TEXT NOT NULL,
+            md5_key BLOB NOT NULL CHECK (length(md5_key) = 16),
+            sha256_key BLOB NOT NULL CHECK (length(sha256_key) = 32),
+            userhash BLOB NOT NULL CHECK (length(userhash) = 32),
+            enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER,
+            max_allocations INTEGER CHECK (max_allocations > 0)
+        ) STRICT;
+        CREATE UNIQUE INDEX users_by_userhash ON users (userhash);
+
+        CREATE TABLE secrets (
+            name TEXT NOT NULL PRIMARY KEY,
+            value BLOB NOT NULL,
+            created_at INTEGER NOT NULL
+        ) STRICT;
+
+        CREATE TABLE audit (
+            id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+            at INTEGER NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            subject TEXT NOT NULL
+        ) STRICT;
+
+        CREATE TABLE changes (
+            sequence INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL
+        ) STRICT;
+
+        PRAGMA user_version = 1;
+        """
+}
