@@ -62,10 +62,11 @@ extension AccountError {
         case .SQLITE_NOTADB, .SQLITE_CORRUPT:
             self = .corrupt(path: path, detail: detail)
         case .SQLITE_BUSY, .SQLITE_LOCKED:
-            let seconds = Limits.busyTimeoutSeconds
+            let seconds = AccountLimits.busyTimeoutSeconds
             self.init(
                 .busy,
-                "\(path) has been locked by another process for \(seconds) s; try again, or end the process that holds it")
+                "\(path) has been locked by another process for \(seconds) s; try again, or end the process that holds it"
+            )
         case .SQLITE_FULL:
             self.init(.full, "no space left to write \(path); free some space and repeat the command")
         case .SQLITE_READONLY:
@@ -81,6 +82,7 @@ extension AccountError {
         AccountError(
             .corrupt,
             "\(path) is damaged (\(detail)); restore it from a backup, "
-                + "or move it and its -wal file away and add the users again")
+                + "or move it and its -wal file away and add the users again"
+        )
     }
 }

@@ -12,22 +12,26 @@ package struct AccountName: Hashable, Sendable, CustomStringConvertible {
     package init(_ text: String) throws(AccountError) {
         let text = text.precomposedStringWithCanonicalMapping
         guard !text.isEmpty else {
-            throw AccountError(.invalidName, "the name is empty; give one of 1 to \(Limits.nameBytesMax) bytes")
+            throw AccountError(.invalidName, "the name is empty; give one of 1 to \(AccountLimits.nameBytesMax) bytes")
         }
-        guard text.utf8.count <= Limits.nameBytesMax else {
+        guard text.utf8.count <= AccountLimits.nameBytesMax else {
             throw AccountError(
                 .invalidName,
-                "the name has \(text.utf8.count) bytes; give one of at most \(Limits.nameBytesMax)")
+                "the name has \(text.utf8.count) bytes; give one of at most \(AccountLimits.nameBytesMax)"
+            )
         }
         if let scalar = text.unicodeScalars.first(where: Self.isForbidden) {
             throw AccountError(
                 .invalidName,
                 "the name \(text.quotedForMessage) contains \(scalar.nameForMessage); "
-                    + "leave out spaces, invisible characters, ':' and '/'")
+                    + "leave out spaces, invisible characters, ':' and '/'"
+            )
         }
         guard !text.hasPrefix("-") else {
             throw AccountError(
-                .invalidName, "the name \(text.quotedForMessage) starts with '-'; start it with another character")
+                .invalidName,
+                "the name \(text.quotedForMessage) starts with '-'; start it with another character"
+            )
         }
         value = text
     }
@@ -47,16 +51,19 @@ package struct Realm: Hashable, Sendable, CustomStringConvertible {
     package init(_ text: String) throws(AccountError) {
         let text = text.precomposedStringWithCanonicalMapping
         let count = text.unicodeScalars.count
-        guard (1...Limits.realmCharactersMax).contains(count) else {
+        guard (1...AccountLimits.realmCharactersMax).contains(count) else {
             throw AccountError(
-                .invalidRealm, "the realm has \(count) characters; give one of 1 to \(Limits.realmCharactersMax)")
+                .invalidRealm,
+                "the realm has \(count) characters; give one of 1 to \(AccountLimits.realmCharactersMax)"
+            )
         }
         // RFC 8489 section 14.9: only what a quoted string may hold, without the quotes.
         if let scalar = text.unicodeScalars.first(where: { $0 == "\"" || $0 == "\\" || $0.isInvisible }) {
             throw AccountError(
                 .invalidRealm,
                 "the realm \(text.quotedForMessage) contains \(scalar.nameForMessage); "
-                    + "leave out quotes, backslashes and invisible characters")
+                    + "leave out quotes, backslashes and invisible characters"
+            )
         }
         value = text
     }

@@ -17,7 +17,8 @@ extension AccountStore {
             let rows = try Row.fetchAll(
                 database,
                 sql: "SELECT kind, name FROM changes WHERE sequence > ? GROUP BY kind, name ORDER BY max(sequence)",
-                arguments: [sequence])
+                arguments: [sequence]
+            )
             var changes: [Change] = []
             for row in rows {
                 guard let kind = String.fromDatabaseValue(row["kind"]).flatMap(Change.Kind.init(rawValue:)),
@@ -32,15 +33,21 @@ extension AccountStore {
     /// Writes down, in the transaction that does it, that something changed and who did it.
     func record(_ kind: Change.Kind, _ name: AccountName, action: String, in database: Database) throws {
         try database.execute(
-            sql: "INSERT INTO changes (kind, name) VALUES (?, ?)", arguments: [kind.rawValue, name.value])
+            sql: "INSERT INTO changes (kind, name) VALUES (?, ?)",
+            arguments: [kind.rawValue, name.value]
+        )
         try database.execute(
             sql: "DELETE FROM changes WHERE sequence <= (SELECT max(sequence) FROM changes) - ?",
-            arguments: [Limits.changesKept])
+            arguments: [AccountLimits.changesKept]
+        )
         try database.execute(
             sql: "INSERT INTO audit (at, actor, action, subject) VALUES (?, ?, ?, ?)",
-            arguments: [clock(), actor, action, name.value])
+            arguments: [clock(), actor, action, name.value]
+        )
         try database.execute(
-            sql: "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?", arguments: [Limits.auditKept])
+            sql: "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?",
+            arguments: [AccountLimits.auditKept]
+        )
     }
 
     private static func lastSequence(_ database: Database) throws -> Int64 {

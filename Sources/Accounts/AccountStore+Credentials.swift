@@ -7,6 +7,8 @@ extension AccountStore {
     /// The name is compared byte for byte, as it came off the wire. Disabled and expired users are returned: the caller
     /// knows the time (`CredentialRecord.isUsable`). A user whose keys are damaged counts as absent and is reported once.
     package func credentialRecord(username: String) throws(AccountError) -> CredentialRecord? {
+        // Text is bound up to its first NUL, so "alice\0x" would find alice.
+        guard !username.utf8.contains(0) else { return nil }
         let row = try read { database in
             try Row.fetchOne(database, sql: "SELECT * FROM users WHERE name = ?", arguments: [username])
         }
@@ -44,8 +46,13 @@ extension CredentialRecord {
         let keys = DerivedKeys(md5Key: md5Key, sha256Key: sha256Key, userhash: userhash)
         guard keys.isWellFormed else { return nil }
         self.init(
-            name: name, realm: realm, keys: keys, isEnabled: enabled == 1, expiresAtSeconds: expiresAtSeconds,
-            maxAllocations: maxAllocations)
+            name: name,
+            realm: realm,
+            keys: keys,
+            isEnabled: enabled == 1,
+            expiresAtSeconds: expiresAtSeconds,
+            maxAllocations: maxAllocations
+        )
     }
 
     /// Only a blob is a key: text of the right length is not.
@@ -56,7 +63,8 @@ extension CredentialRecord {
 
     /// Tells a NULL (`.some(nil)`) from a value of the wrong type (`nil`): a limit that cannot be read must not vanish.
     private static func optional<Value: DatabaseValueConvertible>(
-        _ type: Value.Type, _ value: DatabaseValue
+        _ type: Value.Type,
+        _ value: DatabaseValue
     ) -> Value?? {
         if value.isNull { return .some(nil) }
         guard let value = Value.fromDatabaseValue(value) else { return nil }

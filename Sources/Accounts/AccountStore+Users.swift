@@ -15,20 +15,22 @@ extension AccountStore {
         maxAllocations: Int? = nil
     ) throws(AccountError) {
         try requireWellFormed(keys)
-        if let expiresAtSeconds, !(0...Limits.expirySecondsMax).contains(expiresAtSeconds) {
+        if let expiresAtSeconds, !(0...AccountLimits.expirySecondsMax).contains(expiresAtSeconds) {
             throw AccountError(.invalidValue, "the expiry is out of range; give a date before the year 10000")
         }
-        if let maxAllocations, !(1...Limits.allocationsPerUserMax).contains(maxAllocations) {
+        if let maxAllocations, !(1...AccountLimits.allocationsPerUserMax).contains(maxAllocations) {
             throw AccountError(
                 .invalidValue,
-                "\(maxAllocations) is no number of allocations; give one of 1 to \(Limits.allocationsPerUserMax)")
+                "\(maxAllocations) is no number of allocations; give one of 1 to \(AccountLimits.allocationsPerUserMax)"
+            )
         }
         try write { database in
             guard try !Self.userExists(name, in: database) else {
                 throw AccountError(
                     .alreadyExists,
                     "there is a user \(name.value.quotedForMessage) already; "
-                        + "run turnpike user passwd to give a new password")
+                        + "run turnpike user passwd to give a new password"
+                )
             }
             try database.execute(
                 sql: """
@@ -39,7 +41,8 @@ extension AccountStore {
                 arguments: [
                     name.value, realm.value, Data(keys.md5Key), Data(keys.sha256Key), Data(keys.userhash), clock(),
                     expiresAtSeconds, maxAllocations,
-                ])
+                ]
+            )
             try record(.user, name, action: "add user", in: database)
         }
     }
@@ -73,7 +76,8 @@ extension AccountStore {
                 sql: "UPDATE users SET realm = ?, md5_key = ?, sha256_key = ?, userhash = ? WHERE name = ?",
                 arguments: [
                     realm.value, Data(keys.md5Key), Data(keys.sha256Key), Data(keys.userhash), name.value,
-                ])
+                ]
+            )
             guard database.changesCount == 1 else { throw Self.noUser(name) }
             try record(.user, name, action: "change password of user", in: database)
         }
@@ -82,7 +86,9 @@ extension AccountStore {
     package func setEnabled(_ isEnabled: Bool, _ name: AccountName) throws(AccountError) {
         try write { database in
             try database.execute(
-                sql: "UPDATE users SET enabled = ? WHERE name = ?", arguments: [isEnabled ? 1 : 0, name.value])
+                sql: "UPDATE users SET enabled = ? WHERE name = ?",
+                arguments: [isEnabled ? 1 : 0, name.value]
+            )
             guard database.changesCount == 1 else { throw Self.noUser(name) }
             try record(.user, name, action: isEnabled ? "enable user" : "disable user", in: database)
         }
@@ -104,12 +110,17 @@ extension AccountStore {
 
     private static func userExists(_ name: AccountName, in database: Database) throws -> Bool {
         try Bool.fetchOne(
-            database, sql: "SELECT EXISTS (SELECT 1 FROM users WHERE name = ?)", arguments: [name.value]) ?? false
+            database,
+            sql: "SELECT EXISTS (SELECT 1 FROM users WHERE name = ?)",
+            arguments: [name.value]
+        ) ?? false
     }
 
     private static func noUser(_ name: AccountName) -> AccountError {
         AccountError(
-            .notFound, "there is no user \(name.value.quotedForMessage); turnpike user list shows the names")
+            .notFound,
+            "there is no user \(name.value.quotedForMessage); turnpike user list shows the names"
+        )
     }
 }
 
@@ -125,6 +136,7 @@ extension User {
             createdAtSeconds: Int64.fromDatabaseValue(row["created_at"]) ?? 0,
             expiresAtSeconds: Int64.fromDatabaseValue(row["expires_at"]),
             maxAllocations: Int.fromDatabaseValue(row["max_allocations"]),
-            hasWellFormedKeys: CredentialRecord(row: row) != nil)
+            hasWellFormedKeys: CredentialRecord(row: row) != nil
+        )
     }
 }

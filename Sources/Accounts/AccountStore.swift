@@ -5,7 +5,7 @@ import Synchronization
 /// Users, shared secrets and who changed them, in `turnpike.sqlite3` of the data directory.
 ///
 /// The server and any number of commands open the same file at once: SQLite's WAL lets them read while one writes, and
-/// writers wait for each other (`Limits.busyTimeoutSeconds`). A write has reached the disk when its call returns.
+/// writers wait for each other (`AccountLimits.busyTimeoutSeconds`). A write has reached the disk when its call returns.
 /// Passwords are never stored, only `DerivedKeys`. Calls block for as long as the disk does.
 package final class AccountStore: Sendable {
     package enum Mode: Sendable {
@@ -49,7 +49,8 @@ package final class AccountStore: Sendable {
             guard create else {
                 throw AccountError(
                     .missing,
-                    "there is no database \(databasePath); add a user first, or name another directory with --data-dir")
+                    "there is no database \(databasePath); add a user first, or name another directory with --data-dir"
+                )
             }
             do {
                 try directory.createDatabase(Self.build)
@@ -58,7 +59,9 @@ package final class AccountStore: Sendable {
             }
             guard try directory.inspectDatabase() else {
                 throw AccountError(
-                    .missing, "\(databasePath) was removed as it was being made; repeat the command")
+                    .missing,
+                    "\(databasePath) was removed as it was being made; repeat the command"
+                )
             }
         }
         do {
@@ -112,7 +115,8 @@ package final class AccountStore: Sendable {
         if isNew {
             report(
                 "the keys of user \(name.quotedForMessage) in \(databasePath) are damaged, so the user is refused; "
-                    + "run: turnpike user passwd \(name.quotedForShell)")
+                    + "run: turnpike user passwd \(name.quotedForShell)"
+            )
         }
     }
 
@@ -123,7 +127,7 @@ package final class AccountStore: Sendable {
         configuration.label = "accounts"
         // SQLite's own waiting steps up to 100 ms, which lets one busy writer starve another past the timeout. Short
         // random pauses give every waiter its turn.
-        let triesMax = Limits.busyTimeoutSeconds * 1000
+        let triesMax = AccountLimits.busyTimeoutSeconds * 1000
         configuration.busyMode = .callback { tries in
             guard tries < triesMax else { return false }
             usleep(UInt32.random(in: 500...1500))
@@ -139,7 +143,8 @@ package final class AccountStore: Sendable {
                     PRAGMA cell_size_check = ON;
                     PRAGMA secure_delete = ON;
                     PRAGMA temp_store = MEMORY;
-                    """)
+                    """
+            )
         }
         return configuration
     }
@@ -163,13 +168,15 @@ package final class AccountStore: Sendable {
         guard application == Schema.applicationID else {
             throw AccountError(
                 .foreign,
-                "\(path) is an SQLite database, but not Turnpike's; move it away, or name another directory with --data-dir")
+                "\(path) is an SQLite database, but not Turnpike's; move it away, or name another directory with --data-dir"
+            )
         }
         guard version <= Schema.version else {
             throw AccountError(
                 .newerSchema,
                 "\(path) was made by a newer Turnpike (schema \(version), this one knows up to \(Schema.version)); "
-                    + "install the newer version, or restore a backup")
+                    + "install the newer version, or restore a backup"
+            )
         }
         guard version >= 1 else {
             throw AccountError.corrupt(path: path, detail: "its schema version is \(version)")
@@ -179,7 +186,8 @@ package final class AccountStore: Sendable {
                 throw AccountError(
                     .olderSchema,
                     "\(path) is of an older Turnpike (schema \(version), this one needs \(Schema.version)); "
-                        + "start the server once, which upgrades it")
+                        + "start the server once, which upgrades it"
+                )
             }
             return
         }
@@ -188,7 +196,8 @@ package final class AccountStore: Sendable {
             guard journal == "wal" else {
                 throw AccountError(
                     .inputOutput,
-                    "\(path) cannot use a write-ahead log here; put the data directory on a local file system")
+                    "\(path) cannot use a write-ahead log here; put the data directory on a local file system"
+                )
             }
             try Schema.migrate(database)
         }

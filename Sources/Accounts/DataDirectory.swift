@@ -28,7 +28,9 @@ struct DataDirectory: Sendable {
             guard errno == ENOENT else { throw failure("cannot be read", errno) }
             guard createIfMissing else {
                 throw AccountError(
-                    .missing, "there is no data directory \(path); add a user first, or name another with --data-dir")
+                    .missing,
+                    "there is no data directory \(path); add a user first, or name another with --data-dir"
+                )
             }
             try make()
             guard stat(path, &status) == 0 else { throw failure("cannot be read", errno) }
@@ -39,7 +41,9 @@ struct DataDirectory: Sendable {
         try requireOwner(status, of: path)
         guard status.st_mode & 0o022 == 0 else {
             throw AccountError(
-                .unsafeFile, "\(path) can be written by other users; run: chmod 700 \(path.quotedForShell)")
+                .unsafeFile,
+                "\(path) can be written by other users; run: chmod 700 \(path.quotedForShell)"
+            )
         }
     }
 
@@ -81,7 +85,9 @@ struct DataDirectory: Sendable {
             try FileManager.default.createDirectory(atPath: parent, withIntermediateDirectories: true)
         } catch {
             throw AccountError(
-                .inputOutput, "\(parent) cannot be made; make it, or name another data directory with --data-dir")
+                .inputOutput,
+                "\(parent) cannot be made; make it, or name another data directory with --data-dir"
+            )
         }
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failure("cannot be made", errno) }
     }
@@ -114,12 +120,15 @@ struct DataDirectory: Sendable {
             throw AccountError(
                 .unsafeFile,
                 "\(file) is \(kind), which is not followed; put the file itself there, "
-                    + "or name its directory with --data-dir")
+                    + "or name its directory with --data-dir"
+            )
         }
         try requireOwner(status, of: file)
         guard status.st_mode & 0o077 == 0 else {
             throw AccountError(
-                .unsafeFile, "\(file) can be read or written by other users; run: chmod 600 \(file.quotedForShell)")
+                .unsafeFile,
+                "\(file) can be read or written by other users; run: chmod 600 \(file.quotedForShell)"
+            )
         }
         return status
     }
@@ -131,7 +140,8 @@ struct DataDirectory: Sendable {
             throw AccountError(
                 .unsafeFile,
                 "\(file) belongs to user \(status.st_uid), you are \(user); "
-                    + "run the command as its owner: sudo -u '#\(status.st_uid)' turnpike …")
+                    + "run the command as its owner: sudo -u '#\(status.st_uid)' turnpike …"
+            )
         }
     }
 
@@ -139,7 +149,8 @@ struct DataDirectory: Sendable {
         AccountError(
             .inputOutput,
             "\(path) \(what) (\(String(cString: strerror(code)))); "
-                + "run the command as its owner, or name another data directory with --data-dir")
+                + "run the command as its owner, or name another data directory with --data-dir"
+        )
     }
 }
 

@@ -8,8 +8,12 @@ import Testing
         let scratch = Scratch()
         let store = try scratch.open()
         try store.addUser(
-            AccountName("alice"), realm: Realm("example.org"), keys: .sample(7), expiresAtSeconds: 1_800_000_000,
-            maxAllocations: 3)
+            AccountName("alice"),
+            realm: Realm("example.org"),
+            keys: .sample(7),
+            expiresAtSeconds: 1_800_000_000,
+            maxAllocations: 3
+        )
 
         let record = try #require(try store.credentialRecord(username: "alice"))
         #expect(record.keys == .sample(7))
@@ -88,7 +92,7 @@ import Testing
     @Test func limitsOutOfRangeAreRefused() throws {
         let scratch = Scratch()
         let store = try scratch.open()
-        for count in [0, -1, Limits.allocationsPerUserMax + 1] {
+        for count in [0, -1, AccountLimits.allocationsPerUserMax + 1] {
             let error = accountError {
                 try store.addUser(AccountName("a"), realm: Realm("r"), keys: .sample(1), maxAllocations: count)
             }
@@ -114,9 +118,9 @@ import Testing
     @Test func thereAreAtMostSoManySecrets() throws {
         let scratch = Scratch()
         let store = try scratch.open()
-        for index in 0..<Limits.secretsMax { try store.addSecret(AccountName("s\(index)"), value: [1]) }
+        for index in 0..<AccountLimits.secretsMax { try store.addSecret(AccountName("s\(index)"), value: [1]) }
         #expect(accountError { try store.addSecret(AccountName("one-more"), value: [1]) }?.code == .invalidValue)
-        #expect(try store.allSecrets().count == Limits.secretsMax)
+        #expect(try store.allSecrets().count == AccountLimits.secretsMax)
     }
 
     @Test func everyChangeIsAuditedWithItsActor() throws {

@@ -21,8 +21,13 @@ final class Scratch {
         report: @escaping @Sendable (String) -> Void = { _ in }
     ) throws -> AccountStore {
         try AccountStore(
-            dataDirectory: path, mode: mode, createIfMissing: true, actor: "test", clock: { 1_700_000_000 },
-            report: report)
+            dataDirectory: path,
+            mode: mode,
+            createIfMissing: true,
+            actor: "test",
+            clock: { 1_700_000_000 },
+            report: report
+        )
     }
 
     /// A connection that knows nothing of the store's rules, as an administrator with sqlite3 has.
@@ -43,7 +48,8 @@ extension DerivedKeys {
         return DerivedKeys(
             md5Key: bytes + [UInt8](repeating: 1, count: 8),
             sha256Key: bytes + [UInt8](repeating: 2, count: 24),
-            userhash: bytes + [UInt8](repeating: 3, count: 24))
+            userhash: bytes + [UInt8](repeating: 3, count: 24)
+        )
     }
 }
 

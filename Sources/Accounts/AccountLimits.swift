@@ -1,5 +1,5 @@
 /// Every bound of the account store, each with its reason.
-package enum Limits {
+package enum AccountLimits {
     /// Bytes of a name in UTF-8. USERNAME holds at most 508 bytes (RFC 8489 section 14.3), and a time-limited
     /// username puts an expiry and a colon in front of the name.
     package static let nameBytesMax = 255
