@@ -79,7 +79,7 @@ import Testing
         for suffix in ["", "-wal", "-shm"] { chmod(scratch.database + suffix, 0o400) }
         chmod(scratch.path, 0o500)
         defer { chmod(scratch.path, 0o700) }
-        try asOrdinaryUser {
+        try asOrdinaryUser { () throws in
             let refusal = accountError { _ = try scratch.open() }
             #expect(refusal != nil, "the modes should keep a new process out")
             for _ in 0..<100 { #expect(try store.credentialRecord(username: "alice") != nil) }
