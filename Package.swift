@@ -17,6 +17,11 @@ let package = Package(
     ],
     targets: [
         // What each target is for, and what it may import: docs/architecture.md.
+        .target(
+            name: "Accounts",
+            dependencies: [.product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: settings
+        ),
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
         .target(name: "LinuxIO", dependencies: ["CLinux"], swiftSettings: settings),
@@ -27,12 +32,27 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(
+            name: "Server",
+            dependencies: [
+                "Accounts", "LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "Settings", "TURN",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "Settings",
             dependencies: [.product(name: "Yams", package: "Yams")],
             swiftSettings: settings
         ),
         .target(name: "STUN", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
+        .testTarget(
+            name: "AccountsTests",
+            dependencies: ["Accounts", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: settings
+        ),
         .testTarget(name: "LinuxIOTests", dependencies: ["CLinux", "LinuxIO"], swiftSettings: settings),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),
     ]

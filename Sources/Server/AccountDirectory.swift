@@ -1,0 +1,112 @@
+import Accounts
+import Foundation
+import Logging
+import Relay
+import Synchronization
+import TURN
+
+/// The account store on behalf of the workers: answers their queries, and tells them what a command has changed. All of it
+/// runs on one queue of its own, so an answer and the news that outdates it keep their order.
+final class AccountDirectory: Sendable {
+    private struct State {
+        var follower: AccountFollower
+        var lastTrouble: String?
+    }
+
+    private let store: AccountStore
+    private let state: Mutex<State>
+    private let queue = DispatchQueue(label: "turnpike.accounts")
+    private let logger: Logger
+    /// Called with all shared secrets when one was added or removed.
+    private let onSecrets: @Sendable ([SharedSecret]) -> Void
+
+    init(
+        _ store: AccountStore,
+        logger: Logger,
+        onSecrets: @escaping @Sendable ([SharedSecret]) -> Void
+    ) throws(AccountError) {
+        self.store = store
+        self.logger = logger
+        self.onSecrets = onSecrets
+        state = Mutex(State(follower: try AccountFollower(store)))
+    }
+
+    /// Answers a worker. Does not wait for the answer.
+    func answer(_ query: CredentialQuery, worker: Int, relay: RelayService) {
+        queue.async {
+            do throws(AccountError) {
+                relay.send(.learned(query, try self.record(query)), to: worker)
+            } catch {
+                self.tell(error)
+                relay.send(.failed(query), to: worker)
+            }
+        }
+    }
+
+    /// Looks for changes by others, and passes them on. Does not wait.
+    func poll(_ relay: RelayService) {
+        queue.async { self.follow(relay) }
+    }
+
+    private func follow(_ relay: RelayService) {
+        do throws(AccountError) {
+            var follower = state.withLock { $0.follower }
+            let changes = try follower.poll()
+            switch changes {
+            case .none:
+                break
+            case .some(let list, _):
+                for change in list where change.kind == .user { try refresh(change.name, relay) }
+                if list.contains(where: { $0.kind == .secret }) { onSecrets(try store.allSecrets()) }
+            case .everything:
+                relay.send(.forgetAllUsers)
+                for name in relay.snapshot().users { try refresh(name, relay) }
+                onSecrets(try store.allSecrets())
+            }
+            // Only now: what failed on the way is asked for again.
+            state.withLock { state in
+                state.follower = follower
+                state.lastTrouble = nil
+            }
+        } catch {
+            tell(error)
+        }
+    }
+
+    private func refresh(_ name: String, _ relay: RelayService) throws(AccountError) {
+        let record = try store.credentialRecord(username: name)
+        let now = Int64(Date().timeIntervalSince1970)
+        if let record, record.isUsable(atSeconds: now) {
+            relay.send(.forget(name))
+        } else {
+            relay.send(.revoke(name))
+        }
+    }
+
+    private func record(_ query: CredentialQuery) throws(AccountError) -> UserRecord? {
+        let found =
+            switch query {
+            case .name(let name): try store.credentialRecord(username: name)
+            case .userhash(let hash): try store.credentialRecord(userhash: hash)
+            }
+        guard let found, let keys = CredentialKeys(md5: found.keys.md5Key, sha256: found.keys.sha256Key) else {
+            return nil
+        }
+        return UserRecord(
+            name: found.name,
+            keys: keys,
+            expiresAtSeconds: found.expiresAtSeconds.map { UInt64(clamping: $0) },
+            maximumAllocations: found.maxAllocations,
+            isEnabled: found.isEnabled
+        )
+    }
+
+    /// Says once what is wrong with the store, until it works again.
+    private func tell(_ error: AccountError) {
+        let isNew = state.withLock { state in
+            defer { state.lastTrouble = error.message }
+            return state.lastTrouble != error.message
+        }
+        if isNew { logger.error("the account store does not answer", metadata: ["reason": .string(error.message)]) }
+    }
+}

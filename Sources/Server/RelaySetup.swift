@@ -1,0 +1,221 @@
+import Accounts
+import LinuxIO
+import Relay
+import STUN
+import Settings
+import TURN
+
+/// What the operator's settings mean to the relay on this machine.
+struct RelaySetup {
+    let options: RelayOptions
+    let configuration: Configuration
+    /// What an operator should know of the settings, though they work.
+    let warnings: [String]
+
+    /// - Throws: `ServerError` where the settings do not fit this machine.
+    init(_ settings: Settings, nonceKeys: NonceKeys, secrets: [SharedSecret]) throws(ServerError) {
+        let interfaces: [InterfaceAddress]
+        let cores: Int
+        do throws(SystemCallError) {
+            interfaces = try Host.interfaceAddresses().filter(\.isUp)
+            cores = try ThreadAffinity.availableCPUs().count
+        } catch {
+            throw ServerError("cannot ask the kernel about this machine: \(error)")
+        }
+        let addresses = try RelayAddressPlan(settings, interfaces).addresses
+        options = RelayOptions(
+            workers: settings.workers == .auto ? cores : settings.workers.number,
+            listeners: settings.listen.udp.map(Endpoint.init),
+            relayAddresses: addresses,
+            ports: settings.relay.minPort...settings.relay.maxPort
+        )
+
+        var policy = PeerPolicy()
+        policy.allow = settings.relay.allowPeers.map { TURN.AddressRange(lower: $0.lower, upper: $0.upper) }
+        policy.deny = settings.relay.denyPeers.map { TURN.AddressRange(lower: $0.lower, upper: $0.upper) }
+        policy.allowsLoopback = settings.relay.allowLoopbackPeers
+        policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
+        policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
+        policy.broadcastAddresses = Set(interfaces.compactMap(\.broadcast))
+        for listener in options.listeners where listener.port != 0 {
+            policy.listeners.formUnion(Self.reachable(listener, interfaces, addresses))
+        }
+
+        var configuration = Configuration(realm: settings.realm, nonceKeys: nonceKeys)
+        configuration.nonceLifetimeSeconds = UInt64(clamping: settings.auth.nonceLifetimeSeconds)
+        configuration.requiresSHA256 = settings.auth.requireSHA256
+        configuration.sharedSecrets = secrets.map(\.value)
+        configuration.maximumCredentialSeconds = UInt64(clamping: settings.auth.maxCredentialTTLSeconds)
+        configuration.policy = policy
+        for address in addresses where address.local != address.advertised {
+            configuration.insideAddresses[address.advertised] = address.local
+        }
+        configuration.acceptsWideChannels = settings.relay.rfc5766Channels
+        configuration.allocationsPerUser = settings.limits.allocationsPerUser
+        configuration.allocationsTotal = settings.limits.allocationsTotal
+        configuration.permissionsPerAllocation = settings.limits.permissionsPerAllocation
+        configuration.unauthenticatedRepliesPerSecond = UInt32(
+            clamping: settings.limits.unauthenticatedRepliesPerSecond
+        )
+        configuration.bindingRepliesPerSecond = UInt32(clamping: settings.limits.bindingRepliesPerSecond)
+        self.configuration = configuration
+        warnings = Self.warnings(settings, addresses)
+    }
+
+    /// The endpoints a listener is reached at: itself, or every address of this machine for a wildcard.
+    private static func reachable(
+        _ listener: Endpoint,
+        _ interfaces: [InterfaceAddress],
+        _ relays: [RelayAddress]
+    ) -> [Endpoint] {
+        let isWildcard =
+            listener.address.isIPv4
+            ? listener.address.v4 == 0 : listener.address.high == 0 && listener.address.low == 0
+        guard isWildcard else { return [listener] }
+        let addresses = interfaces.map(\.address) + relays.map(\.advertised)
+        return addresses.filter { $0.isIPv4 == listener.address.isIPv4 }
+            .map { Endpoint(address: $0, port: listener.port) }
+    }
+
+    private static func warnings(_ settings: Settings, _ addresses: [RelayAddress]) -> [String] {
+        var warnings: [String] = []
+        if settings.relay.allowLoopbackPeers {
+            warnings.append("relay.allow_loopback_peers is on: users reach every service on this machine's loopback")
+        }
+        if !settings.relay.allowPeers.isEmpty {
+            warnings.append(
+                "relay.allow_peers opens ranges that are closed by default: users reach the hosts in them"
+            )
+        }
+        let isPrivate = addresses.allSatisfy {
+            PeerPolicy().decide($0.advertised) != .allowed && !$0.advertised.isLoopback
+        }
+        if isPrivate {
+            warnings.append(
+                "every relay address is private: behind 1:1 NAT set external_address to the public one, or peers outside "
+                    + "cannot be reached"
+            )
+        }
+        return warnings
+    }
+}
+
+/// Which addresses relays are bound to, and what clients are told of them.
+private struct RelayAddressPlan {
+    let addresses: [RelayAddress]
+
+    init(_ settings: Settings, _ interfaces: [InterfaceAddress]) throws(ServerError) {
+        let locals = try Self.locals(settings, interfaces)
+        addresses = try Self.advertise(locals, settings.externalAddress)
+    }
+
+    /// Named addresses, else those of the listeners, else every address of this machine that others can reach.
+    private static func locals(
+        _ settings: Settings,
+        _ interfaces: [InterfaceAddress]
+    ) throws(ServerError) -> [IPAddress] {
+        if case .list(let list) = settings.relay.addresses {
+            let locals = list.map(IPAddress.init)
+            for local in locals where !interfaces.contains(where: { $0.address == local }) && !local.isLoopback {
+                throw ServerError(
+                    "relay.addresses: this machine has no address \(local); name one that it has, or auto"
+                )
+            }
+            return locals
+        }
+        var locals: [IPAddress] = []
+        for listener in settings.listen.udp {
+            let address = IPAddress(listener.host)
+            if !listener.host.isUnspecified {
+                locals.append(address)
+                continue
+            }
+            locals += interfaces.filter {
+                $0.isIPv4 == address.isIPv4 && !$0.isLoopback && !$0.address.isLinkLocal
+            }.map(\.address)
+        }
+        var unique: [IPAddress] = []
+        for local in locals where !unique.contains(local) { unique.append(local) }
+        // A machine without a network, as one on a desk, serves itself.
+        if unique.isEmpty { unique = interfaces.filter(\.isLoopback).map(\.address) }
+        guard !unique.isEmpty else {
+            throw ServerError(
+                "this machine has no address to relay from; bring an interface up, or name relay.addresses"
+            )
+        }
+        return unique
+    }
+
+    private static func advertise(
+        _ locals: [IPAddress],
+        _ external: Settings.ExternalAddress
+    ) throws(ServerError) -> [RelayAddress] {
+        switch external {
+        case .auto:
+            return locals.map { RelayAddress(local: $0, advertised: $0) }
+        case .addresses(let addresses):
+            return locals.map { local in
+                let outside = addresses.first { $0.isIPv4 == local.isIPv4 }.map(IPAddress.init)
+                return RelayAddress(local: local, advertised: outside ?? local)
+            }
+        case .pairs(let pairs):
+            for pair in pairs where !locals.contains(IPAddress(pair.privateAddress)) {
+                throw ServerError(
+                    "external_address: \(pair.privateAddress) is no relay address of this machine; the pair is "
+                        + "public/private, and the private one must be in relay.addresses"
+                )
+            }
+            return locals.map { local in
+                let pair = pairs.first { IPAddress($0.privateAddress) == local }
+                return RelayAddress(local: local, advertised: pair.map { IPAddress($0.publicAddress) } ?? local)
+            }
+        }
+    }
+}
+
+extension IPAddress {
+    init(_ host: HostAddress) { self.init(high: host.high, low: host.low, isIPv4: host.isIPv4) }
+
+    var isLoopback: Bool { HostAddress(self).isLoopback }
+    var isLinkLocal: Bool { isIPv4 ? v4 >> 16 == 0xA9FE : HostAddress(self).isLinkLocalIPv6 }
+}
+
+extension HostAddress {
+    init(_ address: IPAddress) { self.init(high: address.high, low: address.low, isIPv4: address.isIPv4) }
+}
+
+extension Endpoint {
+    init(_ address: SocketAddress) { self.init(address: IPAddress(address.host), port: address.port) }
+}
+
+extension SocketAddress {
+    init(_ endpoint: Endpoint) { self.init(host: HostAddress(endpoint.address), port: endpoint.port) }
+}
+
+extension TURN.AddressRange {
+    init(lower: HostAddress, upper: HostAddress) {
+        self.init(
+            lowerHigh: lower.high,
+            lowerLow: lower.low,
+            upperHigh: upper.high,
+            upperLow: upper.low
+        )
+    }
+}
+
+extension InterfaceAddress {
+    var address: IPAddress { IPAddress(high: high, low: low, isIPv4: isIPv4) }
+
+    var broadcast: IPAddress? {
+        broadcastHigh == 0 && broadcastLow == 0 ? nil : IPAddress(high: broadcastHigh, low: broadcastLow, isIPv4: true)
+    }
+}
+
+extension Settings.WorkerCount {
+    fileprivate var number: Int {
+        switch self {
+        case .auto: 1
+        case .count(let count): count
+        }
+    }
+}

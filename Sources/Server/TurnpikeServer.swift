@@ -1,0 +1,235 @@
+import Accounts
+import Foundation
+import Logging
+import OpenSSLCrypto
+import Relay
+import STUN
+import ServiceLifecycle
+import Settings
+import Synchronization
+import TURN
+import UnixSignals
+
+/// The whole server, from validated settings to the end of the process: it wires the parts and keeps their lives in order.
+package final class TurnpikeServer: Sendable {
+    private struct State {
+        var settings: Settings
+        var secrets: [SharedSecret]
+        /// When a drain ends; nil while there is none.
+        var drainEnd: ContinuousClock.Instant?
+    }
+
+    private let state: Mutex<State>
+    private let nonceKeys: NonceKeys
+    private let relay: RelayService
+    private let directory: AccountDirectory
+    private let logger: Logger
+    private let sink: LogSink
+    private let reload: @Sendable () -> SettingsOutcome
+
+    /// Opens everything; nothing is served when this throws.
+    ///
+    /// - Parameters:
+    ///   - reload: reads the settings again, for HUP.
+    ///   - sink: where log lines go.
+    package init(
+        _ settings: Settings,
+        sink: LogSink = LogSink(),
+        reload: @escaping @Sendable () -> SettingsOutcome
+    ) throws {
+        self.reload = reload
+        self.sink = sink
+        logger = Self.logger(settings.log, sink)
+        let logger = logger
+        let store = try AccountStore(
+            dataDirectory: settings.dataDirectory,
+            mode: .readWrite,
+            createIfMissing: true,
+            actor: "server",
+            report: { logger.error("a user's stored keys are damaged", metadata: ["reason": .string($0)]) }
+        )
+        // A database that is damaged inside is refused here, and not found out by a user who cannot log in.
+        try store.integrityCheck()
+        nonceKeys = try NonceKeyFile(dataDirectory: settings.dataDirectory).load()
+        let secrets = try store.allSecrets()
+        let setup = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets)
+        for warning in setup.warnings { logger.warning("\(warning)") }
+
+        // Workers may speak before all is made; what they say waits in the box until there is someone to hear it.
+        let receiver = EventReceiver()
+        relay = try RelayService(setup.options, configuration: setup.configuration) { receiver.receive($0) }
+        state = Mutex(State(settings: settings, secrets: secrets))
+        let secretsChanged = SecretsObserver()
+        directory = try AccountDirectory(store, logger: logger) { secretsChanged.tell($0) }
+        receiver.connect { [weak self] in self?.handle($0) }
+        secretsChanged.connect { [weak self] in self?.take(secrets: $0) }
+    }
+
+    /// What it listens on, with the ports the kernel chose.
+    package var listeners: [SocketAddress] { relay.listeners.map(SocketAddress.init) }
+
+    /// Serves until a signal ends it.
+    package func run() async throws {
+        announce()
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup, .sigusr1, .sigusr2)
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: [
+                    .init(service: AccountPolling(directory: directory, relay: relay)),
+                    .init(
+                        service: SignalHandling(server: self, signals: signals),
+                        successTerminationBehavior: .gracefullyShutdownGroup
+                    ),
+                ],
+                logger: Self.quietLogger
+            )
+        )
+        try await group.run()
+        let totals = relay.stop()
+        logger.notice("relay totals", metadata: LogFields(addresses: .full).totals(totals.counters))
+        logger.notice("stopped")
+        sink.flush()
+    }
+
+    // MARK: Signals
+
+    /// Takes the configuration anew. One that does not hold leaves the old one in force, whole.
+    func reloadConfiguration() {
+        let outcome = reload()
+        for diagnostic in outcome.diagnostics where diagnostic.severity == .warning {
+            logger.warning("\(diagnostic)")
+        }
+        guard let new = outcome.settings else {
+            for diagnostic in outcome.errors { logger.error("\(diagnostic)") }
+            logger.error("the configuration was not reloaded; the old one stays in force")
+            return
+        }
+        let old = state.withLock { $0.settings }
+        for key in Self.fixedKeys(old, new) {
+            logger.warning("\(key) has changed, which takes a restart; it stays as it was")
+        }
+        state.withLock { $0.settings = new }
+        do {
+            try apply()
+            directory.poll(relay)
+            logger.notice("configuration reloaded")
+        } catch {
+            state.withLock { $0.settings = old }
+            logger.error(
+                "the configuration was not reloaded; the old one stays in force",
+                metadata: ["reason": "\(error)"]
+            )
+        }
+    }
+
+    /// Refuses new allocations from now on; those there live on, for that long at most. A shorter limit replaces a longer.
+    func beginDraining(atMost limit: Duration) {
+        let end = ContinuousClock.now + limit
+        let isNew = state.withLock { state in
+            defer { state.drainEnd = min(state.drainEnd ?? end, end) }
+            return state.drainEnd == nil
+        }
+        guard isNew else { return }
+        do {
+            try apply()
+            logger.notice("draining: no new allocations are made")
+        } catch {
+            logger.error("cannot drain", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    /// Whether a drain that has begun is over: no allocation is left, or its time is up.
+    func isDrained() async -> Bool {
+        guard let end = state.withLock({ $0.drainEnd }) else { return false }
+        let before = relay.snapshot().publications
+        relay.send(.publish)
+        while relay.snapshot().publications == before, ContinuousClock.now < end {
+            try? await Task.sleep(for: .milliseconds(5))
+        }
+        return relay.snapshot().allocations == 0 || ContinuousClock.now >= end
+    }
+
+    func note(_ message: Logger.Message) { logger.notice(message) }
+
+    /// Ends the process without waiting for anything.
+    func exitNow() -> Never {
+        logger.notice("stopped at once, by a second signal")
+        sink.flush()
+        exit(0)
+    }
+
+    // MARK: Wiring
+
+    private func apply() throws(ServerError) {
+        let (settings, secrets, isDraining) = state.withLock { ($0.settings, $0.secrets, $0.drainEnd != nil) }
+        var configuration = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets).configuration
+        configuration.isDraining = isDraining
+        relay.reconfigure(configuration)
+    }
+
+    private func take(secrets: [SharedSecret]) {
+        state.withLock { $0.secrets = secrets }
+        do {
+            try apply()
+        } catch {
+            logger.error("changed secrets were not taken", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    private func handle(_ event: RelayEvent) {
+        switch event {
+        case .query(let query, let worker):
+            directory.answer(query, worker: worker, relay: relay)
+        case .trouble(let text):
+            logger.error("\(text)")
+        case .allocation(.made(let summary)):
+            guard logger.logLevel <= .debug else { return }
+            logger.debug("allocation made", metadata: fields.summary(summary))
+        case .allocation(.ended(let summary, let end)):
+            guard logger.logLevel <= .info else { return }
+            var metadata = fields.summary(summary).merging(fields.traffic(summary)) { first, _ in first }
+            metadata["reason"] = "\(end.rawValue)"
+            logger.info("allocation ended", metadata: metadata)
+        }
+    }
+
+    private var fields: LogFields { LogFields(addresses: state.withLock { $0.settings.log.addresses }) }
+
+    private func announce() {
+        let settings = state.withLock { $0.settings }
+        let places = listeners.map { "udp \($0)" }
+        logger.notice(
+            "turnpike \(Version.current) serves",
+            metadata: [
+                "listen": .array(places.map { .string($0) }), "realm": .string(settings.realm),
+                "data_dir": .string(settings.dataDirectory), "workers": .stringConvertible(relay.workerCount),
+                "openssl": .string(OpenSSLVersion.text),
+            ]
+        )
+        logger.notice("to add a user, type: turnpike user add NAME --data-dir \(settings.dataDirectory) --format env")
+    }
+
+    private static func logger(_ log: Settings.Log, _ sink: LogSink) -> Logger {
+        let level = Logger.Level(rawValue: log.level.rawValue) ?? .info
+        let form: LineLogHandler.Form = log.format == .json ? .json : .text
+        return Logger(label: "turnpike") { _ in LineLogHandler(form: form, level: level, sink: sink) }
+    }
+
+    /// The service group's own remarks are about its machinery, not about the server.
+    private static let quietLogger = Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }
+
+    /// Keys that a reload cannot change, and that differ.
+    private static func fixedKeys(_ old: Settings, _ new: Settings) -> [String] {
+        var keys: [String] = []
+        if old.listen != new.listen { keys.append("listen") }
+        if old.workers != new.workers { keys.append("workers") }
+        if old.dataDirectory != new.dataDirectory { keys.append("data_dir") }
+        if old.externalAddress != new.externalAddress { keys.append("external_address") }
+        if old.relay.addresses != new.relay.addresses { keys.append("relay.addresses") }
+        if old.relay.minPort != new.relay.minPort { keys.append("relay.min_port") }
+        if old.relay.maxPort != new.relay.maxPort { keys.append("relay.max_port") }
+        if old.log.level != new.log.level { keys.append("log.level") }
+        if old.log.format != new.log.format { keys.append("log.format") }
+        return keys
+    }
+}
