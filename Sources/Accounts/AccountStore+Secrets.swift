@@ -36,7 +36,7 @@ extension AccountStore {
     /// Every secret, the oldest first. A row without a value is left out.
     package func allSecrets() throws(AccountError) -> [SharedSecret] {
         let rows = try read { database in
-            try Row.fetchAll(database, sql: "SELECT * FROM secrets ORDER BY created_at, name")
+            try Row.fetchAll(database, sql: "SELECT * FROM secrets ORDER BY created_at, rowid")
         }
         return rows.compactMap { row in
             guard let name = String.fromDatabaseValue(row["name"]),

@@ -57,6 +57,22 @@ package struct CredentialRecord: Hashable, Sendable {
     package let expiresAtSeconds: Int64?
     package let maxAllocations: Int?
 
+    package init(
+        name: String,
+        realm: String,
+        keys: DerivedKeys,
+        isEnabled: Bool,
+        expiresAtSeconds: Int64?,
+        maxAllocations: Int?
+    ) {
+        self.name = name
+        self.realm = realm
+        self.keys = keys
+        self.isEnabled = isEnabled
+        self.expiresAtSeconds = expiresAtSeconds
+        self.maxAllocations = maxAllocations
+    }
+
     package func isUsable(atSeconds now: Int64) -> Bool {
         guard isEnabled else { return false }
         guard let expiresAtSeconds else { return true }
@@ -69,4 +85,10 @@ package struct SharedSecret: Hashable, Sendable {
     package let name: String
     package let value: [UInt8]
     package let createdAtSeconds: Int64
+
+    package init(name: String, value: [UInt8], createdAtSeconds: Int64) {
+        self.name = name
+        self.value = value
+        self.createdAtSeconds = createdAtSeconds
+    }
 }
