@@ -47,6 +47,8 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(name: "STUN", swiftSettings: settings),
+        .target(name: "Server", dependencies: ["Accounts", "OpenSSLCrypto", "Settings"], swiftSettings: settings),
+        .testTarget(name: "ServerTests", dependencies: ["Accounts", "Server", "Settings"], swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
         .testTarget(
             name: "AccountsTests",

@@ -1,0 +1,66 @@
+package import Settings
+
+/// Where peers reach this server, as the URLs they are configured with (RFC 7064 for `stun:`, RFC 7065 for `turn:`).
+package struct PeerURLs: Hashable, Sendable {
+    package let address: SocketAddress
+
+    /// - Parameter interfaces: the machine's own addresses in the order of its interfaces; they stand in for listeners on
+    ///   the unspecified address.
+    /// - Returns: `nil` where no listener has a port that is known before it listens.
+    package init?(settings: Settings, interfaces: [HostAddress] = InterfaceAddresses.current()) {
+        let listeners = settings.listen.udp.filter { $0.port != 0 }
+        let candidates = listeners.flatMap { listener in
+            Self.hosts(of: listener.host, interfaces: interfaces).map { SocketAddress(host: $0, port: listener.port) }
+        }
+        // A public address of the configuration comes first, then one that others can reach, then whatever there is.
+        let external = Self.external(settings.externalAddress, listeners: listeners, candidates: candidates)
+        guard let best = external ?? candidates.first(where: { !$0.host.isLoopback }) ?? candidates.first else {
+            return nil
+        }
+        address = best
+    }
+
+    package var stun: [String] { ["stun:\(address)"] }
+
+    /// Only the transports that this version serves.
+    package var turn: [String] { ["turn:\(address)?transport=udp"] }
+
+    /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
+    package var isPrivate: Bool {
+        let host = address.host
+        if host.isLoopback { return true }
+        guard host.isIPv4 else { return host.high >> 57 == 0xFC >> 1 }
+        return host.v4 >> 24 == 10 || host.v4 >> 20 == 0xAC1 || host.v4 >> 16 == 0xC0A8
+            || host.v4 >> 22 == 0x6440_0000 >> 22
+    }
+
+    private static func hosts(of host: HostAddress, interfaces: [HostAddress]) -> [HostAddress] {
+        guard host.isUnspecified else { return [host] }
+        return interfaces.filter { $0.isIPv4 == host.isIPv4 && !$0.isLinkLocalIPv6 }
+    }
+
+    private static func external(
+        _ external: Settings.ExternalAddress,
+        listeners: [SocketAddress],
+        candidates: [SocketAddress]
+    ) -> SocketAddress? {
+        switch external {
+        case .auto:
+            return nil
+        case .addresses(let addresses):
+            for listener in listeners where !listener.host.isLoopback {
+                if let address = addresses.first(where: { $0.isIPv4 == listener.host.isIPv4 }) {
+                    return SocketAddress(host: address, port: listener.port)
+                }
+            }
+            return nil
+        case .pairs(let pairs):
+            for candidate in candidates {
+                if let pair = pairs.first(where: { $0.privateAddress == candidate.host }) {
+                    return SocketAddress(host: pair.publicAddress, port: candidate.port)
+                }
+            }
+            return nil
+        }
+    }
+}

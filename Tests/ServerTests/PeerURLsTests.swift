@@ -1,0 +1,69 @@
+import Server
+import Settings
+import Testing
+
+@Suite struct PeerURLsTests {
+    private let loopback = HostAddress(v4: 0x7F00_0001)
+    private let lan = HostAddress(v4: 0x0A00_0005)
+    private let wan = HostAddress(v4: 0xCB00_7105)
+
+    @Test func firstInterfaceOtherThanLoopbackStandsForTheUnspecifiedAddress() throws {
+        let urls = try #require(PeerURLs(settings: Settings(), interfaces: [loopback, wan, lan]))
+        #expect(urls.stun == ["stun:203.0.113.5:3478"])
+        #expect(urls.turn == ["turn:203.0.113.5:3478?transport=udp"])
+        #expect(!urls.isPrivate)
+        #expect(PeerURLs(settings: Settings(), interfaces: [loopback, lan])?.isPrivate == true)
+    }
+
+    @Test func machineWithoutANetworkIsReachedOnLoopback() {
+        #expect(PeerURLs(settings: Settings(), interfaces: [loopback])?.address.host == loopback)
+        #expect(PeerURLs(settings: Settings(), interfaces: []) == nil)
+    }
+
+    @Test func externalAddressComesFirst() throws {
+        var settings = Settings()
+        settings.externalAddress = .addresses([wan])
+        #expect(PeerURLs(settings: settings, interfaces: [loopback, lan])?.address.host == wan)
+        #expect(PeerURLs(settings: settings, interfaces: [])?.address.host == wan)
+        settings.externalAddress = .pairs([Settings.AddressPair(publicAddress: wan, privateAddress: lan)])
+        #expect(PeerURLs(settings: settings, interfaces: [loopback, lan])?.address.host == wan)
+        #expect(PeerURLs(settings: settings, interfaces: [loopback])?.address.host == loopback)
+    }
+
+    @Test func listenerOnOneAddressIsNamedWithItsPort() throws {
+        var settings = Settings()
+        settings.listen.udp = [SocketAddress(host: loopback, port: 1), SocketAddress(host: wan, port: 3479)]
+        #expect(PeerURLs(settings: settings, interfaces: [lan])?.turn == ["turn:203.0.113.5:3479?transport=udp"])
+    }
+
+    @Test func ipv6IsWrittenInBrackets() throws {
+        var settings = Settings()
+        let v6 = try #require(HostAddress("2001:db8::5"))
+        let linkLocal = try #require(HostAddress("fe80::1"))
+        settings.listen.udp = [SocketAddress(host: .unspecifiedIPv6, port: 3478)]
+        #expect(PeerURLs(settings: settings, interfaces: [lan, linkLocal, v6])?.stun == ["stun:[2001:db8::5]:3478"])
+    }
+
+    @Test func portThatTheKernelWillChooseIsNotNamed() {
+        var settings = Settings()
+        settings.listen.udp = [SocketAddress(host: wan, port: 0)]
+        #expect(PeerURLs(settings: settings, interfaces: [lan]) == nil)
+    }
+
+    @Test func privateRangesAreKnown() throws {
+        let cases = [
+            ("10.1.2.3", true), ("172.16.0.1", true), ("172.31.255.1", true), ("172.32.0.1", false),
+            ("192.168.9.9", true), ("100.64.0.1", true), ("100.128.0.1", false), ("8.8.8.8", false),
+            ("fd00::1", true), ("fc00::1", true), ("2001:db8::1", false), ("::1", true),
+        ]
+        for (text, expected) in cases {
+            var settings = Settings()
+            settings.listen.udp = [SocketAddress(host: try #require(HostAddress(text)), port: 3478)]
+            #expect(PeerURLs(settings: settings, interfaces: [])?.isPrivate == expected, "\(text)")
+        }
+    }
+
+    @Test func kernelNamesLoopbackAmongTheInterfaces() {
+        #expect(InterfaceAddresses.current().contains(loopback))
+    }
+}
