@@ -89,7 +89,12 @@ struct DataDirectory: Sendable {
                 "\(parent) cannot be made; make it, or name another data directory with --data-dir"
             )
         }
-        guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failure("cannot be made", errno) }
+        if mkdir(path, 0o700) != 0 {
+            guard errno == EEXIST else { throw failure("cannot be made", errno) }
+            return
+        }
+        // The umask may have taken bits away; it must not.
+        guard chmod(path, 0o700) == 0 else { throw failure("cannot be made", errno) }
     }
 
     /// Root working for a service account must not leave behind files that the service cannot open.

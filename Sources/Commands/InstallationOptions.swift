@@ -24,11 +24,11 @@ struct InstallationOptions: ParsableArguments {
     )
     var dataDir: String?
 
-    /// The settings in effect. Warnings go to standard error.
-    /// - Throws: every diagnostic with status 78 where the configuration is refused.
-    func settings(overrides: [String] = []) throws -> Settings {
+    /// What file, environment and flags come to.
+    /// - Parameter overrides: the arguments of `--set`, for commands that have it.
+    func load(overrides: [String] = []) -> SettingsOutcome {
         let console = Console.current
-        let outcome = SettingsLoader(
+        return SettingsLoader(
             inputs: SettingsInputs(
                 file: config,
                 environment: console.environment,
@@ -38,10 +38,16 @@ struct InstallationOptions: ParsableArguments {
                 isRoot: console.effectiveUser == 0
             )
         ).load()
+    }
+
+    /// The settings in effect. Warnings go to standard error.
+    /// - Throws: every diagnostic with status 78 where the configuration is refused.
+    func settings() throws -> Settings {
+        let outcome = load()
         guard let settings = outcome.settings else {
             throw CommandError(status: ExitStatus.configuration, lines: outcome.diagnostics.map(\.description))
         }
-        for diagnostic in outcome.diagnostics { console.message("turnpike: \(diagnostic)") }
+        for diagnostic in outcome.diagnostics { Console.current.message("turnpike: \(diagnostic)") }
         return settings
     }
 

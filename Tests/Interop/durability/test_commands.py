@@ -159,6 +159,45 @@ def test_kill_9_while_the_database_is_made_leaves_none_or_a_whole_one(tmp_path):
         tool.assert_database_is_whole()
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_umask_neither_opens_nor_closes_the_files(tool, umask):
+    process = subprocess.run(
+        [BINARY, "user", "add", "first"], env=tool.environment, umask=umask, capture_output=True, timeout=30
+    )
+    assert process.returncode == 0, process.stderr.decode()
+    assert tool.data.stat().st_mode & 0o7777 == 0o700
+    assert (tool.data / "turnpike.sqlite3").stat().st_mode & 0o7777 == 0o600
+    # The log and its index exist while somebody holds the database open.
+    with sqlite3.connect(tool.data / "turnpike.sqlite3") as connection:
+        connection.execute("SELECT count(*) FROM users").fetchall()
+        process = subprocess.run(
+            [BINARY, "user", "add", "second"], env=tool.environment, umask=umask, capture_output=True, timeout=30
+        )
+        assert process.returncode == 0, process.stderr.decode()
+        modes = {path.name: path.stat().st_mode & 0o7777 for path in tool.data.iterdir()}
+    connection.close()
+    assert modes == {f"turnpike.sqlite3{suffix}": 0o600 for suffix in ("", "-wal", "-shm")}
+
+
+def test_full_disk_is_said_and_loses_nothing(tool):
+    assert tool.run("user", "add", "first")[0] == 0
+    size = (tool.data / "turnpike.sqlite3").stat().st_size
+    # With a limit on file sizes just above the database's, writing fails as it does on a full disk.
+    for index in range(200):
+        process = subprocess.run(
+            ["prlimit", f"--fsize={size + 4096}", BINARY, "user", "add", f"more-{index}"],
+            env=tool.environment,
+            capture_output=True,
+            timeout=30,
+        )
+        if process.returncode != 0:
+            break
+    assert process.returncode == 1, process
+    assert process.stderr.decode().count("\n") == 1 and "turnpike.sqlite3" in process.stderr.decode()
+    tool.assert_database_is_whole()
+    assert set(tool.users()) == {"first"} | {f"more-{number}" for number in range(index)}
+
+
 def test_writers_at_once_all_succeed(tool):
     writers, each = 4, 25
     assert tool.run("user", "add", "first")[0] == 0
