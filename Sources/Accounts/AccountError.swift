@@ -73,8 +73,18 @@ extension AccountError {
             self.init(.readOnly, "\(path) cannot be written (\(detail)); run the command as the file's owner")
         case .SQLITE_CANTOPEN, .SQLITE_PERM, .SQLITE_AUTH:
             self.init(.inputOutput, "\(path) cannot be opened (\(detail)); run the command as the file's owner")
+        case .SQLITE_IOERR:
+            self.init(
+                .inputOutput,
+                "\(path): \(detail) (SQLite code \(error.extendedResultCode.rawValue)); "
+                    + "check the disk's space, quota and health, and repeat the command"
+            )
         default:
-            self.init(.inputOutput, "\(path): \(detail) (SQLite code \(error.extendedResultCode.rawValue))")
+            self.init(
+                .inputOutput,
+                "\(path): \(detail) (SQLite code \(error.extendedResultCode.rawValue)); "
+                    + "repeat the command, and restore a backup if it fails again"
+            )
         }
     }
 

@@ -9,6 +9,8 @@ package enum CommandLineTool {
     package static func main() async -> Never {
         // A reader that goes away, as `head` does, must be an error to report and not a death without a word.
         signal(SIGPIPE, SIG_IGN)
+        // So must a limit on the size of files, which SQLite reports well.
+        signal(SIGXFSZ, SIG_IGN)
         exit(await run(Array(CommandLine.arguments.dropFirst())))
     }
 
