@@ -9,6 +9,7 @@ let settings: [SwiftSetting] = [
 let package = Package(
     name: "turnpike",
     dependencies: [
+        // Why each is here: docs/architecture.md.
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -24,13 +25,21 @@ let package = Package(
         ),
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
+        .target(
+            name: "Commands",
+            dependencies: [
+                "Accounts", "Server", "Settings", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings
+        ),
         .target(name: "LinuxIO", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "OpenSSLCrypto", dependencies: ["COpenSSL", "STUN"], swiftSettings: settings),
         .target(
             name: "Relay",
-            dependencies: ["TURN", "STUN", "LinuxIO", "OpenSSLCrypto"],
+            dependencies: ["LinuxIO", "OpenSSLCrypto", "STUN", "TURN"],
             swiftSettings: settings
         ),
+        .target(name: "STUN", swiftSettings: settings),
         .target(
             name: "Server",
             dependencies: [
@@ -46,16 +55,17 @@ let package = Package(
             dependencies: [.product(name: "Yams", package: "Yams")],
             swiftSettings: settings
         ),
-        .target(name: "STUN", swiftSettings: settings),
-        .target(name: "Server", dependencies: ["Accounts", "OpenSSLCrypto", "Settings"], swiftSettings: settings),
-        .testTarget(name: "ServerTests", dependencies: ["Accounts", "Server", "Settings"], swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
+        .executableTarget(name: "turnpike", dependencies: ["Commands"], swiftSettings: settings),
+
         .testTarget(
             name: "AccountsTests",
             dependencies: ["Accounts", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: settings
         ),
+        .testTarget(name: "CommandsTests", dependencies: ["Accounts", "Commands"], swiftSettings: settings),
         .testTarget(name: "LinuxIOTests", dependencies: ["CLinux", "LinuxIO"], swiftSettings: settings),
+        .testTarget(name: "ServerTests", dependencies: ["Accounts", "Server", "Settings"], swiftSettings: settings),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),
     ]
 )

@@ -83,7 +83,10 @@ struct TurnpikeCommand: AsyncParsableCommand {
             and a running server follows within a second.
             """,
         version: "turnpike \(Version.current)",
-        subcommands: [UserCommand.self, SecretCommand.self, CredentialsCommand.self, VersionCommand.self]
+        subcommands: [
+            ServeCommand.self, UserCommand.self, SecretCommand.self, CredentialsCommand.self, ConfigCommand.self,
+            VersionCommand.self,
+        ]
     )
 }
 

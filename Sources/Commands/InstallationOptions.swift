@@ -42,8 +42,8 @@ struct InstallationOptions: ParsableArguments {
 
     /// The settings in effect. Warnings go to standard error.
     /// - Throws: every diagnostic with status 78 where the configuration is refused.
-    func settings() throws -> Settings {
-        let outcome = load()
+    func settings(overrides: [String] = []) throws -> Settings {
+        let outcome = load(overrides: overrides)
         guard let settings = outcome.settings else {
             throw CommandError(status: ExitStatus.configuration, lines: outcome.diagnostics.map(\.description))
         }

@@ -1,5 +1,5 @@
 import Foundation
-package import Settings
+import Settings
 
 /// The addresses of this machine's interfaces that are up.
 package enum InterfaceAddresses {

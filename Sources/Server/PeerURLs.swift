@@ -1,4 +1,4 @@
-package import Settings
+import Settings
 
 /// Where peers reach this server, as the URLs they are configured with (RFC 7064 for `stun:`, RFC 7065 for `turn:`).
 package struct PeerURLs: Hashable, Sendable {
