@@ -19,16 +19,13 @@ struct SecretAdd: ParsableCommand {
     func run() throws {
         let console = Console.current
         let name = try AccountName(name)
-        let store = try installation.store(of: installation.settings(), mode: .readWrite, createIfMissing: true)
-        if stdin {
-            try store.addSecret(name, value: console.firstLine("secret"))
-            console.message("turnpike: added secret \(name)")
-        } else {
-            let secret = SecretGenerator.sharedSecret()
-            try store.addSecret(name, value: Array(secret.utf8))
-            console.message("turnpike: added secret \(name); it is shown only now")
+        let settings = try installation.settings()
+        let value = try stdin ? console.firstLine("secret") : Array(SecretGenerator.sharedSecret().utf8)
+        try installation.store(of: settings, mode: .readWrite, createIfMissing: true).addSecret(name, value: value)
+        console.message("turnpike: added secret \(name)\(stdin ? "" : "; it is shown only now")")
+        if !stdin {
             try console.write(
-                secret,
+                String(decoding: value, as: UTF8.self),
                 mend: "the secret is lost; run turnpike secret remove \(name) and add it again"
             )
         }

@@ -32,7 +32,13 @@ struct UserAdd: ParsableCommand {
         help: ArgumentHelp(
             "How many allocations the user may hold at once, in place of the server's limit.",
             valueName: "n"
-        )
+        ),
+        transform: { text in
+            guard let count = Int(text), (1...AccountLimits.allocationsPerUserMax).contains(count) else {
+                throw ValidationError("give a number of 1 to \(AccountLimits.allocationsPerUserMax)")
+            }
+            return count
+        }
     )
     var maxAllocations: Int?
 
@@ -53,10 +59,10 @@ struct UserAdd: ParsableCommand {
                 "\(Timestamp.text(seconds: expiresAtSeconds)) is past already; give --expires a time to come"
             )
         }
-        // Everything that can be wrong is found before the first write.
+        // Whatever is wrong with the arguments or the input is found before the first write.
         let output = try CredentialOutput(format, settings: settings)
-        let store = try installation.store(of: settings, mode: .readWrite, createIfMissing: true)
         let password = try passwordOptions.password()
+        let store = try installation.store(of: settings, mode: .readWrite, createIfMissing: true)
         try store.addUser(
             name,
             realm: realm,
