@@ -41,10 +41,11 @@ struct LineLogHandler: LogHandler {
     }
 
     private static func timestamp() -> String {
-        Date().formatted(.iso8601.time(includingFractionalSeconds: true))
+        Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
 
     private static func textual(_ value: Logger.MetadataValue) -> String {
+        if case .array(let values) = value { return values.map(textual).joined(separator: ",") }
         let text = escaped("\(value)")
         return text.contains(" ") || text.isEmpty ? "\"\(text)\"" : text
     }
