@@ -2,7 +2,7 @@ import STUN
 
 /// Nonces that the server can check without having stored them (RFC 8656 section 5, RFC 8489 section 9.2).
 ///
-///     obMatJos2 wAAA ─ 24 characters of base64: 4 bytes of time, 14 of HMAC-SHA256
+///     obMatJos2 AAAD ─ 24 characters of base64: 4 bytes of time, 14 of HMAC-SHA256
 ///     └ cookie ┘└ features
 ///
 /// The MAC covers the cookie, the time and the client's address and port, so a nonce that was shown to someone else, or
@@ -67,8 +67,9 @@ enum Nonce {
     }
 
     /// The nonce cookie (RFC 8489 section 9.2) and the features: bit 0, password algorithms, and bit 1, username
-    /// anonymity, counted from the most significant of 24 (RFC 8489 section 18.1).
-    static let cookie = Array("obMatJos2wAAA".utf8)
+    /// anonymity, counted from the least significant of 24 (RFC 8489 section 18.1 with its errata; the nonce of its
+    /// appendix B.1, which announces username anonymity alone, has `AAAC`).
+    static let cookie = Array("obMatJos2AAAD".utf8)
 
     private static let timeAndMACBytes = 18
 
