@@ -65,7 +65,7 @@ extension Engine {
             user: 0,
             generation: 0,
             isLive: false,
-            permissionTokens: UInt64(max(configuration.permissionsPerAllocation, 1)) * 1_000,
+            permissionTokens: permissionBurst,
             permissionTokensAtNanoseconds: moment.monotonicNanoseconds,
             hardDeadlineNanoseconds: hardDeadline,
             allocateTransaction: request.message.transactionID,

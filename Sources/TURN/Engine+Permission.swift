@@ -70,15 +70,20 @@ extension Engine {
             Int(slot.pointee.permissionCount) + new <= Int(UInt16.max),
             permissions.count + new <= permissions.capacity
         else { return false }
-        let burst = UInt64(limit == 0 ? Int(UInt16.max) : limit) * 1_000
         let elapsed = moment.monotonicNanoseconds &- slot.pointee.permissionTokensAtNanoseconds
         // Thousandths of a token for each nanosecond, computed so that no product wraps.
         let earned = min(elapsed / 1_000_000, 1 << 32) * Limits.newPermissionsPerSecond
-        let tokens = min(slot.pointee.permissionTokens + earned, burst)
+        let tokens = min(slot.pointee.permissionTokens + earned, permissionBurst)
         guard tokens >= UInt64(new) * 1_000 else { return false }
         slot.pointee.permissionTokens = tokens - UInt64(new) * 1_000
         slot.pointee.permissionTokensAtNanoseconds = moment.monotonicNanoseconds
         return true
+    }
+
+    /// What a full token bucket for new peer addresses holds, in thousandths: an allocation may fill its table at once.
+    var permissionBurst: UInt64 {
+        let limit = configuration.permissionsPerAllocation
+        return UInt64(limit > 0 ? min(limit, Int(UInt16.max)) : Int(UInt16.max)) * 1_000
     }
 
     /// Makes or renews a permission that `admit` let in.
