@@ -19,9 +19,10 @@ extension Engine {
         }
         let channel = channels[found]
         guard channel.pointee.expiryNanoseconds > now else { return .drop(.unboundChannel) }
-        guard permissions[channel.pointee.permission].pointee.expiryNanoseconds > now else {
-            return .drop(.noPermission)
-        }
+        let permission = permissions[channel.pointee.permission]
+        guard permission.pointee.expiryNanoseconds > now else { return .drop(.noPermission) }
+        // A relay of ours that was there when the channel was bound may have gone, and its port be another service's.
+        if permission.pointee.isOwnHost, !host.isLiveRelay(channel.pointee.peer) { return .drop(.deniedPeer) }
         slot.pointee.traffic.packetsToPeers &+= 1
         slot.pointee.traffic.bytesToPeers &+= UInt64(truncatingIfNeeded: header.length)
         return .forward(
@@ -99,7 +100,8 @@ extension Engine {
         let last = slot.pointee.lastChannelFromPeer
         if last != noIndex, channels[last].pointee.destination == source,
             channels[last].pointee.expiryNanoseconds > now,
-            permissions[channels[last].pointee.permission].pointee.expiryNanoseconds > now
+            permissions[channels[last].pointee.permission].pointee.expiryNanoseconds > now,
+            !permissions[channels[last].pointee.permission].pointee.isOwnHost
         {
             slot.pointee.traffic.packetsToClient &+= packets
             slot.pointee.traffic.bytesToClient &+= bytes
