@@ -44,6 +44,26 @@ package enum CredentialQuery: Hashable, Sendable {
     case name(String)
     /// SHA-256 of `user:realm` (RFC 8489 section 14.4).
     case userhash([UInt8])
+
+    /// By bytes. Strings compare by canonical equivalence, so a composed and a decomposed name would share a place in the
+    /// cache, and whoever asked for one could have the other answered as absent.
+    package static func == (left: CredentialQuery, right: CredentialQuery) -> Bool {
+        switch (left, right) {
+        case (.name(let left), .name(let right)): left.utf8.elementsEqual(right.utf8)
+        case (.userhash(let left), .userhash(let right)): left == right
+        default: false
+        }
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        switch self {
+        case .name(let name):
+            for byte in name.utf8 { hasher.combine(byte) }
+        case .userhash(let hash):
+            hasher.combine(1)
+            hasher.combine(hash)
+        }
+    }
 }
 
 /// A username of the form `<expiry>:<name>`, whose password anyone with a shared secret can compute.
