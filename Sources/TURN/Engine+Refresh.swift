@@ -12,16 +12,15 @@ extension Engine {
         guard wished.map({ $0.count == 4 }) ?? true, family.map({ $0.count == 4 }) ?? true else {
             return fail(request, .badRequest, authentication, reply)
         }
+        let wishedSeconds = wished.map { $0.uint32(at: 0) }
+        // The first Refresh of this transaction ended the allocation, or a family of it; the second gets its answer. It
+        // must not end an allocation that the client has made since.
+        if wishedSeconds == 0, deletions.contains(request.tuple, request.message.transactionID, at: request.moment) {
+            return refreshed(0, request, authentication, reply)
+        }
         let index: UInt32
         switch owned(request, authentication) {
-        case .failure(let code):
-            // The first Refresh of this transaction ended the allocation; the second gets its answer.
-            if code.value == .allocationMismatch,
-                deletions.contains(request.tuple, request.message.transactionID, at: request.moment)
-            {
-                return refreshed(0, request, authentication, reply)
-            }
-            return fail(request, code.value, authentication, reply)
+        case .failure(let code): return fail(request, code.value, authentication, reply)
         case .success(let found): index = found
         }
         let slot = allocations[index]
@@ -38,7 +37,6 @@ extension Engine {
                 return fail(request, .peerAddressFamilyMismatch, authentication, reply)
             }
         }
-        let wishedSeconds = wished.map { $0.uint32(at: 0) }
         if wishedSeconds == 0 {
             deletions.remember(request.tuple, request.message.transactionID, at: request.moment)
             note(request, index, lifetimeSeconds: 0)
