@@ -61,7 +61,13 @@ extension Engine {
     /// Whether the allocation may have these peers besides the ones it has: its own cap, the pace at which new addresses may
     /// come, and the worker's table. Takes from the pace what it grants.
     mutating func admit(_ addresses: Set<IPAddress>, to index: UInt32, at moment: Moment) -> Bool {
-        let new = addresses.count(where: { permission(index, $0) == noIndex })
+        // One that has lapsed and that no channel holds is as good as gone: the sweep below removes it.
+        let new = addresses.count(where: {
+            let found = permission(index, $0)
+            return found == noIndex
+                || permissions[found].pointee.expiryNanoseconds <= moment.monotonicNanoseconds
+                    && permissions[found].pointee.channels == 0
+        })
         guard new > 0 else { return true }
         sweepPermissions(of: index, at: moment)
         let slot = allocations[index]
