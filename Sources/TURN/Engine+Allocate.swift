@@ -135,7 +135,8 @@ extension Engine {
     ) -> Verdict {
         let slot = allocations[index]
         var builder = success(request, reply)
-        builder.append(.xorRelayedAddress, xor: slot.pointee.primary.advertised)
+        // A family that has been refreshed to its end since is no longer told.
+        if slot.pointee.primary.isOpen { builder.append(.xorRelayedAddress, xor: slot.pointee.primary.advertised) }
         if slot.pointee.secondary.isOpen {
             builder.append(.xorRelayedAddress, xor: slot.pointee.secondary.advertised)
         }
@@ -164,7 +165,8 @@ extension Engine {
     func hardDeadline(_ authentication: Authentication, _ moment: Moment) -> UInt64 {
         guard let expiry = authentication.credentialExpirySeconds else { return .max }
         let left = expiry > moment.wallSeconds ? expiry - moment.wallSeconds : 0
-        return moment.after(seconds: left.addingReportingOverflow(Limits.credentialGraceSeconds).partialValue)
+        let (sum, overflow) = left.addingReportingOverflow(Limits.credentialGraceSeconds)
+        return moment.after(seconds: overflow ? .max : sum)
     }
 
     private mutating func abandon(_ index: UInt32) { allocations.remove(index) }
