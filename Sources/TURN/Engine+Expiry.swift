@@ -60,16 +60,22 @@ extension Engine {
         Set(liveAllocations().map { users.name(allocations[$0].pointee.user) })
     }
 
-    /// Takes a new configuration. Permissions to peers that it denies end at once.
+    /// Takes a new configuration. Permissions to peers that it denies end at once, and what it says of this host's own
+    /// addresses counts for permissions and channels that stand.
     package mutating func reconfigure(_ new: Configuration, at moment: Moment) {
         configuration = new
         for index in liveAllocations() {
             var current = allocations[index].pointee.firstPermission
             while current != noIndex {
-                if new.policy.decide(permissions[current].pointee.address) == .denied {
-                    permissions[current].pointee.expiryNanoseconds = 0
-                }
+                let decision = new.policy.decide(permissions[current].pointee.address)
+                if decision == .denied { permissions[current].pointee.expiryNanoseconds = 0 }
+                permissions[current].pointee.isOwnHost = decision == .ownHost
                 current = permissions[current].pointee.next
+            }
+            current = allocations[index].pointee.firstChannel
+            while current != noIndex {
+                channels[current].pointee.destination = new.destination(for: channels[current].pointee.peer)
+                current = channels[current].pointee.next
             }
         }
     }
