@@ -31,7 +31,8 @@ package final class ReplyBudget: Sendable {
         let window = (moment.monotonicNanoseconds / 1_000_000_000 + 1) << 32
         while true {
             let seen = bucket.pointee.load(ordering: .relaxed)
-            let current = seen & 0xFFFF_FFFF_0000_0000 == window & 0xFFFF_FFFF_0000_0000 ? seen : window
+            // A worker whose clock reading is a little older shares the newer window, or two would reset each other's.
+            let current = seen >= window ? seen : window
             guard UInt32(truncatingIfNeeded: current) < limit else { return false }
             if bucket.pointee.compareExchange(expected: seen, desired: current + 1, ordering: .relaxed).exchanged {
                 return true
