@@ -30,7 +30,8 @@ extension Engine {
         let userhash = message.first(.userhash)
         guard username != nil || userhash != nil, let realm = message.first(.realm), let nonce = message.first(.nonce),
             (username?.count ?? 1) <= Limits.usernameBytesMaximum, (userhash?.count ?? 32) == 32,
-            realm.count <= Limits.realmBytesMaximum, nonce.count <= Limits.nonceBytesMaximum
+            realm.count <= Limits.realmBytesMaximum, nonce.count <= Limits.nonceBytesMaximum,
+            (message.first(.software)?.count ?? 0) <= Limits.softwareBytesMaximum
         else { return .answered(refuse(request, .badRequest, reply)) }
 
         // A nonce that we did not make for this client is told so before any user is looked up: that costs an attacker who

@@ -16,6 +16,8 @@ package enum Limits {
     /// RFC 8489 sections 14.9 and 14.10: fewer than 764 bytes, which is 128 characters.
     package static let realmBytesMaximum = 763
     package static let nonceBytesMaximum = 763
+    /// RFC 8489 section 14.14, the same.
+    package static let softwareBytesMaximum = 763
 
     /// Allocations on one worker: a relay address has at most 64,512 ports above the well-known ones.
     package static let allocationsPerWorker = 65_536
