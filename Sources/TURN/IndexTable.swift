@@ -4,18 +4,18 @@
 ///
 /// A slot is `hash << 32 | index + 1`, zero when empty. At most half of the slots are taken, and removal shifts back what
 /// follows, so probes stay short and there are no tombstones.
-struct IndexTable: ~Copyable {
-    private(set) var count = 0
+package struct IndexTable: ~Copyable {
+    package private(set) var count = 0
     private var slots: UnsafeMutablePointer<UInt64>
     private var mask: Int
 
     /// One walk over the candidates of a hash.
-    struct Probe {
+    package struct Probe {
         fileprivate let hash: UInt32
         fileprivate var position: Int
     }
 
-    init() {
+    package init() {
         mask = Self.initialSlots - 1
         slots = .allocate(capacity: Self.initialSlots)
         slots.initialize(repeating: 0, count: Self.initialSlots)
@@ -24,11 +24,11 @@ struct IndexTable: ~Copyable {
     deinit { slots.deallocate() }
 
     @inline(__always)
-    func probe(_ hash: UInt32) -> Probe { Probe(hash: hash, position: Int(hash) & mask) }
+    package func probe(_ hash: UInt32) -> Probe { Probe(hash: hash, position: Int(hash) & mask) }
 
     /// The next index that was inserted under the probe's hash, or nil at the end of its run.
     @inline(__always)
-    func next(_ probe: inout Probe) -> UInt32? {
+    package func next(_ probe: inout Probe) -> UInt32? {
         while true {
             let slot = slots[probe.position]
             if slot == 0 { return nil }
@@ -37,13 +37,13 @@ struct IndexTable: ~Copyable {
         }
     }
 
-    mutating func insert(_ hash: UInt32, _ index: UInt32) {
+    package mutating func insert(_ hash: UInt32, _ index: UInt32) {
         if (count + 1) * 2 > mask + 1 { grow() }
         place(UInt64(hash) << 32 | UInt64(index &+ 1))
         count += 1
     }
 
-    mutating func remove(_ hash: UInt32, _ index: UInt32) {
+    package mutating func remove(_ hash: UInt32, _ index: UInt32) {
         let wanted = UInt64(hash) << 32 | UInt64(index &+ 1)
         var hole = Int(hash) & mask
         while slots[hole] != wanted {

@@ -1,15 +1,15 @@
 /// A fixed array of records with a free list. Its capacity is address space and not memory: a page becomes resident when
 /// its first record is used. Records never move, so a pointer to one is good until the record is freed.
-struct Slab<Record: BitwiseCopyable>: ~Copyable {
-    let capacity: Int
-    private(set) var count = 0
+package struct Slab<Record: BitwiseCopyable>: ~Copyable {
+    package let capacity: Int
+    package private(set) var count = 0
     /// Records with an index below this have been used at least once.
-    private(set) var everUsed = 0
+    package private(set) var everUsed = 0
     private let records: UnsafeMutablePointer<Record>
     private let nextFree: UnsafeMutablePointer<UInt32>
     private var firstFree = UInt32.max
 
-    init(capacity: Int) {
+    package init(capacity: Int) {
         self.capacity = capacity
         records = .allocate(capacity: capacity)
         nextFree = .allocate(capacity: capacity)
@@ -21,10 +21,10 @@ struct Slab<Record: BitwiseCopyable>: ~Copyable {
     }
 
     @inline(__always)
-    subscript(index: UInt32) -> UnsafeMutablePointer<Record> { records + Int(index) }
+    package subscript(index: UInt32) -> UnsafeMutablePointer<Record> { records + Int(index) }
 
     /// - Returns: the new record's index, or nil when the slab is full.
-    mutating func insert(_ record: Record) -> UInt32? {
+    package mutating func insert(_ record: Record) -> UInt32? {
         let index: UInt32
         if firstFree != .max {
             index = firstFree
@@ -39,7 +39,7 @@ struct Slab<Record: BitwiseCopyable>: ~Copyable {
         return index
     }
 
-    mutating func remove(_ index: UInt32) {
+    package mutating func remove(_ index: UInt32) {
         nextFree[Int(index)] = firstFree
         firstFree = index
         count -= 1
