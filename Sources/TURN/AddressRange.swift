@@ -37,8 +37,11 @@ package struct AddressRange: Hashable, Sendable {
     /// A range holds addresses of its own family alone: `::/0` says nothing of IPv4, though IPv4 lives numerically inside.
     package func contains(_ address: IPAddress) -> Bool {
         guard !address.isIPv4 || isIPv4 else { return false }
-        return (lowerHigh, lowerLow) <= (address.high, address.low) && (address.high, address.low) <= (upperHigh, upperLow)
+        return (lowerHigh, lowerLow) <= (address.high, address.low)
+            && (address.high, address.low) <= (upperHigh, upperLow)
     }
 
-    private var isIPv4: Bool { lowerHigh == 0 && upperHigh == 0 && lowerLow >> 32 == 0xFFFF && upperLow >> 32 == 0xFFFF }
+    private var isIPv4: Bool {
+        lowerHigh == 0 && upperHigh == 0 && lowerLow >> 32 == 0xFFFF && upperLow >> 32 == 0xFFFF
+    }
 }
