@@ -1,0 +1,170 @@
+import OpenSSLCrypto
+import STUN
+import TURN
+
+/// A server without sockets or clocks: an engine, its fake relays, an account store, and the time.
+final class Lab {
+    static let realm = "example.org"
+
+    let relays: FakeRelays
+    let cryptography: OpenSSLCryptography
+    let shared: Engine.Shared
+    var engine: Engine
+    private(set) var moment: Moment
+    /// Passwords by name; what the account store knows.
+    private(set) var passwords: [String: String] = [:]
+    private var records: [String: UserRecord] = [:]
+    private(set) var lookups: [CredentialQuery] = []
+    private var reply = [UInt8](repeating: 0xA5, count: 1_500)
+
+    /// What became of a client's datagram.
+    enum Outcome {
+        case reply(Answer)
+        case forward(Forward, payload: [UInt8])
+        case handled
+        case drop(DropReason)
+    }
+
+    /// - Parameters:
+    ///   - shared: another worker's, to be a second worker beside it.
+    ///   - configure: changes the configuration: no reply budget, since every test here comes from few addresses.
+    init(
+        relays: FakeRelays = FakeRelays(),
+        shared: Engine.Shared = Engine.Shared(seed: 7),
+        _ configure: (inout Configuration) -> Void = { _ in }
+    ) throws {
+        self.relays = relays
+        self.shared = shared
+        cryptography = try OpenSSLCryptography()
+        moment = Moment(monotonicNanoseconds: 1_000_000_000_000, wallSeconds: 1_800_000_000)
+        var configuration = Configuration(realm: Self.realm, nonceKeys: NonceKeys(current: Array(0..<32)))
+        configuration.unauthenticatedRepliesPerSecond = 0
+        configuration.bindingRepliesPerSecond = 0
+        configure(&configuration)
+        engine = Engine(configuration: configuration, shared: shared, cryptography: cryptography, host: relays)
+        relays.nowNanoseconds = moment.monotonicNanoseconds
+        add(user: "alice", password: "wonderland")
+        add(user: "bob", password: "builder")
+    }
+
+    func add(
+        user name: String,
+        password: String,
+        expiresAtSeconds: UInt64? = nil,
+        maximumAllocations: Int? = nil,
+        isEnabled: Bool = true
+    ) {
+        let text = Array("\(name):\(Self.realm):\(password)".utf8)
+        guard let keys = CredentialKeys(md5: Digest.md5(text), sha256: Digest.sha256(text)) else { return }
+        passwords[name] = password
+        records[name] = UserRecord(
+            name: name,
+            keys: keys,
+            expiresAtSeconds: expiresAtSeconds,
+            maximumAllocations: maximumAllocations,
+            isEnabled: isEnabled
+        )
+    }
+
+    /// A client of alice's, unless another user is named, on an address of its own.
+    func client(
+        _ username: String = "alice",
+        at endpoint: Endpoint = Endpoint("198.51.100.7", 40_000),
+        server: Endpoint = Endpoint("203.0.113.5", 3_478)
+    ) -> Client {
+        Client(
+            lab: self,
+            tuple: FiveTuple(client: endpoint, server: server, transport: .udp),
+            username: username,
+            password: passwords[username] ?? "unknown"
+        )
+    }
+
+    /// Hands one STUN message to the engine; asks the account store when the engine must.
+    func receive(_ bytes: [UInt8], from tuple: FiveTuple) -> Outcome {
+        for _ in 0..<3 {
+            let verdict = bytes.withUnsafeBytes { bytes in
+                reply.withUnsafeMutableBytes { reply in
+                    engine.receive(bytes, from: tuple, listener: 3, at: moment, reply: reply)
+                }
+            }
+            guard case .needsCredentials(let query) = verdict else { return outcome(verdict, bytes) }
+            lookups.append(query)
+            engine.learn(query, record(for: query))
+        }
+        return .handled
+    }
+
+    /// Hands ChannelData to the engine, as a worker does.
+    func receiveChannelData(_ bytes: [UInt8], from tuple: FiveTuple) -> Outcome {
+        let verdict = bytes.withUnsafeBytes {
+            engine.channelData($0, allocation: engine.allocation(of: tuple), now: moment.monotonicNanoseconds)
+        }
+        return outcome(verdict, bytes)
+    }
+
+    /// A datagram from a peer to the relay socket that is bound at `local`; nil when there is none.
+    func receive(from peer: Endpoint, at local: Endpoint, bytes: Int = 10) -> Engine.PeerVerdict? {
+        guard let relay = relays.open.values.first(where: { $0.leg.local == local }) else { return nil }
+        return engine.peerData(
+            from: peer,
+            allocation: relay.request.allocation,
+            packets: 1,
+            bytes: UInt64(bytes),
+            now: moment.monotonicNanoseconds
+        )
+    }
+
+    /// Lets time pass, and the timers with it.
+    func advance(seconds: UInt64 = 0, nanoseconds: UInt64 = 0) {
+        let end = moment.monotonicNanoseconds + seconds * 1_000_000_000 + nanoseconds
+        let wall = moment.wallSeconds
+        let start = moment.monotonicNanoseconds
+        while let timer = relays.takeTimer(by: end) {
+            moment.monotonicNanoseconds = max(moment.monotonicNanoseconds, timer.second * 1_000_000_000)
+            moment.wallSeconds = wall + (moment.monotonicNanoseconds - start) / 1_000_000_000
+            relays.nowNanoseconds = moment.monotonicNanoseconds
+            engine.expire(allocation: timer.allocation, at: moment)
+        }
+        moment.monotonicNanoseconds = end
+        moment.wallSeconds = wall + (end - start) / 1_000_000_000
+        relays.nowNanoseconds = end
+    }
+
+    /// Sets the wall clock, and nothing else.
+    func setWallClock(_ seconds: UInt64) { moment.wallSeconds = seconds }
+
+    private func record(for query: CredentialQuery) -> UserRecord? {
+        switch query {
+        case .name(let name): records.values.first { Array($0.name.utf8) == Array(name.utf8) }
+        case .userhash(let hash):
+            records.values.first { Digest.sha256(Array("\($0.name):\(Self.realm)".utf8)) == hash }
+        }
+    }
+
+    private func outcome(_ verdict: Verdict, _ bytes: [UInt8]) -> Outcome {
+        switch verdict {
+        case .reply(let length):
+            // An answer that is no STUN message would be a defect of its own; tests then miss their reply.
+            return Answer(Array(reply.prefix(length))).map(Outcome.reply) ?? .handled
+        case .forward(let forward):
+            return .forward(forward, payload: Array(bytes[forward.offset..<(forward.offset + forward.length)]))
+        case .handled, .needsCredentials: return .handled
+        case .drop(let reason): return .drop(reason)
+        }
+    }
+}
+
+extension Lab.Outcome {
+    var answer: Answer? { if case .reply(let answer) = self { answer } else { nil } }
+    var drop: DropReason? { if case .drop(let reason) = self { reason } else { nil } }
+    var forward: Forward? { if case .forward(let forward, _) = self { forward } else { nil } }
+    var payload: [UInt8]? { if case .forward(_, let payload) = self { payload } else { nil } }
+    var isSilence: Bool { answer == nil && forward == nil }
+}
+
+extension Engine.PeerVerdict {
+    var channel: UInt16? { if case .channel(let number) = self { number } else { nil } }
+    var peer: Endpoint? { if case .indication(let peer) = self { peer } else { nil } }
+    var drop: DropReason? { if case .drop(let reason) = self { reason } else { nil } }
+}
