@@ -131,6 +131,13 @@ final class Lab {
         relays.nowNanoseconds = end
     }
 
+    // `#expect` takes no calls on a value that cannot be copied, so the engine is asked through the lab.
+    func allocation(of tuple: FiveTuple) -> UInt32 { engine.allocation(of: tuple) }
+
+    func isCurrent(_ request: RelayRequest) -> Bool {
+        engine.isCurrent(request.allocation, generation: request.generation)
+    }
+
     /// Sets the wall clock, and nothing else.
     func setWallClock(_ seconds: UInt64) { moment.wallSeconds = seconds }
 
