@@ -67,5 +67,6 @@ let package = Package(
         .testTarget(name: "LinuxIOTests", dependencies: ["CLinux", "LinuxIO"], swiftSettings: settings),
         .testTarget(name: "ServerTests", dependencies: ["Accounts", "Server", "Settings"], swiftSettings: settings),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),
+        .testTarget(name: "TreeTests", swiftSettings: settings),
     ]
 )
