@@ -1,0 +1,308 @@
+"""Runs the release binary the way an operator does: commands, a configuration file, signals."""
+
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import stunclient
+import stunwire as stun
+from namespaces import inside
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("TURNPIKE_BIN", REPOSITORY / ".build/release/turnpike"))
+
+START_SECONDS = 15
+STOP_SECONDS = 15
+
+# What a Swift program writes when it traps, and what a sanitizer or the loader would.
+CRASH_MARKS = ("Fatal error", "crashed", "Segmentation fault", "AddressSanitizer", "Illegal instruction")
+
+PASSWORD = "correct horse battery staple 42"
+
+
+def wait_until(condition, timeout, what):
+    """Polls until `condition()` is truthy and returns its value; fails the test after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.01)
+
+
+# Addresses
+
+
+_addresses = itertools.count(1)
+
+
+def client_address():
+    """A loopback address no other test has used: what the server counts per source starts at zero."""
+    number = next(_addresses)
+    return f"127.{20 + number // 62500}.{number // 250 % 250}.{1 + number % 250}"
+
+
+def free_port(host="127.0.0.1"):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def endpoint(host, port):
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# Configuration
+
+
+def yaml(value, indent=0):
+    """Plain block YAML for nested dictionaries; every leaf is JSON, which YAML reads."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [" " * indent + f"{key}:", yaml(item, indent + 2)]
+        else:
+            lines.append(" " * indent + f"{key}: {json.dumps(item)}")
+    return "\n".join(lines)
+
+
+def merged(base, overrides):
+    result = dict(base)
+    for key, value in overrides.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+# The server
+
+
+class Server:
+    """One `turnpike serve` with its own data directory."""
+
+    def __init__(self, directory, config=None, users=None, secrets=None, hosts=("127.0.0.1",), port=None,
+                 namespace=None, environment=None, relays_loopback=True):
+        self.directory = Path(directory)
+        self.data = self.directory / "data"
+        self.config_path = self.directory / "turnpike.yml"
+        self.namespace = namespace
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), **(environment or {})}
+        self.users = {"alice": PASSWORD} if users is None else users
+        self.hosts = hosts
+        with inside(namespace):
+            self.port = port or free_port(hosts[0])
+        base = {
+            "realm": "turnpike",
+            "workers": 2,
+            "listen": {"udp": [endpoint(host, self.port) for host in hosts]},
+            "log": {"level": "info", "format": "json"},
+        }
+        if relays_loopback:
+            base["relay"] = {"allow_loopback_peers": True}
+        self.config = merged(base, config or {})
+        self.process = None
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for name, password in self.users.items():
+            self.cli("user", "add", name, "--password-stdin", input=password + "\n")
+        for name, secret in (secrets or {}).items():
+            self.cli("secret", "add", name, "--stdin", input=secret + "\n")
+        self.write_config()
+
+    # Commands
+
+    def command(self, *arguments):
+        inside = ("ip", "netns", "exec", self.namespace) if self.namespace else ()
+        return [*inside, str(BINARY), *arguments]
+
+    def cli(self, *arguments, input=None, check=True):
+        """A subcommand with this server's data directory."""
+        done = subprocess.run(
+            self.command(*arguments, "--data-dir", str(self.data)),
+            input=input, capture_output=True, text=True, timeout=60, env=self.environment,
+        )
+        if check:
+            assert done.returncode == 0, f"{arguments}: exit {done.returncode}: {done.stderr}"
+        return done
+
+    def write_config(self, overrides=None):
+        self.config = merged(self.config, overrides or {})
+        self.config_path.write_text(yaml(self.config) + "\n")
+
+    # Life
+
+    def launch(self):
+        """Starts the process without waiting."""
+        self.output = open(self.directory / "output.log", "ab")
+        self.process = subprocess.Popen(
+            self.command("serve", "--config", str(self.config_path), "--data-dir", str(self.data)),
+            stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, env=self.environment,
+            preexec_fn=_raise_descriptor_limit,
+        )
+        return self
+
+    def start(self):
+        self.launch()
+        return self.wait_ready()
+
+    def wait_ready(self):
+        for host in self.hosts:
+            wait_until(lambda: self.answers(host), START_SECONDS, f"a Binding answered at {host}:{self.port}")
+        return self
+
+    def answers(self, host):
+        assert self.process.poll() is None, f"serve ended with {self.process.returncode}:\n{self.log()}"
+        with self.wire(host=host, local=None) as wire:
+            try:
+                wire.request(stun.BINDING, timeout=0.1)
+                return True
+            except (stunclient.Silence, OSError):
+                return False
+
+    def stop(self, sign=signal.SIGTERM):
+        """A clean stop: exit status 0 and no trace of a crash."""
+        if self.process is None:
+            return
+        alive = self.process.poll() is None
+        if alive:
+            self.process.send_signal(sign)
+        try:
+            status = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"serve did not stop in {STOP_SECONDS} s:\n{self.log()[-4000:]}") from None
+        finally:
+            self.output.close()
+            self.process = None
+        assert alive, f"serve was gone before the test ended, with {status}:\n{self.log()[-4000:]}"
+        assert status == 0, f"serve ended with {status}:\n{self.log()[-4000:]}"
+        self.assert_no_crash_in_log()
+
+    def kill(self):
+        """SIGKILL, and the end awaited."""
+        self.process.kill()
+        self.process.wait()
+        self.output.close()
+        self.process = None
+
+    def discard(self):
+        """Ends it whatever its state; for tests that have failed already."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def assert_no_crash_in_log(self):
+        text = self.log()
+        for mark in CRASH_MARKS:
+            assert mark not in text, f"the log has {mark!r}:\n{text[-4000:]}"
+
+    def assert_alive(self):
+        assert self.process.poll() is None, f"serve ended with {self.process.returncode}:\n{self.log()[-4000:]}"
+
+    # What it says
+
+    def log(self):
+        path = self.directory / "output.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def log_entries(self):
+        """The JSON log lines."""
+        entries = []
+        for line in self.log().splitlines():
+            if line.startswith("{"):
+                entries.append(json.loads(line))
+        return entries
+
+    # What it uses
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def resident_kib(self):
+        match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        return int(match[1])
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def has_relay_port(self, port):
+        """Whether some UDP socket in the server's namespace holds this port."""
+        for table in ("udp", "udp6"):
+            for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
+                if int(line.split()[1].rsplit(":", 1)[1], 16) == port:
+                    return True
+        return False
+
+    # Clients
+
+    @property
+    def address(self):
+        return (self.hosts[0], self.port)
+
+    def _local(self, host, local, namespace):
+        if local is not None:
+            return local if isinstance(local, tuple) else (local, 0)
+        if namespace is None and self.namespace is None and ":" not in host:
+            return (client_address(), 0)
+        return ("::" if ":" in host else "0.0.0.0", 0)
+
+    def wire(self, host=None, local=None, namespace=None):
+        """A bare client, from a loopback address of its own unless told otherwise."""
+        host = host or self.hosts[0]
+        where = namespace or self.namespace
+        with inside(where):
+            return stunclient.Wire((host, self.port), self._local(host, local, namespace))
+
+    def client(self, name="alice", password=None, host=None, local=None, namespace=None, **options):
+        host = host or self.hosts[0]
+        password = self.users.get(name, PASSWORD) if password is None else password
+        with inside(namespace or self.namespace):
+            return stunclient.TurnClient(
+                (host, self.port), name, password, self._local(host, local, namespace), **options
+            )
+
+    def peer(self, local=None, namespace=None):
+        with inside(namespace or self.namespace):
+            return stunclient.Peer((local or "127.0.0.1", 0))
+
+
+def _raise_descriptor_limit():
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Background:
+    """Runs a function on a thread; `result()` re-raises what it raised."""
+
+    def __init__(self, function):
+        self.value = self.failure = None
+        self.thread = threading.Thread(target=self._run, args=(function,), daemon=True)
+        self.thread.start()
+
+    def _run(self, function):
+        try:
+            self.value = function()
+        except BaseException as failure:
+            self.failure = failure
+
+    def result(self, timeout=60):
+        self.thread.join(timeout)
+        assert not self.thread.is_alive(), f"still running after {timeout} s"
+        if self.failure is not None:
+            raise self.failure
+        return self.value
