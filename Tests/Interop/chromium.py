@@ -1,0 +1,96 @@
+"""Headless Chromium, driven over a pipe by its DevTools protocol: no port, so it can run in any network namespace."""
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+
+
+class Chromium:
+    """One browser with one page."""
+
+    def __init__(self, directory, namespace=None):
+        directory.mkdir(parents=True, exist_ok=True)
+        command_out, self._commands = os.pipe()
+        self._events, event_in = os.pipe()
+        enter = ["ip", "netns", "exec", namespace] if namespace else []
+        program = shutil.which("chromium") or shutil.which("chromium-browser")
+        assert program, "chromium is not installed; Tests/run installs it"
+        arguments = [
+            program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-sync",
+            "--disable-extensions", "--metrics-recording-only", "--remote-debugging-pipe",
+            f"--user-data-dir={directory / 'profile'}", "about:blank",
+        ]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "LANG": "C.UTF-8"}
+
+        def pipes():
+            # Chromium reads commands from 3 and writes to 4; the pipes' ends may hold those numbers crosswise.
+            reading, writing = _above(command_out, 10), _above(event_in, 10)
+            os.dup2(reading, 3)
+            os.dup2(writing, 4)
+
+        self.output = open(directory / "chromium.log", "wb")
+        self.process = subprocess.Popen([*enter, *arguments], stdin=subprocess.DEVNULL, stdout=self.output,
+                                        stderr=self.output, env=environment, close_fds=False, preexec_fn=pipes)
+        os.close(command_out)
+        os.close(event_in)
+        self._number, self._buffer, self._session = 0, b"", None
+        targets = self.call("Target.getTargets")["targetInfos"]
+        page = next(target for target in targets if target["type"] == "page")
+        self._session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+
+    def call(self, method, timeout=60, **parameters):
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = self._read(deadline)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                return answer["result"]
+
+    def evaluate(self, expression, timeout=60):
+        """Runs JavaScript in the page, awaits its promise, and returns its value."""
+        result = self.call("Runtime.evaluate", timeout, expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, json.dumps(result["exceptionDetails"])[:2000]
+        return result["result"].get("value")
+
+    def _read(self, deadline):
+        while b"\0" not in self._buffer:
+            left = deadline - time.monotonic()
+            assert left > 0, "Chromium does not answer"
+            if select.select([self._events], [], [], left)[0]:
+                chunk = os.read(self._events, 1 << 20)
+                assert chunk, "Chromium has gone"
+                self._buffer += chunk
+        message, self._buffer = self._buffer.split(b"\0", 1)
+        return json.loads(message)
+
+    def close(self):
+        try:
+            self._session = None
+            self.call("Browser.close", 10)
+            self.process.wait(10)
+        except (AssertionError, OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait(10)
+        os.close(self._commands)
+        os.close(self._events)
+        self.output.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def _above(descriptor, lowest):
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, lowest)

@@ -1,0 +1,132 @@
+"""Two RTCPeerConnections in headless Chromium that may only use the relay move 10 MB each way, checksummed."""
+
+import json
+
+import pytest
+
+import harness
+from chromium import Chromium
+from harness import wait_until
+from namespaces import Namespaces
+from totals import Totals
+
+MEGABYTES = 10
+
+# Both ends live in one page; every byte between them still goes through the relay, twice.
+PAGE = """
+async function run(configuration, megabytes) {
+  const a = new RTCPeerConnection(configuration), b = new RTCPeerConnection(configuration);
+  const candidates = [], failures = [];
+  let fail;
+  const expired = new Promise((_, reject) => fail = () => reject(new Error(
+    `no channel: ice ${a.iceConnectionState}/${b.iceConnectionState}, ${candidates.length} candidates, ` +
+    failures.join("; "))));
+  setTimeout(fail, 30000);
+  const trickle = (from, to) => {
+    from.onicecandidate = e => {
+      if (!e.candidate || !e.candidate.candidate) return;
+      candidates.push(e.candidate.candidate);
+      to.addIceCandidate(e.candidate).catch(error => failures.push(String(error)));
+    };
+    from.onicecandidateerror = e => {
+      failures.push(`${e.errorCode} ${e.errorText} ${e.url}`);
+      if (e.errorCode === 401) fail();
+    };
+  };
+  trickle(a, b);
+  trickle(b, a);
+  const channel = a.createDataChannel("bulk");
+  const other = new Promise(resolve => b.ondatachannel = e => resolve(e.channel));
+  const opened = new Promise(resolve => channel.onopen = resolve);
+  await a.setLocalDescription();
+  await b.setRemoteDescription(a.localDescription);
+  await b.setLocalDescription();
+  await a.setRemoteDescription(b.localDescription);
+  await Promise.race([Promise.all([opened, other]), expired]);
+  const remote = await other;
+  const results = [];
+  for (const [sender, receiver] of [[channel, remote], [remote, channel]]) {
+    results.push(await transfer(sender, receiver, megabytes));
+  }
+  const pairs = [];
+  for (const connection of [a, b]) {
+    const report = await connection.getStats();
+    const transport = [...report.values()].find(s => s.type === "transport");
+    const pair = report.get(transport.selectedCandidatePairId);
+    pairs.push([report.get(pair.localCandidateId).candidateType, report.get(pair.remoteCandidateId).candidateType]);
+  }
+  a.close();
+  b.close();
+  return {results, candidates, pairs};
+}
+
+async function transfer(sender, receiver, megabytes) {
+  const chunk = 16384, total = megabytes * 1000000;
+  const data = new Uint8Array(total);
+  for (let at = 0; at < total; at += 65536) crypto.getRandomValues(data.subarray(at, Math.min(at + 65536, total)));
+  const copy = new Uint8Array(total);
+  let received = 0;
+  receiver.binaryType = "arraybuffer";
+  const done = new Promise(resolve => receiver.onmessage = e => {
+    copy.set(new Uint8Array(e.data), received);
+    received += e.data.byteLength;
+    if (received >= total) resolve();
+  });
+  sender.bufferedAmountLowThreshold = 1 << 18;
+  const start = performance.now();
+  for (let at = 0; at < total; at += chunk) {
+    if (sender.bufferedAmount > 1 << 20) await new Promise(resolve => sender.onbufferedamountlow = resolve);
+    sender.send(data.subarray(at, Math.min(at + chunk, total)));
+  }
+  await done;
+  const hex = async bytes => [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))]
+    .map(b => b.toString(16).padStart(2, "0")).join("");
+  return {received, sent: await hex(data), got: await hex(copy), seconds: (performance.now() - start) / 1000};
+}
+"""
+
+
+def run_in_browser(server, namespace, directory, password=harness.PASSWORD, urls=None):
+    # A file is a secure context, which crypto.subtle asks for.
+    page = directory / "page.html"
+    page.write_text(f"<!doctype html><title>relay</title><script>{PAGE}</script>")
+    configuration = {
+        "iceTransportPolicy": "relay",
+        "iceServers": [{"urls": urls or [f"turn:{harness.endpoint(*server.address)}?transport=udp"],
+                        "username": "alice", "credential": password}],
+    }
+    with Chromium(directory / "browser", namespace) as browser:
+        browser.call("Page.navigate", url=page.as_uri())
+        wait_until(lambda: browser.evaluate("document.readyState === 'complete' && typeof run === 'function'"), 20,
+                   "the page is loaded")
+        return browser.evaluate(f"run({json.dumps(configuration)}, {MEGABYTES})", timeout=120)
+
+
+@pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
+def test_chromium_moves_ten_megabytes_each_way_through_the_relay(serve, namespaces, tmp_path, family):
+    """The browser is on another host than the server, and both relayed ends are the server's own address.
+
+    Chromium asks for no address family, so its relayed addresses are IPv4 ones over IPv6 as well (RFC 8656 section 6).
+    """
+    server = serve({"relay": {"allow_peers": ["10.0.0.0/8", "fd77::/16"]}},
+                   hosts=(Namespaces.SERVER[family], Namespaces.SERVER[1 - family]), namespace=namespaces.server,
+                   relays_loopback=False)
+    outcome = run_in_browser(server, namespaces.world, tmp_path)
+    print(outcome["results"])
+    for result in outcome["results"]:
+        assert result["received"] == MEGABYTES * 1_000_000
+        assert result["sent"] == result["got"]
+    assert all(" typ relay" in candidate for candidate in outcome["candidates"]), outcome["candidates"]
+    assert outcome["pairs"] == [["relay", "relay"], ["relay", "relay"]]
+    server.stop()
+    totals = Totals(server)
+    totals.assert_balanced()
+    # 20 MB in packets of at most 1,200 bytes or so, each relayed out of one allocation and into the other.
+    assert totals.outcomes["packets_relayed"] > 2 * 2 * MEGABYTES * 1_000_000 / 1300, totals.outcomes
+
+
+def test_chromium_with_a_wrong_password_gets_no_relay_candidate(serve, namespaces, tmp_path):
+    server = serve({"relay": {"allow_peers": ["10.0.0.0/8"]}}, hosts=Namespaces.SERVER[:1],
+                   namespace=namespaces.server, relays_loopback=False)
+    with pytest.raises(AssertionError, match="no channel: .* 0 candidates, 401"):
+        run_in_browser(server, namespaces.world, tmp_path, password="wrong")

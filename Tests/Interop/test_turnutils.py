@@ -1,0 +1,136 @@
+"""coturn's own client programs against our server, on loopback and between namespaces."""
+
+import re
+import subprocess
+
+import pytest
+
+import harness
+from harness import free_port
+from namespaces import Namespaces, inside
+
+# Debian's 4.6.1 picks channels from 0x4000-0x7FFF as RFC 5766 had them, and opens up to four allocations per client;
+# all clients share one address, so their first requests would meet the cap on unauthenticated replies.
+CONFIG = {
+    "relay": {"rfc5766_channels": True},
+    "limits": {"allocations_per_user": 200, "unauthenticated_replies_per_second": 1000},
+}
+SECRET = "a shared secret of some length"
+LOOPBACK = ("127.0.0.1", "::1")
+LOAD = ("-m", "20", "-n", "500", "-z", "5")
+
+
+def uclient(server, host, *arguments, credentials=None, namespace=None):
+    enter = ("ip", "netns", "exec", namespace) if namespace else ()
+    credentials = credentials or ("-u", "alice", "-w", harness.PASSWORD)
+    command = [*enter, "turnutils_uclient", *arguments, *credentials, "-p", str(server.port), host]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def assert_nothing_lost(done, sent=20 * 500):
+    text = done.stdout + done.stderr
+    assert done.returncode == 0, text[-3000:]
+    totals = re.findall(r"tot_send_msgs=(\d+), tot_recv_msgs=(\d+)\s*$", text, re.MULTILINE)
+    assert totals and totals[-1] == (str(sent), str(sent)), f"sent and received: {totals[-1:]}\n{text[-1500:]}"
+    assert "Total lost packets 0 (0.000000%), total send dropped 0 (0.000000%)" in text, text[-1500:]
+
+
+@pytest.fixture(scope="module")
+def loopback(serve_module):
+    return serve_module(CONFIG, hosts=LOOPBACK, secrets={"rest": SECRET})
+
+
+@pytest.fixture(scope="module")
+def apart(serve_module, namespaces_module):
+    """A server whose clients and peers are on another machine, as far as the kernel can tell."""
+    config = harness.merged(CONFIG, {"relay": {"allow_peers": ["10.0.0.0/8", "fd77::/16"]}})
+    return serve_module(config, hosts=Namespaces.SERVER, namespace=namespaces_module.server, relays_loopback=False,
+                        secrets={"rest": SECRET})
+
+
+@pytest.fixture
+def peer_program():
+    """`turnutils_peer`, which echoes; waits until its port is bound."""
+    started = []
+
+    def start(host, namespace=None):
+        with inside(namespace):
+            port = free_port(host)
+        enter = ("ip", "netns", "exec", namespace) if namespace else ()
+        process = subprocess.Popen([*enter, "turnutils_peer", "-L", host, "-p", str(port)],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        started.append(process)
+
+        def bound():
+            with open(f"/proc/{process.pid}/net/udp") as four, open(f"/proc/{process.pid}/net/udp6") as six:
+                return f":{port:04X} " in four.read() + six.read()
+
+        harness.wait_until(bound, 10, "turnutils_peer binds its port")
+        return port
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_stunclient_learns_its_address(loopback, host):
+    done = subprocess.run(["turnutils_stunclient", "-p", str(loopback.port), host],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"UDP reflexive addr: {host}:" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("mode", [(), ("-s",)], ids=["channels", "send-indications"])
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_uclient_to_a_peer_loses_nothing(loopback, peer_program, host, mode):
+    family = ("-x",) if ":" in host else ()
+    port = peer_program(host)
+    assert_nothing_lost(uclient(loopback, host, *LOAD, *mode, *family, "-e", host, "-r", str(port)))
+
+
+@pytest.mark.parametrize("mode", [(), ("-s",)], ids=["channels", "send-indications"])
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_uclient_client_to_client_loses_nothing(loopback, host, mode):
+    family = ("-x",) if ":" in host else ()
+    assert_nothing_lost(uclient(loopback, host, *LOAD, "-y", *mode, *family))
+
+
+def test_uclient_on_ipv4_is_relayed_on_ipv6(loopback):
+    assert_nothing_lost(uclient(loopback, "127.0.0.1", *LOAD, "-y", "-c", "-x"))
+
+
+def test_uclient_with_time_limited_credentials(loopback):
+    done = uclient(loopback, "127.0.0.1", "-m", "4", "-n", "50", "-z", "5", "-y",
+                   credentials=("-u", "visitor", "-W", SECRET))
+    assert_nothing_lost(done, 4 * 50)
+
+
+@pytest.mark.parametrize("credentials", [("-u", "alice", "-w", "wrong"), ("-u", "nobody", "-w", "wrong"),
+                                         ("-u", "visitor", "-W", "another secret")],
+                         ids=["password", "user", "secret"])
+def test_uclient_with_wrong_credentials_is_refused(loopback, credentials):
+    done = uclient(loopback, "127.0.0.1", "-n", "5", "-y", credentials=credentials)
+    assert done.returncode != 0, done.stdout
+    assert "Cannot complete Allocation" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("mode", [(), ("-s",)], ids=["channels", "send-indications"])
+@pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
+def test_uclient_to_a_peer_on_another_host_loses_nothing(apart, namespaces_module, peer_program, family, mode):
+    here, there = Namespaces.SERVER[family], Namespaces.WORLD[family]
+    port = peer_program(there, namespaces_module.world)
+    flags = (*mode, "-x") if family else mode
+    done = uclient(apart, here, *LOAD, *flags, "-e", there, "-r", str(port), namespace=namespaces_module.world)
+    assert_nothing_lost(done)
+
+
+def test_uclient_client_to_client_across_hosts_loses_nothing(apart, namespaces_module):
+    assert_nothing_lost(uclient(apart, Namespaces.SERVER[0], *LOAD, "-y", namespace=namespaces_module.world))
+
+
+def test_uclient_with_time_limited_credentials_across_hosts(apart, namespaces_module):
+    done = uclient(apart, Namespaces.SERVER[0], "-m", "4", "-n", "50", "-z", "5", "-y",
+                   credentials=("-u", "visitor", "-W", SECRET), namespace=namespaces_module.world)
+    assert_nothing_lost(done, 4 * 50)
