@@ -1,0 +1,116 @@
+"""The paths of relayed data allocate nothing: counted inside the release binary, by thread, over 100,000 packets."""
+
+import mmap
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+import stunwire as stun
+
+SLOTS, SLOT = 256, struct.Struct("QQ")
+PACKETS = 100_000
+WINDOW = 50
+WORKER_NAMES = "relay-"
+
+
+class Counts:
+    """The allocation counts of every thread that has allocated."""
+
+    def __init__(self, path):
+        path.write_bytes(bytes(SLOTS * SLOT.size))
+        with open(path, "r+b") as file:
+            self.memory = mmap.mmap(file.fileno(), 0)
+
+    def by_thread(self):
+        counts = {}
+        for number in range(SLOTS):
+            thread, count = SLOT.unpack_from(self.memory, number * SLOT.size)
+            if thread:
+                counts[thread] = counts.get(thread, 0) + count
+        return counts
+
+
+def worker_threads(pid):
+    threads = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        if (task / "comm").read_text().startswith(WORKER_NAMES):
+            threads.append(int(task.name))
+    return threads
+
+
+@pytest.fixture(scope="module")
+def counted(serve_module, tool, tmp_path_factory):
+    path = tmp_path_factory.mktemp("malloc") / "counts"
+    counts = Counts(path)
+    environment = {"LD_PRELOAD": str(tool("libmalloccount")), "MALLOC_COUNT_FILE": str(path)}
+    server = serve_module(environment=environment, start=False, users={})
+    del server.environment["LD_PRELOAD"]
+    server.users = {"alice": "a password for counting by"}
+    server.cli("user", "add", "alice", "--password-stdin", input=server.users["alice"] + "\n")
+    server.environment["LD_PRELOAD"] = environment["LD_PRELOAD"]
+    server.start()
+    return server, counts
+
+
+def exchange(send_one, receive_one, count):
+    """Keeps a window of packets under way, so that no socket buffer runs over."""
+    for _ in range(count // WINDOW):
+        for _ in range(WINDOW):
+            send_one()
+        for _ in range(WINDOW):
+            receive_one()
+
+
+@pytest.mark.parametrize("path", ["channel-data", "send-and-data-indications"])
+def test_relaying_allocates_nothing(counted, path):
+    server, counts = counted
+    payload = os.urandom(160)
+    with server.client() as client, server.peer() as peer:
+        client.allocated().permitted(peer.address)
+        if path == "channel-data":
+            client.bound(0x4000, peer.address)
+            outgoing = stun.channel_data(0x4000, payload)
+        else:
+            transaction = stun.transaction_id()
+            outgoing = stun.build(stun.SEND, stun.INDICATION, [
+                client.peer_attribute(peer.address, transaction), (stun.DATA_ATTRIBUTE, payload)], transaction)
+
+        def to_peer():
+            client.socket.sendto(outgoing, server.address)
+
+        def to_client():
+            peer.socket.sendto(payload, client.relayed)
+
+        def at_peer():
+            assert peer.socket.recv(2048) == payload
+
+        def at_client():
+            assert payload in client.socket.recv(2048)
+
+        client.socket.settimeout(5)
+        peer.socket.settimeout(5)
+        workers = worker_threads(server.pid)
+        assert workers, "no thread is named relay-*"
+        # Warm: every table and buffer that grows once has grown.
+        exchange(to_peer, at_peer, 5_000)
+        exchange(to_client, at_client, 5_000)
+        before = counts.by_thread()
+        assert before, "the counting library was not loaded"
+        exchange(to_peer, at_peer, PACKETS)
+        exchange(to_client, at_client, PACKETS)
+        after = counts.by_thread()
+        allocations = {thread: after.get(thread, 0) - before.get(thread, 0) for thread in workers}
+        assert set(worker_threads(server.pid)) == set(workers)
+        assert sum(allocations.values()) == 0, f"allocations by worker thread: {allocations}"
+        client.refresh(0)
+
+
+def test_the_counter_counts(counted):
+    """What makes a zero above believable: a worker's allocations do show."""
+    server, counts = counted
+    workers = worker_threads(server.pid)
+    everything = counts.by_thread()
+    assert sum(everything.values()) > 1000, everything
+    assert any(everything.get(thread) for thread in workers), f"no worker of {workers} in {everything}"
