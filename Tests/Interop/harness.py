@@ -160,7 +160,9 @@ class Server:
 
     def answers(self, host):
         assert self.process.poll() is None, f"serve ended with {self.process.returncode}:\n{self.log()}"
-        with self.wire(host=host, local=None) as wire:
+        # A wildcard is reached by the loopback, and answers from there.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        with self.wire(host=host) as wire:
             try:
                 wire.request(stun.BINDING, timeout=0.1)
                 return True

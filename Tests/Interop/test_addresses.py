@@ -1,0 +1,89 @@
+"""Which address the server answers from, relays from and tells: wildcards, several addresses, and 1:1 NAT."""
+
+import pytest
+
+from harness import PASSWORD
+from namespaces import Namespaces
+
+SECOND = ("10.77.0.9", "fd77::9")
+OUTSIDE = "203.0.113.9"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_wildcard_listener_answers_from_the_address_it_was_asked_at(serve, namespaces, workers):
+    """And relays from there. IPv4 and IPv6 share the port."""
+    for address in SECOND:
+        namespaces.add_address(namespaces.server, address + ("/64" if ":" in address else "/24"))
+    server = serve({"workers": workers, "relay": {"allow_peers": ["10.0.0.0/8", "fd77::/16"]}},
+                   hosts=("0.0.0.0", "::"), namespace=namespaces.server, relays_loopback=False)
+    for host in (*Namespaces.SERVER, *SECOND):
+        world = Namespaces.WORLD[":" in host]
+        with server.client(host=host, namespace=namespaces.world) as client, \
+                server.peer(world, namespaces.world) as peer:
+            # The socket refuses a datagram from any other address than the one asked.
+            assert client.binding()[0] == world
+            family = [] if ":" not in host else [(0x0017, b"\x02\0\0\0")]
+            client.allocated(*family).bound(0x4000, peer.address)
+            assert client.relayed[0] == host
+            client.send_channel(0x4000, b"out")
+            assert peer.receive() == (b"out", client.relayed)
+            peer.send(b"in", client.relayed)
+            assert client.receive_data() == (0x4000, b"in")
+            client.refresh(0)
+
+
+@pytest.mark.parametrize("external", [OUTSIDE, [OUTSIDE], [f"{OUTSIDE}/{Namespaces.SERVER[0]}"]],
+                         ids=["address", "list", "pair"])
+def test_behind_one_to_one_nat_clients_are_told_the_outside_address(serve, namespaces, external):
+    server = serve({"external_address": external, "relay": {"allow_peers": ["10.0.0.0/8"]}},
+                   hosts=Namespaces.SERVER[:1], namespace=namespaces.server, relays_loopback=False)
+    world = namespaces.world
+    with server.client(namespace=world) as a, server.client(namespace=world) as b, \
+            server.peer(Namespaces.WORLD[0], world) as peer:
+        a.allocated()
+        b.allocated()
+        assert a.relayed[0] == b.relayed[0] == OUTSIDE
+        # What the NAT would translate arrives at the inside address.
+        a.permitted(peer.address)
+        peer.send(b"from outside", (Namespaces.SERVER[0], a.relayed[1]))
+        assert a.receive_data() == (peer.address, b"from outside")
+        a.send_to(peer.address, b"to outside")
+        assert peer.receive() == (b"to outside", (Namespaces.SERVER[0], a.relayed[1]))
+        # Two clients of one relay meet at the outside addresses, which no NAT has to hairpin.
+        a.bound(0x4000, b.relayed)
+        b.permitted(a.relayed)
+        a.send_channel(0x4000, b"inside out")
+        assert b.receive_data() == (a.relayed, b"inside out")
+        b.send_to(a.relayed, b"and back")
+        assert a.receive_data() == (0x4000, b"and back")
+        for client in (a, b):
+            client.refresh(0)
+
+
+def test_masked_logs_hold_no_address_of_a_client_or_peer(serve, namespaces):
+    server = serve({"log": {"level": "trace", "addresses": "masked"}, "relay": {"allow_peers": ["10.0.0.0/8"]}},
+                   hosts=Namespaces.SERVER, namespace=namespaces.server, relays_loopback=False)
+    with server.client(namespace=namespaces.world) as four, \
+            server.client(host=Namespaces.SERVER[1], namespace=namespaces.world) as six:
+        for client in (four, six):
+            client.allocated().permitted(("10.77.0.2", 9)).refresh(0)
+    server.stop()
+    text = server.log()
+    assert "allocation" in text and PASSWORD not in text
+    for address in Namespaces.WORLD:
+        assert address not in text, address
+
+
+def test_full_logs_name_client_user_and_traffic(serve):
+    server = serve()
+    with server.client() as client, server.peer() as peer:
+        client.allocated().permitted(peer.address)
+        client.send_to(peer.address, b"12345")
+        peer.receive()
+        client.refresh(0)
+        where = f"{client.local[0]}:{client.local[1]}"
+    server.stop()
+    ended = [entry for entry in server.log_entries() if entry["message"] == "allocation ended"]
+    assert len(ended) == 1
+    assert where in str(ended[0]) and "alice" in str(ended[0])
+    assert int(ended[0]["packets_to_peers"]) == 1 and int(ended[0]["bytes_to_peers"]) == 5
