@@ -18,6 +18,7 @@ def test_an_idle_server_is_small(serve):
     server = serve()
     with server.client() as client:
         client.allocated().refresh(0)
+    print(f"{server.resident_kib()} KiB idle")
     assert server.resident_kib() <= IDLE_KIB_MAX, f"{server.resident_kib()} KiB"
 
 
