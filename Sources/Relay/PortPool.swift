@@ -18,9 +18,11 @@ final class PortPool: Sendable {
     }
 
     private let state: Mutex<State>
+    private let live: LivePorts
 
     init(_ addresses: [RelayAddress], _ ports: ClosedRange<UInt16>) {
         state = Mutex(State(addresses: addresses.map { AddressPorts($0, ports) }))
+        live = LivePorts(addresses)
     }
 
     enum Taken {
@@ -44,30 +46,31 @@ final class PortPool: Sendable {
             guard let first = candidates.first else { return .familyUnavailable }
             let index = candidates.first { state.addresses[$0].address.local == address } ?? first
             guard let port = state.addresses[index].take(parity, refused) else { return .exhausted }
+            live.set(index, port, true)
             return .port(port, state.addresses[index].address, index: index)
         }
     }
 
     /// Takes that port, if it is free.
     func take(exactly port: UInt16, on index: Int) -> Bool {
-        state.withLock { $0.addresses[index].take(exactly: port) }
+        state.withLock { state in
+            guard state.addresses[index].take(exactly: port) else { return false }
+            live.set(index, port, true)
+            return true
+        }
     }
 
     func release(_ local: Endpoint) {
         state.withLock { state in
             guard let index = state.addresses.firstIndex(where: { $0.address.local == local.address }) else { return }
             state.addresses[index].release(local.port)
+            live.set(index, local.port, false)
         }
     }
 
-    func isLive(_ endpoint: Endpoint) -> Bool {
-        state.withLock { state in
-            state.addresses.contains {
-                ($0.address.advertised == endpoint.address || $0.address.local == endpoint.address)
-                    && $0.isTaken(endpoint.port)
-            }
-        }
-    }
+    /// Whether a relay is open there, at its inside or its outside address. Takes no lock: two peers that both stand behind
+    /// this relay ask it for every packet.
+    func isLive(_ endpoint: Endpoint) -> Bool { live.contains(endpoint) }
 
     /// Holds an open relay for whoever shows the token.
     func reserve(_ leg: RelayLeg, untilNanoseconds: UInt64) -> UInt64 {
@@ -114,8 +117,6 @@ struct AddressPorts {
         free = Array(ports)
         positions = (0..<Int32(ports.count)).map { $0 }
     }
-
-    func isTaken(_ port: UInt16) -> Bool { position(port) == -1 }
 
     /// RFC 8656 section 7.2 asks for ports that cannot be guessed (RFC 6056).
     mutating func take(_ parity: RelayRequest.Parity, _ refused: Set<UInt16>) -> UInt16? {
