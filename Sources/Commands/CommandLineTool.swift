@@ -3,7 +3,7 @@ import ArgumentParser
 import Foundation
 import Server
 
-/// The `turnpike` command: parses arguments, runs one subcommand, and ends with the exit status of DESIGN.md section 2.
+/// The `turnpike` command: parses arguments, runs one subcommand, and ends with the exit status.
 package enum CommandLineTool {
     /// Runs the process's own arguments and ends the process.
     package static func main() async -> Never {

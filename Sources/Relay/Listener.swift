@@ -33,7 +33,7 @@ struct Listener: ~Copyable {
             descriptor = socket
             endpoint = Endpoint(bound)
         } catch {
-            throw RelayError(Self.explain(error, wanted))
+            throw RelayError(Self.explain(error), listener: wanted)
         }
         self.allowsSegments = allowsSegments
         outgoing = SendBatch(messageCapacity: 256, vectorCapacity: 8_192)
@@ -46,23 +46,22 @@ struct Listener: ~Copyable {
             let socket = try UDPSocket.open(isIPv4: wanted.address.isIPv4)
             try UDPSocket.bind(socket.raw, to: wanted.storage)
         } catch {
-            throw RelayError(explain(error, wanted))
+            throw RelayError(explain(error), listener: wanted)
         }
     }
 
-    private static func explain(_ error: SystemCallError, _ endpoint: Endpoint) -> String {
-        let place = "cannot listen on UDP \(endpoint)"
+    private static func explain(_ error: SystemCallError) -> String {
         switch error.number {
         case Errno.addressInUse:
-            return "\(place): another program listens there; stop it, or choose another port in listen.udp"
+            "another program listens there; stop it, or choose another port in listen.udp"
         case Errno.accessDenied, Errno.notPermitted:
-            return "\(place): not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+            "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
         case Errno.addressNotAvailable:
-            return "\(place): this machine has no such address; name one that it has, or 0.0.0.0, in listen.udp"
+            "this machine has no such address; name one that it has, or 0.0.0.0 or [::], in listen.udp"
         case Errno.familyNotSupported:
-            return "\(place): this machine has no IPv6; leave the [::] address out of listen.udp"
+            "this machine has no IPv6; leave the address out of listen.udp"
         default:
-            return "\(place): \(error)"
+            "\(error)"
         }
     }
 }

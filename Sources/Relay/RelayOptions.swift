@@ -81,9 +81,14 @@ package struct RelaySnapshot: Sendable {
 }
 
 /// The relay cannot run as it is set up.
-package struct RelayError: Error, CustomStringConvertible, Sendable {
-    /// What, where and the mend, in one line.
-    package let description: String
+package struct RelayError: Error, Sendable {
+    /// The listener it is about, if it is about one.
+    package let listener: Endpoint?
+    /// What is wrong and the mend, in one line.
+    package let reason: String
 
-    init(_ description: String) { self.description = description }
+    init(_ reason: String, listener: Endpoint? = nil) {
+        self.reason = reason
+        self.listener = listener
+    }
 }

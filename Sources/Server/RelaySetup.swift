@@ -118,7 +118,7 @@ private struct RelayAddressPlan {
             let locals = list.map(IPAddress.init)
             for local in locals where !interfaces.contains(where: { $0.address == local }) && !local.isLoopback {
                 throw ServerError(
-                    "relay.addresses: this machine has no address \(local); name one that it has, or auto"
+                    "relay.addresses: this machine has no address \(HostAddress(local)); name one that it has, or auto"
                 )
             }
             return locals

@@ -57,7 +57,13 @@ package final class TurnpikeServer: Sendable {
 
         // Workers may speak before all is made; what they say waits in the box until there is someone to hear it.
         let receiver = EventReceiver()
-        relay = try RelayService(setup.options, configuration: setup.configuration) { receiver.receive($0) }
+        do throws(RelayError) {
+            relay = try RelayService(setup.options, configuration: setup.configuration) { receiver.receive($0) }
+        } catch {
+            throw ServerError(
+                error.listener.map { "cannot listen on UDP \(SocketAddress($0)): \(error.reason)" } ?? error.reason
+            )
+        }
         state = Mutex(State(settings: settings, secrets: secrets))
         let secretsChanged = SecretsObserver()
         directory = try AccountDirectory(store, logger: logger) { secretsChanged.tell($0) }
