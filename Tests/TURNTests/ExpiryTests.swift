@@ -124,6 +124,24 @@ import Testing
         #expect(ways(client) == [true, true, true, true])
     }
 
+    @Test func aPermissionThatItsChannelHeldGoesWithTheChannel() throws {
+        let lab = try Lab { ($0.nonceLifetimeSeconds, $0.permissionsPerAllocation) = (3_600, 2) }
+        let client = lab.client()
+        _ = client.allocate(lifetimeSeconds: 3_600)
+        for round in 0..<4 as Range<UInt32> {
+            let peers = [1, 2].map { Endpoint(address: IPAddress(v4: 0x0808_0000 + 16 * round + $0), port: 4_000) }
+            for (index, peer) in peers.enumerated() {
+                #expect(client.bind(0x4000 + UInt16(index), peer)?.isSuccess == true, "round \(round)")
+            }
+            #expect(client.permit([self.peer])?.error == 508)
+            // The permissions lapse and stay, since the channels stand on them; with those they leave the table.
+            lab.advance(seconds: 400)
+            #expect(client.permit([self.peer])?.error == 508)
+            lab.advance(seconds: 201)
+        }
+        #expect(client.permit([peer])?.isSuccess == true)
+    }
+
     @Test func cl03_afterASleepThingsExpireOnce() throws {
         let lab = try Lab { ($0.nonceLifetimeSeconds, $0.allocationsPerUser) = (3_600, 0) }
         for port in 2_000..<2_100 as Range<UInt16> {
