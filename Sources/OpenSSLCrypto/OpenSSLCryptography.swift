@@ -47,6 +47,8 @@ package final class OpenSSLCryptography: Cryptography, @unchecked Sendable {
         second: UnsafeRawBufferPointer,
         mac: UnsafeMutableRawBufferPointer
     ) {
+        // STUN has no HMAC-MD5. Random bytes match nothing.
+        guard hash != .md5 else { return random(mac) }
         let context = hash == .sha256 ? macSHA256 : macSHA1
         var written = 0
         // A zero-length key would mean "keep the last one" to OpenSSL, so it is passed as one zero byte: HMAC pads keys

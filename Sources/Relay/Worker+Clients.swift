@@ -33,7 +33,8 @@ extension Worker {
                 engine.counters.drop(.truncated)
                 continue
             }
-            var allocation = engine.allocation(of: tuple)
+            // Looked up when the first ChannelData is met, and again behind a message, which may have made or ended it.
+            var allocation: UInt32?
             var offset = 0
             // One turn even for an empty datagram, which has to be counted.
             repeat {
@@ -45,16 +46,17 @@ extension Worker {
                 if bytes.count > 0,
                     ChannelData.isChannel(firstByte: bytes[0], wide: engine.configuration.acceptsWideChannels)
                 {
+                    let found = allocation ?? engine.allocation(of: tuple)
+                    allocation = found
                     settle(
-                        engine.channelData(bytes, allocation: allocation, now: now.monotonicNanoseconds),
+                        engine.channelData(bytes, allocation: found, now: now.monotonicNanoseconds),
                         bytes,
                         tuple,
                         number
                     )
                 } else {
                     receiveMessage(bytes, tuple, number)
-                    // A request may have made or ended the allocation.
-                    allocation = engine.allocation(of: tuple)
+                    allocation = nil
                 }
                 offset &+= max(segment, 1)
             } while offset < length

@@ -165,6 +165,11 @@ private struct RelayAddressPlan {
                         + "public/private, and the private one must be in relay.addresses"
                 )
             }
+            guard Set(pairs.map(\.privateAddress)).count == pairs.count,
+                Set(pairs.map(\.publicAddress)).count == pairs.count
+            else {
+                throw ServerError("external_address: an address stands in two pairs; write one pair for each address")
+            }
             return locals.map { local in
                 let pair = pairs.first { IPAddress($0.privateAddress) == local }
                 return RelayAddress(local: local, advertised: pair.map { IPAddress($0.publicAddress) } ?? local)

@@ -33,16 +33,4 @@ package struct Configuration: Sendable {
     /// algorithm and the length of its parameters, two bytes each, the best one first.
     var passwordAlgorithms: InlineArray<8, UInt8> { [0, 2, 0, 0, 0, 1, 0, 0] }
     var passwordAlgorithmsLength: Int { requiresSHA256 ? 4 : 8 }
-
-    /// Where a datagram for `peer` really goes: a relay of ours behind 1:1 NAT is reached inside, since few NATs hairpin.
-    func destination(for peer: Endpoint) -> Endpoint {
-        guard let inside = insideAddresses[peer.address] else { return peer }
-        return Endpoint(address: inside, port: peer.port)
-    }
-
-    /// The address a client knows the sender of a datagram by: the outside one for a relay of ours.
-    func canonicalSource(_ source: Endpoint) -> Endpoint {
-        guard let pair = insideAddresses.first(where: { $0.value == source.address }) else { return source }
-        return Endpoint(address: pair.key, port: source.port)
-    }
 }

@@ -84,9 +84,8 @@ package struct TimeLimitedName: Sendable {
     }
 }
 
-/// What a worker remembers of the account store, so that a request seldom waits for it. Two generations: when the younger is
-/// full it becomes the older, and what nobody asked for meanwhile is forgotten. Absent users are remembered too, or a flood
-/// of wrong names would be a flood of look-ups.
+/// What a worker remembers of the account store, so that a request seldom waits for it. Absent users are remembered too, or
+/// a flood of wrong names would be a flood of look-ups; but apart and far fewer, or it would be a flood of memory.
 struct CredentialCache {
     enum Answer {
         case known(UserRecord)
@@ -94,39 +93,66 @@ struct CredentialCache {
         case unknownYet
     }
 
-    private var younger: [CredentialQuery: UserRecord?] = [:]
-    private var older: [CredentialQuery: UserRecord?] = [:]
+    private var known = Generations<UserRecord>(capacity: Limits.credentialsCached)
+    private var absent = Generations<Void>(capacity: Limits.absentNamesCached)
 
     mutating func look(up query: CredentialQuery) -> Answer {
-        if let found = younger[query] { return found.map(Answer.known) ?? .absent }
-        guard let found = older[query] else { return .unknownYet }
-        store(found, for: query)
-        return found.map(Answer.known) ?? .absent
+        if let record = known.find(query) { return .known(record) }
+        return absent.find(query) == nil ? .unknownYet : .absent
     }
 
     mutating func store(_ record: UserRecord?, for query: CredentialQuery) {
-        if younger.count >= Limits.credentialsCached {
-            older = younger
-            younger = [:]
-        }
-        younger.updateValue(record, forKey: query)
+        known.remove(query)
+        absent.remove(query)
+        if let record { known.insert(record, for: query) } else { absent.insert((), for: query) }
     }
 
-    /// Forgets one user, and every userhash, since a hash does not tell whose it is.
+    /// Forgets one user, and every userhash that was nobody's, since a hash does not tell whose it will be.
     mutating func forget(_ name: String) {
-        younger = younger.filter { Self.survives($0.key, $0.value, name) }
-        older = older.filter { Self.survives($0.key, $0.value, name) }
+        known.remove(where: { key, record in key == .name(name) || record.name == name })
+        absent.remove(where: { key, _ in
+            if case .userhash = key { return true }
+            return key == .name(name)
+        })
     }
 
     mutating func forgetAll() {
-        younger = [:]
-        older = [:]
+        known.remove(where: { _, _ in true })
+        absent.remove(where: { _, _ in true })
+    }
+}
+
+/// A bounded dictionary in two generations: when the younger is full it becomes the older, and what nobody asked for
+/// meanwhile is forgotten.
+private struct Generations<Value> {
+    private let capacity: Int
+    private var younger: [CredentialQuery: Value] = [:]
+    private var older: [CredentialQuery: Value] = [:]
+
+    init(capacity: Int) { self.capacity = capacity }
+
+    mutating func find(_ query: CredentialQuery) -> Value? {
+        if let found = younger[query] { return found }
+        guard let found = older[query] else { return nil }
+        insert(found, for: query)
+        return found
     }
 
-    private static func survives(_ query: CredentialQuery, _ record: UserRecord?, _ name: String) -> Bool {
-        switch query {
-        case .name(let other): other != name
-        case .userhash: record != nil && record?.name != name
+    mutating func insert(_ value: Value, for query: CredentialQuery) {
+        if younger.count >= capacity {
+            older = younger
+            younger = [:]
         }
+        younger[query] = value
+    }
+
+    mutating func remove(_ query: CredentialQuery) {
+        younger[query] = nil
+        older[query] = nil
+    }
+
+    mutating func remove(where isGone: (CredentialQuery, Value) -> Bool) {
+        younger = younger.filter { !isGone($0.key, $0.value) }
+        older = older.filter { !isGone($0.key, $0.value) }
     }
 }

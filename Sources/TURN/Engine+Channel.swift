@@ -28,8 +28,7 @@ extension Engine {
         }
         let decision = configuration.policy.decide(peer.address)
         let isOwnHost = decision == .ownHost
-        guard decision != .denied,
-            configuration.policy.permits(peer, isOwnHost: isOwnHost, isLiveRelay: { host.isLiveRelay($0) })
+        guard decision != .denied, mayReach(peer, isOwnHost: isOwnHost)
         else { return fail(request, .forbidden, authentication, reply) }
 
         sweepChannels(of: index, at: request.moment)
@@ -72,7 +71,7 @@ extension Engine {
         let slot = allocations[index]
         let record = Channel(
             peer: peer,
-            destination: configuration.destination(for: peer),
+            destination: ownHost.destination(for: peer),
             allocation: index,
             permission: permission,
             next: slot.pointee.firstChannel,

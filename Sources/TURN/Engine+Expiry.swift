@@ -64,6 +64,7 @@ extension Engine {
     /// addresses counts for permissions and channels that stand.
     package mutating func reconfigure(_ new: Configuration, at moment: Moment) {
         configuration = new
+        ownHost = OwnHost(new)
         for index in liveAllocations() {
             var current = allocations[index].pointee.firstPermission
             while current != noIndex {
@@ -74,7 +75,7 @@ extension Engine {
             }
             current = allocations[index].pointee.firstChannel
             while current != noIndex {
-                channels[current].pointee.destination = new.destination(for: channels[current].pointee.peer)
+                channels[current].pointee.destination = ownHost.destination(for: channels[current].pointee.peer)
                 current = channels[current].pointee.next
             }
         }

@@ -70,7 +70,7 @@ extension Engine {
             Forward(
                 allocation: index,
                 descriptor: leg.descriptor,
-                destination: destination(of: peer),
+                destination: ownHost.destination(for: peer),
                 offset: base.distance(to: start),
                 length: data.count,
                 dontFragment: dontFragment
@@ -107,7 +107,7 @@ extension Engine {
             slot.pointee.traffic.bytesToClient &+= bytes
             return .channel(channels[last].pointee.number)
         }
-        let peer = configuration.insideAddresses.isEmpty ? source : configuration.canonicalSource(source)
+        let peer = ownHost.canonicalSource(source)
         let permission = permission(index, peer.address)
         guard permission != noIndex, permissions[permission].pointee.expiryNanoseconds > now else {
             return .drop(.peerNotPermitted)
@@ -154,16 +154,11 @@ extension Engine {
         header.store(UInt16(truncatingIfNeeded: length), at: headerLength - 2)
     }
 
+    /// Whether datagrams may go to this port of a permitted address. On this host nothing but a live relay may be reached, and
+    /// never a listener: two that talk to each other through relays would be a loop (case AM-10).
     @inline(__always)
-    private func destination(of peer: Endpoint) -> Endpoint {
-        configuration.insideAddresses.isEmpty ? peer : configuration.destination(for: peer)
-    }
-
-    /// `PeerPolicy.permits` without its closure, which would be one allocation a packet.
-    @inline(__always)
-    private func mayReach(_ peer: Endpoint, isOwnHost: Bool) -> Bool {
-        for port in Limits.deniedPeerPorts where port == peer.port { return false }
-        if configuration.policy.listeners.contains(peer) { return false }
+    func mayReach(_ peer: Endpoint, isOwnHost: Bool) -> Bool {
+        guard !Limits.isDenied(peerPort: peer.port), !ownHost.isListener(peer) else { return false }
         return !isOwnHost || host.isLiveRelay(peer)
     }
 }

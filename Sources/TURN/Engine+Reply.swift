@@ -128,7 +128,7 @@ extension Engine {
         var unknown: [AttributeType] = []
         var iterator = message.attributes
         while let attribute = iterator.next(), unknown.count < Limits.unknownAttributesListed {
-            if attribute.type.isComprehensionRequired, !Self.understood.contains(attribute.type),
+            if attribute.type.isComprehensionRequired, !Self.understands(attribute.type),
                 !unknown.contains(attribute.type)
             {
                 unknown.append(attribute.type)
@@ -145,10 +145,15 @@ extension Engine {
         )
     }
 
-    private static let understood: Set<AttributeType> = [
-        .mappedAddress, .username, .messageIntegrity, .errorCode, .unknownAttributes, .realm, .nonce,
-        .messageIntegritySHA256, .passwordAlgorithm, .userhash, .xorMappedAddress, .channelNumber, .lifetime,
-        .xorPeerAddress, .data, .xorRelayedAddress, .requestedAddressFamily, .evenPort, .requestedTransport,
-        .dontFragment, .reservationToken,
-    ]
+    private static func understands(_ type: AttributeType) -> Bool {
+        switch type {
+        case .mappedAddress, .username, .messageIntegrity, .errorCode, .unknownAttributes, .realm, .nonce,
+            .messageIntegritySHA256, .passwordAlgorithm, .userhash, .xorMappedAddress, .channelNumber, .lifetime,
+            .xorPeerAddress, .data, .xorRelayedAddress, .requestedAddressFamily, .evenPort, .requestedTransport,
+            .dontFragment, .reservationToken:
+            true
+        default:
+            false
+        }
+    }
 }

@@ -6,7 +6,9 @@ import STUN
 /// A datagram takes one of two ways. Data (ChannelData, Send indications, what peers send) goes through `Engine+Forward`,
 /// which allocates nothing. Requests go through `request`, which may.
 package struct Engine: ~Copyable {
-    package var configuration: Configuration
+    /// Replaced by `reconfigure`.
+    package internal(set) var configuration: Configuration
+    var ownHost: OwnHost
     package var counters = Counters()
 
     var allocations: Slab<Allocation>
@@ -25,8 +27,9 @@ package struct Engine: ~Copyable {
 
     let hash: TableHash
     let cryptography: any Cryptography
-    // Whoever makes an engine keeps the host alive as long as the engine. Unowned, since a worker is its own engine's host.
-    unowned let host: any RelayHost
+    // Whoever makes an engine keeps the host alive as long as the engine. Unsafe, since a checked reference would count its
+    // uses, and packets between two relays of ours ask it.
+    unowned(unsafe) let host: any RelayHost
     let replies: ReplyBudget
     let bindings: ReplyBudget
     let quota: QuotaLedger
@@ -54,6 +57,7 @@ package struct Engine: ~Copyable {
         host: any RelayHost
     ) {
         self.configuration = configuration
+        ownHost = OwnHost(configuration)
         self.cryptography = cryptography
         self.host = host
         replies = shared.replies
@@ -149,8 +153,8 @@ package struct Engine: ~Copyable {
     /// Whether a request from there deserves an answer at all. A port that belongs to a service, or our own listener, means
     /// that the source was forged.
     private func isWelcome(_ tuple: FiveTuple) -> Bool {
-        !Limits.deniedClientPorts.contains(tuple.client.port) && PeerPolicy.isHost(tuple.client.address)
-            && !configuration.policy.listeners.contains(tuple.client) && tuple.client != tuple.server
+        !Limits.isDenied(clientPort: tuple.client.port) && PeerPolicy.isHost(tuple.client.address)
+            && !ownHost.isListener(tuple.client) && tuple.client != tuple.server
     }
 
     private static func reason(_ error: MalformedMessage) -> DropReason {

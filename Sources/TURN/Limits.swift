@@ -37,16 +37,29 @@ package enum Limits {
     package static let deletionsRemembered = 1_024
     /// Credentials cached on one worker, in each of two generations.
     package static let credentialsCached = 32_768
+    /// Names that nobody has, likewise: about a megabyte for both generations, whatever is guessed.
+    package static let absentNamesCached = 2_048
     /// Source buckets of the reply budget: 32 KiB, and a flood from more sources than that shares them.
     package static let replyBuckets = 4_096
     /// A live relay outlasts the credential it was made with by this much, so that a client has time to renew.
     package static let credentialGraceSeconds: UInt64 = 60
     /// Peer ports that answer more than they are asked, or speak for other services (cases AM-13, DEF-13).
-    package static let deniedPeerPorts: [UInt16] = [0, 19, 53, 123, 161, 389, 1900, 11211]
+    @inline(__always)
+    package static func isDenied(peerPort port: UInt16) -> Bool {
+        switch port {
+        case 0, 19, 53, 123, 161, 389, 1900, 11211: true
+        default: false
+        }
+    }
+
     /// Ports no client has, so a request from one was forged to make two servers talk (CVE-2024-2169, case AM-11).
-    package static let deniedClientPorts: [UInt16] = [
-        0, 7, 13, 17, 19, 37, 53, 69, 123, 137, 161, 389, 1900, 11211,
-    ]
+    @inline(__always)
+    package static func isDenied(clientPort port: UInt16) -> Bool {
+        switch port {
+        case 0, 7, 13, 17, 19, 37, 53, 69, 123, 137, 161, 389, 1900, 11211: true
+        default: false
+        }
+    }
 }
 
 /// The two clocks a protocol step needs. Lifetimes follow the first, credentials and nonces the second.

@@ -66,15 +66,6 @@ package struct PeerPolicy: Sendable {
         return contains(Self.deniedV4, address) ? .denied : .allowed
     }
 
-    /// Whether datagrams may go to this port of a permitted address. `isLiveRelay` says whether an endpoint is a relay
-    /// that is open now.
-    package func permits(_ endpoint: Endpoint, isOwnHost: Bool, isLiveRelay: (Endpoint) -> Bool) -> Bool {
-        guard !Limits.deniedPeerPorts.contains(endpoint.port) else { return false }
-        // Two listeners that talk to each other through relays would be a loop (case AM-10).
-        guard !listeners.contains(endpoint) else { return false }
-        return !isOwnHost || isLiveRelay(endpoint)
-    }
-
     /// Whether a client may speak from there: 6to4 and Teredo sources must not be accepted (RFC 8656 section 21.4).
     package static func acceptsClient(at address: IPAddress) -> Bool {
         address.isIPv4 || !(teredo.contains(address) || sixToFour.contains(address))
