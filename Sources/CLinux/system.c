@@ -170,6 +170,18 @@ static bool copy_address(turnpike_address *to, const struct sockaddr *from) {
     return true;
 }
 
+// The directed broadcast address of an IPv4 network. Where none was set, glibc gives the interface's own address in its
+// place; the kernel then takes the network's last address for it, as it does for every prefix shorter than 31 bits.
+static void set_broadcast(turnpike_interface *entry, const struct ifaddrs *at) {
+    turnpike_address mask = {0};
+    if (!turnpike_address_is_v4(&entry->address)) return;
+    in_addr_t own = entry->address.v4.sin_addr.s_addr;
+    if (copy_address(&entry->broadcast, at->ifa_broadaddr) && entry->broadcast.v4.sin_addr.s_addr != own) return;
+    entry->broadcast = (turnpike_address){0};
+    if (!copy_address(&mask, at->ifa_netmask) || ntohl(~mask.v4.sin_addr.s_addr) < 3) return;
+    turnpike_address_set(&entry->broadcast, 0, ntohl(own | ~mask.v4.sin_addr.s_addr), true, 0);
+}
+
 int turnpike_interfaces(turnpike_interface *list, int capacity) {
     struct ifaddrs *first;
     if (getifaddrs(&first) < 0) return -errno;
@@ -181,7 +193,7 @@ int turnpike_interfaces(turnpike_interface *list, int capacity) {
         entry.index = if_nametoindex(entry.name);
         entry.is_loopback = (at->ifa_flags & IFF_LOOPBACK) != 0;
         entry.is_up = (at->ifa_flags & IFF_UP) != 0;
-        if ((at->ifa_flags & IFF_BROADCAST) != 0) (void)copy_address(&entry.broadcast, at->ifa_broadaddr);
+        if ((at->ifa_flags & IFF_BROADCAST) != 0) set_broadcast(&entry, at);
         if (count < capacity) list[count] = entry;
         count++;
     }
