@@ -113,6 +113,8 @@ extension Engine {
             return .drop(.peerNotPermitted)
         }
         if permissions[permission].pointee.isOwnHost, !host.isLiveRelay(peer) { return .drop(.peerNotPermitted) }
+        // What may not be sent to is not heard either (case AM-13).
+        if Limits.isDenied(peerPort: peer.port) { return .drop(.deniedPeer) }
         slot.pointee.traffic.packetsToClient &+= packets
         slot.pointee.traffic.bytesToClient &+= bytes
         let found = channel(index, peer: peer)

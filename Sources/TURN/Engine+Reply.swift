@@ -13,6 +13,9 @@ extension Engine {
     }
 
     func binding(_ request: Request, _ reply: UnsafeMutableRawBufferPointer) -> Verdict {
+        // An error to anyone comes from the budget for errors, whatever the method (case AM-05).
+        let unknown = unknownAttributes(of: request.message)
+        if !unknown.isEmpty { return refuse(request, .unknownAttribute, reply, unknown: unknown) }
         guard
             bindings.take(
                 request.tuple.client.address,
@@ -20,8 +23,6 @@ extension Engine {
                 at: request.moment
             )
         else { return .drop(.replyBudget) }
-        let unknown = unknownAttributes(of: request.message)
-        if !unknown.isEmpty { return refuse(request, .unknownAttribute, reply, unknown: unknown) }
         var builder = MessageBuilder(
             MessageType(.binding, .successResponse),
             request.message.transactionID,
@@ -38,8 +39,7 @@ extension Engine {
         _ reply: UnsafeMutableRawBufferPointer,
         unknown: [AttributeType] = []
     ) -> Verdict {
-        // A Binding has been taken from its own budget.
-        if request.method != .binding, !takeReply(request) { return .drop(.replyBudget) }
+        guard takeReply(request) else { return .drop(.replyBudget) }
         var builder = MessageBuilder(
             MessageType(request.method, .errorResponse),
             request.message.transactionID,
