@@ -43,6 +43,7 @@ package enum RelayCommand: Sendable {
     case revoke(String)
     /// A user's record has changed.
     case forget(String)
+    /// Any record may have changed. Each worker answers with `.activeUsers`.
     case forgetAllUsers
     case reconfigure(Configuration)
     /// Publish a snapshot now.
@@ -55,6 +56,8 @@ package enum RelayCommand: Sendable {
 package enum RelayEvent: Sendable {
     case query(CredentialQuery, worker: Int)
     case allocation(AllocationEvent)
+    /// Who holds allocations on a worker that has forgotten all users: the control plane says which of them still may.
+    case activeUsers(Set<String>)
     /// Something went wrong that an operator should know of; sent at most once for each cause.
     case trouble(String)
 }
@@ -67,7 +70,6 @@ package struct RelaySnapshot: Sendable {
     package var busyNanoseconds: UInt64 = 0
     /// How many snapshots have been published; it grows by one for each `.publish`.
     package var publications: UInt64 = 0
-    package var users: Set<String> = []
 
     package init() {}
 
@@ -76,7 +78,6 @@ package struct RelaySnapshot: Sendable {
         allocations += other.allocations
         busyNanoseconds &+= other.busyNanoseconds
         publications = max(publications, other.publications)
-        users.formUnion(other.users)
     }
 }
 

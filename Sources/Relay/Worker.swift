@@ -150,7 +150,9 @@ struct Worker: ~Copyable {
                 engine.counters.drop(.parkingFull, UInt64(parked.take(query).count))
             case .revoke(let name): engine.revoke(user: name, at: now)
             case .forget(let name): engine.forget(user: name)
-            case .forgetAllUsers: engine.forgetAllUsers()
+            case .forgetAllUsers:
+                engine.forgetAllUsers()
+                host.tell(activeUsers: engine.activeUsers())
             case .reconfigure(let configuration): engine.reconfigure(configuration, at: now)
             case .publish:
                 publications &+= 1
@@ -167,7 +169,6 @@ struct Worker: ~Copyable {
         snapshot.allocations = engine.allocationCount
         snapshot.busyNanoseconds = busyNanoseconds
         snapshot.publications = publications
-        snapshot.users = engine.activeUsers()
         published.put(snapshot)
     }
 }

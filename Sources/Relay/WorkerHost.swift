@@ -90,6 +90,8 @@ final class WorkerHost: RelayHost {
 
     func ask(_ query: CredentialQuery, worker: Int) { onEvent(.query(query, worker: worker)) }
 
+    func tell(activeUsers names: Set<String>) { onEvent(.activeUsers(names)) }
+
     /// Tells of a trouble, once.
     func tell(_ trouble: String) {
         if troublesTold.insert(trouble).inserted { onEvent(.trouble(trouble)) }

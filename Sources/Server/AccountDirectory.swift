@@ -48,6 +48,17 @@ final class AccountDirectory: Sendable {
         queue.async { self.follow(relay) }
     }
 
+    /// Ends the allocations of those among these users who may have none any more. Does not wait.
+    func refresh(_ names: Set<String>, _ relay: RelayService) {
+        queue.async {
+            do throws(AccountError) {
+                for name in names { try self.refresh(name, relay) }
+            } catch {
+                self.tell(error)
+            }
+        }
+    }
+
     private func follow(_ relay: RelayService) {
         do throws(AccountError) {
             var follower = state.withLock { $0.follower }
@@ -60,7 +71,6 @@ final class AccountDirectory: Sendable {
                 if list.contains(where: { $0.kind == .secret }) { onSecrets(try store.allSecrets()) }
             case .everything:
                 relay.send(.forgetAllUsers)
-                for name in relay.snapshot().users { try refresh(name, relay) }
                 onSecrets(try store.allSecrets())
             }
             // Only now: what failed on the way is asked for again.

@@ -1,4 +1,3 @@
-import Relay
 import ServiceLifecycle
 import UnixSignals
 
@@ -49,17 +48,4 @@ struct SignalHandling: Service {
     private static let briefly = Duration.seconds(1)
     /// A call may end by itself in that time; after it, clients find another relay.
     private static let drainTimeout = Duration.seconds(120)
-}
-
-/// Looks for changes of the account store five times a second, so that a running server follows a command within one.
-struct AccountPolling: Service {
-    let directory: AccountDirectory
-    let relay: RelayService
-
-    func run() async throws {
-        while !Task.isShuttingDownGracefully, !Task.isCancelled {
-            directory.poll(relay)
-            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: .milliseconds(200)) }
-        }
-    }
 }

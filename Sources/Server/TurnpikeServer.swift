@@ -82,6 +82,7 @@ package final class TurnpikeServer: Sendable {
             configuration: ServiceGroupConfiguration(
                 services: [
                     .init(service: AccountPolling(directory: directory, relay: relay)),
+                    .init(service: InterfaceWatching(server: self)),
                     .init(
                         service: SignalHandling(server: self, signals: signals),
                         successTerminationBehavior: .gracefullyShutdownGroup
@@ -111,10 +112,9 @@ package final class TurnpikeServer: Sendable {
             return
         }
         let old = state.withLock { $0.settings }
-        for key in Self.fixedKeys(old, new) {
-            logger.warning("\(key) has changed, which takes a restart; it stays as it was")
-        }
-        state.withLock { $0.settings = new }
+        let taken = Reload(from: old, to: new)
+        for key in taken.refused { logger.warning("\(key) has changed, which takes a restart; it stays as it was") }
+        state.withLock { $0.settings = taken.settings }
         do {
             try apply()
             directory.poll(relay)
@@ -123,6 +123,19 @@ package final class TurnpikeServer: Sendable {
             state.withLock { $0.settings = old }
             logger.error(
                 "the configuration was not reloaded; the old one stays in force",
+                metadata: ["reason": "\(error)"]
+            )
+        }
+    }
+
+    /// Takes note of addresses that this machine has gained or lost: a peer on this very host is a relay of ours or nothing.
+    func interfacesChanged() {
+        do {
+            try apply()
+            logger.notice("this machine's addresses have changed; the peer policy follows")
+        } catch {
+            logger.error(
+                "this machine's addresses have changed, and the peer policy could not follow",
                 metadata: ["reason": "\(error)"]
             )
         }
@@ -186,6 +199,8 @@ package final class TurnpikeServer: Sendable {
         switch event {
         case .query(let query, let worker):
             directory.answer(query, worker: worker, relay: relay)
+        case .activeUsers(let names):
+            directory.refresh(names, relay)
         case .trouble(let text):
             logger.error("\(text)")
         case .allocation(.made(let summary)):
@@ -223,19 +238,4 @@ package final class TurnpikeServer: Sendable {
 
     /// The service group's own remarks are about its machinery, not about the server.
     private static let quietLogger = Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }
-
-    /// Keys that a reload cannot change, and that differ.
-    private static func fixedKeys(_ old: Settings, _ new: Settings) -> [String] {
-        var keys: [String] = []
-        if old.listen != new.listen { keys.append("listen") }
-        if old.workers != new.workers { keys.append("workers") }
-        if old.dataDirectory != new.dataDirectory { keys.append("data_dir") }
-        if old.externalAddress != new.externalAddress { keys.append("external_address") }
-        if old.relay.addresses != new.relay.addresses { keys.append("relay.addresses") }
-        if old.relay.minPort != new.relay.minPort { keys.append("relay.min_port") }
-        if old.relay.maxPort != new.relay.maxPort { keys.append("relay.max_port") }
-        if old.log.level != new.log.level { keys.append("log.level") }
-        if old.log.format != new.log.format { keys.append("log.format") }
-        return keys
-    }
 }

@@ -1,0 +1,31 @@
+import LinuxIO
+import Relay
+import ServiceLifecycle
+
+/// Looks for changes of the account store five times a second, so that a running server follows a command within one.
+struct AccountPolling: Service {
+    let directory: AccountDirectory
+    let relay: RelayService
+
+    func run() async throws {
+        while !Task.isShuttingDownGracefully, !Task.isCancelled {
+            directory.poll(relay)
+            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: .milliseconds(200)) }
+        }
+    }
+}
+
+/// Looks for changes of this machine's addresses once a second (case PA-41).
+struct InterfaceWatching: Service {
+    let server: TurnpikeServer
+
+    func run() async throws {
+        var known = try? Host.interfaceAddresses()
+        while !Task.isShuttingDownGracefully, !Task.isCancelled {
+            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: .seconds(1)) }
+            guard let found = try? Host.interfaceAddresses(), found != known else { continue }
+            known = found
+            server.interfacesChanged()
+        }
+    }
+}
