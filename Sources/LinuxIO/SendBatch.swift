@@ -69,6 +69,11 @@ package struct SendBatch: ~Copyable {
         count == messageCapacity || vectorCount &+ 2 > vectorCapacity || headerCount == vectorCapacity / 2
     }
 
+    /// Whether a datagram of that many parts, with a header of its own, still has room.
+    package func hasRoom(parts: Int) -> Bool {
+        count < messageCapacity && vectorCount &+ parts <= vectorCapacity && headerCount < vectorCapacity / 2
+    }
+
     /// Room for a header of up to `headerBytesMax` bytes that lasts until `flush`, for payloads whose own headroom is
     /// another datagram. Nil when the batch is full.
     package mutating func headerSpace() -> UnsafeMutablePointer<UInt8>? {

@@ -23,6 +23,7 @@ struct PeerOutbox: ~Copyable {
     private var entryCount = 0
     /// By descriptor. Address space for as many as the process may open; memory for those it has.
     private let chains: UnsafeMutablePointer<Chain>
+    private let chainMemory: LazyMemory
     private let chainCount: Int
     private let touched: UnsafeMutablePointer<Int32>
     private var touchedCount = 0
@@ -34,10 +35,13 @@ struct PeerOutbox: ~Copyable {
     private static let entriesMax = 4_096
 
     init() throws(SystemCallError) {
+        let chainCount = min(max(try Host.raiseDescriptorLimit(), 1_024), 1 << 22)
+        let chainMemory = try LazyMemory(byteCount: chainCount * MemoryLayout<Chain>.stride)
+        self.chainCount = chainCount
+        // Zero bytes are empty chains.
+        chains = chainMemory.base.bindMemory(to: Chain.self, capacity: chainCount)
+        self.chainMemory = chainMemory
         entries = .allocate(capacity: Self.entriesMax)
-        chainCount = min(max(try Host.raiseDescriptorLimit(), 1_024), 1 << 22)
-        chains = .allocate(capacity: chainCount)
-        chains.initialize(repeating: Chain(first: 0, last: 0), count: chainCount)
         touched = .allocate(capacity: Self.entriesMax)
         batch = SendBatch(messageCapacity: 256, vectorCapacity: Self.entriesMax)
         address = .allocate(capacity: 1)
@@ -47,7 +51,6 @@ struct PeerOutbox: ~Copyable {
 
     deinit {
         entries.deallocate()
-        chains.deallocate()
         touched.deallocate()
         address.deallocate()
     }

@@ -123,8 +123,8 @@ extension Worker {
     }
 
     /// Room for a header that stays until the flush, with room for its datagram too.
-    private mutating func headerSpace(_ listener: Int) -> UnsafeMutableRawPointer? {
-        if listeners[listener].outgoing.isFull { flushListener(listener) }
+    private mutating func headerSpace(_ listener: Int, parts: Int = 2) -> UnsafeMutableRawPointer? {
+        if !listeners[listener].outgoing.hasRoom(parts: parts) { flushListener(listener) }
         return listeners[listener].outgoing.headerSpace().map { UnsafeMutableRawPointer($0) }
     }
 
@@ -147,9 +147,11 @@ extension Worker {
             add(run, header, headerLength, payload, length &+ padding)
             return
         }
-        // Between merged datagrams is no room: the padding is a part of its own, and the datagram a message of its own.
-        guard let header = headerSpace(run.listener), let zeros = headerSpace(run.listener) else { return }
+        // Between merged datagrams is no room: the padding is a part of its own, and the datagram a message of its own. It
+        // lies behind the header, whose space is longer than any.
+        guard let header = headerSpace(run.listener, parts: 3) else { return }
         engine.writeIndicationHeader(peer: peer, length: length, at: header)
+        let zeros = header + headerLength
         zeros.storeBytes(of: 0, as: UInt32.self)
         let listener = run.listener
         guard listeners[listener].outgoing.begin(to: address, source: run.source),

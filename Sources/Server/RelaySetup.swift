@@ -23,9 +23,13 @@ struct RelaySetup {
             throw ServerError("cannot ask the kernel about this machine: \(error)")
         }
         let addresses = try RelayAddressPlan(settings, interfaces).addresses
+        var listeners = settings.listen.udp.map(Endpoint.init)
+        // The default listens on both families. A machine whose kernel has no IPv6 serves what it has, and says so.
+        let lacksIPv6 = !Self.hasIPv6 && listeners.contains(where: \.address.isIPv4)
+        if lacksIPv6 { listeners.removeAll { $0.isWildcard && !$0.address.isIPv4 } }
         options = RelayOptions(
             workers: settings.workers == .auto ? cores : settings.workers.number,
-            listeners: settings.listen.udp.map(Endpoint.init),
+            listeners: listeners,
             relayAddresses: addresses,
             ports: settings.relay.minPort...settings.relay.maxPort
         )
@@ -59,7 +63,18 @@ struct RelaySetup {
         )
         configuration.bindingRepliesPerSecond = UInt32(clamping: settings.limits.bindingRepliesPerSecond)
         self.configuration = configuration
-        warnings = Self.warnings(settings, addresses)
+        warnings =
+            Self.warnings(settings, addresses)
+            + (lacksIPv6 ? ["this machine has no IPv6: [::] is not listened on"] : [])
+    }
+
+    private static var hasIPv6: Bool {
+        do throws(SystemCallError) {
+            _ = try UDPSocket.open(isIPv4: false)
+            return true
+        } catch {
+            return error.number != Errno.familyNotSupported
+        }
     }
 
     /// The endpoints a listener is reached at: itself, or every address of this machine for a wildcard.
@@ -68,10 +83,7 @@ struct RelaySetup {
         _ interfaces: [InterfaceAddress],
         _ relays: [RelayAddress]
     ) -> [Endpoint] {
-        let isWildcard =
-            listener.address.isIPv4
-            ? listener.address.v4 == 0 : listener.address.high == 0 && listener.address.low == 0
-        guard isWildcard else { return [listener] }
+        guard listener.isWildcard else { return [listener] }
         let addresses = interfaces.map(\.address) + relays.map(\.advertised)
         return addresses.filter { $0.isIPv4 == listener.address.isIPv4 }
             .map { Endpoint(address: $0, port: listener.port) }
@@ -190,6 +202,8 @@ extension HostAddress {
 }
 
 extension Endpoint {
+    fileprivate var isWildcard: Bool { HostAddress(address).isUnspecified }
+
     init(_ address: SocketAddress) { self.init(address: IPAddress(address.host), port: address.port) }
 }
 
