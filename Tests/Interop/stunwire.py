@@ -254,7 +254,10 @@ def time_limited(secret, name, expiry):
 
 
 def nonce_features(nonce):
-    """The 24 feature bits behind the nonce cookie (RFC 8489 section 9.2), or None without a cookie."""
+    """The 24 feature bits behind the nonce cookie (RFC 8489 section 9.2), or None without a cookie.
+
+    Bit 0 is the rightmost: section 18.1 as erratum 6290 corrects it, and as the nonce of appendix B.1 has it.
+    """
     if not nonce.startswith(NONCE_COOKIE):
         return None
     return int.from_bytes(base64.b64decode(nonce[9:13], validate=True), "big")
