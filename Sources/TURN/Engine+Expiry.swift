@@ -44,6 +44,13 @@ extension Engine {
         }
     }
 
+    /// Ends what a client held whose connection is gone (RFC 8656 section 3.2: its 5-tuple is).
+    package mutating func disconnect(_ tuple: FiveTuple, at moment: Moment) {
+        let index = allocation(of: tuple)
+        guard index != noIndex else { return }
+        close(index, primary: true, secondary: true, .disconnected, at: moment)
+    }
+
     /// Forgets what is cached of a user, whose record has changed.
     package mutating func forget(user name: String) { credentials.forget(name) }
 

@@ -16,12 +16,7 @@ extension Engine {
         // An error to anyone comes from the budget for errors, whatever the method (case AM-05).
         let unknown = unknownAttributes(of: request.message)
         if !unknown.isEmpty { return refuse(request, .unknownAttribute, reply, unknown: unknown) }
-        guard
-            bindings.take(
-                request.tuple.client.address,
-                limit: configuration.bindingRepliesPerSecond,
-                at: request.moment
-            )
+        guard take(from: bindings, configuration.bindingRepliesPerSecond, request)
         else { return .drop(.replyBudget) }
         var builder = MessageBuilder(
             MessageType(.binding, .successResponse),
@@ -138,11 +133,13 @@ extension Engine {
     }
 
     private func takeReply(_ request: Request) -> Bool {
-        replies.take(
-            request.tuple.client.address,
-            limit: configuration.unauthenticatedRepliesPerSecond,
-            at: request.moment
-        )
+        take(from: replies, configuration.unauthenticatedRepliesPerSecond, request)
+    }
+
+    /// Budgets are for sources that may be forged; one that holds a connection is not.
+    private func take(from budget: ReplyBudget, _ limit: UInt32, _ request: Request) -> Bool {
+        request.tuple.transport.isStream
+            || budget.take(request.tuple.client.address, limit: limit, at: request.moment)
     }
 
     private static func understands(_ type: AttributeType) -> Bool {

@@ -153,7 +153,8 @@ package struct Engine: ~Copyable {
     /// Whether a request from there deserves an answer at all. A port that belongs to a service, or our own listener, means
     /// that the source was forged.
     private func isWelcome(_ tuple: FiveTuple) -> Bool {
-        !Limits.isDenied(clientPort: tuple.client.port) && PeerPolicy.isHost(tuple.client.address)
+        if tuple.transport.isStream { return true }
+        return !Limits.isDenied(clientPort: tuple.client.port) && PeerPolicy.isHost(tuple.client.address)
             && !ownHost.isListener(tuple.client) && tuple.client != tuple.server
     }
 

@@ -25,7 +25,10 @@ package struct FiveTuple: Equatable, Sendable, BitwiseCopyable {
 
 /// What carries a client's messages.
 package enum ClientTransport: UInt8, Sendable, BitwiseCopyable {
-    case udp
+    case udp, tcp, tls
+
+    /// Whether the client's address has proved itself: a stream answers nobody else.
+    package var isStream: Bool { self != .udp }
 }
 
 /// A keyed hash for the tables: two secret numbers make its collisions unpredictable, so nobody can choose addresses that

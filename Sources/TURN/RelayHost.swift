@@ -54,7 +54,7 @@ package enum AllocationEvent: Sendable {
 }
 
 package enum AllocationEnd: String, Sendable {
-    case released, expired, revoked, drained
+    case released, expired, revoked, drained, disconnected
 }
 
 package struct AllocationSummary: Sendable {
