@@ -33,6 +33,11 @@ package enum Errno {
     package static let tooManyDescriptors = EMFILE
     package static let familyNotSupported = EAFNOSUPPORT
 
+    /// Whether a call failed because this process, or the machine, has no number left for another descriptor.
+    package static func isDescriptorShortage(_ number: Int32) -> Bool {
+        number == EMFILE || number == ENFILE
+    }
+
     /// What the C library says about an errno.
     package static func text(_ number: Int32) -> String {
         withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in

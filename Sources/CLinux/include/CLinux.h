@@ -7,6 +7,7 @@
 #include "turnpike_address.h"
 #include "turnpike_batch.h"
 #include "turnpike_socket.h"
+#include "turnpike_stream.h"
 #include "turnpike_system.h"
 
 #endif
