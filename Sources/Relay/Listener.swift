@@ -33,7 +33,7 @@ struct Listener: ~Copyable {
             descriptor = socket
             endpoint = Endpoint(bound)
         } catch {
-            throw RelayError(Self.explain(error), listener: wanted)
+            throw RelayError(Self.explain(error, key: "listen.udp"), listener: wanted)
         }
         self.allowsSegments = allowsSegments
         outgoing = SendBatch(messageCapacity: 256, vectorCapacity: 8_192)
@@ -46,20 +46,20 @@ struct Listener: ~Copyable {
             let socket = try UDPSocket.open(isIPv4: wanted.address.isIPv4)
             try UDPSocket.bind(socket.raw, to: wanted.storage)
         } catch {
-            throw RelayError(explain(error), listener: wanted)
+            throw RelayError(explain(error, key: "listen.udp"), listener: wanted)
         }
     }
 
-    private static func explain(_ error: SystemCallError) -> String {
+    static func explain(_ error: SystemCallError, key: String) -> String {
         switch error.number {
         case Errno.addressInUse:
-            "another program listens there; stop it, or choose another port in listen.udp"
+            "another program listens there; stop it, or choose another port in \(key)"
         case Errno.accessDenied, Errno.notPermitted:
             "not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE"
         case Errno.addressNotAvailable:
-            "this machine has no such address; name one that it has, or 0.0.0.0 or [::], in listen.udp"
+            "this machine has no such address; name one that it has, or 0.0.0.0 or [::], in \(key)"
         case Errno.familyNotSupported:
-            "this machine has no IPv6; leave the address out of listen.udp"
+            "this machine has no IPv6; leave the address out of \(key)"
         default:
             "\(error)"
         }

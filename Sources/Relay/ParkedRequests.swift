@@ -4,7 +4,7 @@ import TURN
 struct ParkedRequest {
     let bytes: [UInt8]
     let tuple: FiveTuple
-    let listener: Int
+    let route: ClientRoute
 }
 
 /// Requests by what they wait for. Bounded: a flood of names nobody has costs this much and no more.

@@ -6,17 +6,21 @@ package struct RelayOptions: Sendable {
     package var workers: Int
     /// UDP addresses to listen on. Port 0 lets the kernel choose.
     package var listeners: [Endpoint]
+    /// TCP addresses to listen on.
+    package var streamListeners: [Endpoint]
     package var relayAddresses: [RelayAddress]
     package var ports: ClosedRange<UInt16>
 
     package init(
         workers: Int,
         listeners: [Endpoint],
+        streamListeners: [Endpoint] = [],
         relayAddresses: [RelayAddress],
         ports: ClosedRange<UInt16>
     ) {
         self.workers = workers
         self.listeners = listeners
+        self.streamListeners = streamListeners
         self.relayAddresses = relayAddresses
         self.ports = ports
     }

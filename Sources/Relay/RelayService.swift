@@ -8,6 +8,8 @@ import TURN
 package final class RelayService: Sendable {
     /// Where it listens, with the ports the kernel chose.
     package let listeners: [Endpoint]
+    /// Likewise, by TCP.
+    package let streamListeners: [Endpoint]
 
     private let mailboxes: [Mailbox]
     private let snapshots: [SnapshotBox]
@@ -23,7 +25,9 @@ package final class RelayService: Sendable {
         onEvent: @escaping @Sendable (RelayEvent) -> Void
     ) throws(RelayError) {
         var bound = options.listeners
+        var boundStreams = options.streamListeners
         for endpoint in bound where endpoint.port != 0 { try Listener.ensureFree(endpoint) }
+        for endpoint in boundStreams where endpoint.port != 0 { try StreamListener.ensureFree(endpoint) }
         var seed: UInt64 = 0
         withUnsafeMutableBytes(of: &seed) { SecureRandom.fill($0) }
         let shared = Engine.Shared(seed: seed)
@@ -34,12 +38,18 @@ package final class RelayService: Sendable {
         var snapshots: [SnapshotBox] = []
         var workers: [WorkerBox] = []
         for number in 0..<max(options.workers, 1) {
-            var set = ListenerSet(capacity: bound.count)
+            var set = OwnedList<Listener>(capacity: bound.count)
             for index in bound.indices {
                 let listener = try Listener(bound[index], allowsSegments: allowsSegments)
                 // The first worker learns which port the kernel chose; the others share it.
                 bound[index].port = listener.endpoint.port
                 set.append(listener)
+            }
+            var streamSet = OwnedList<StreamListener>(capacity: boundStreams.count)
+            for index in boundStreams.indices {
+                let listener = try StreamListener(boundStreams[index])
+                boundStreams[index].port = listener.endpoint.port
+                streamSet.append(listener)
             }
             var configuration = configuration
             for endpoint in bound { configuration.policy.listeners.insert(endpoint) }
@@ -55,7 +65,10 @@ package final class RelayService: Sendable {
                 )
                 try host.watch(mailbox.descriptor, .mailbox)
                 for index in 0..<set.count {
-                    try host.watch(set.descriptor(index), .listener(UInt32(index)))
+                    try host.watch(set.pointer(index).pointee.descriptor.raw, .listener(UInt32(index)))
+                }
+                for index in 0..<streamSet.count {
+                    try host.watch(streamSet.pointer(index).pointee.descriptor.raw, .streamListener(UInt32(index)))
                 }
                 let engine = Engine(
                     configuration: configuration,
@@ -67,6 +80,7 @@ package final class RelayService: Sendable {
                     try Worker(
                         number: number,
                         listeners: set,
+                        streamListeners: streamSet,
                         engine: engine,
                         host: host,
                         mailbox: mailbox,
@@ -91,6 +105,7 @@ package final class RelayService: Sendable {
             }
         }
         self.listeners = bound
+        streamListeners = boundStreams
         self.mailboxes = mailboxes
         self.snapshots = snapshots
         self.threads = Mutex(threads)

@@ -12,6 +12,7 @@ extension Worker {
         let count = fromClients.receive(fd: descriptor, at: 0, count: Self.clientSlots)
         guard count > 0 else { return }
         let isWildcard = listeners[number].isWildcard
+        let route = ClientRoute(listener: number)
         var server = listeners[number].endpoint
         var slot = 0
         while slot < count {
@@ -52,10 +53,10 @@ extension Worker {
                         engine.channelData(bytes, allocation: found, now: now.monotonicNanoseconds),
                         bytes,
                         tuple,
-                        number
+                        route
                     )
                 } else {
-                    receiveMessage(bytes, tuple, number)
+                    receiveMessage(bytes, tuple, route)
                     allocation = nil
                 }
                 offset &+= max(segment, 1)
@@ -71,7 +72,7 @@ extension Worker {
     }
 
     /// What is not ChannelData: STUN, or nothing of ours.
-    private mutating func receiveMessage(_ bytes: UnsafeRawBufferPointer, _ tuple: FiveTuple, _ listener: Int) {
+    mutating func receiveMessage(_ bytes: UnsafeRawBufferPointer, _ tuple: FiveTuple, _ route: ClientRoute) {
         guard bytes.count >= MessageView.headerLength else {
             engine.counters.drop(.tooShort)
             return
@@ -85,26 +86,24 @@ extension Worker {
         if bytes[1] != 0x16 || bytes[0] != 0, toPeers.hasEntries { flushPeers() }
         if repliesUsed == Self.replySlots { flushClients() }
         host.nowNanoseconds = now.monotonicNanoseconds
-        let reply = UnsafeMutableRawBufferPointer(
-            rebasing: replies[(repliesUsed &* Self.replyBytes)..<((repliesUsed &+ 1) &* Self.replyBytes)]
-        )
+        let reply = UnsafeMutableRawBufferPointer(rebasing: replies[reply(Self.replyBytes)])
         let verdict = engine.receive(
             bytes,
             from: tuple,
-            listener: UInt32(truncatingIfNeeded: listener),
+            listener: route.rawValue,
             at: now,
             reply: reply
         )
-        settle(verdict, bytes, tuple, listener)
+        settle(verdict, bytes, tuple, route)
     }
 
     /// Does what the engine decided about one datagram.
     @inline(__always)
-    private mutating func settle(
+    mutating func settle(
         _ verdict: Verdict,
         _ bytes: UnsafeRawBufferPointer,
         _ tuple: FiveTuple,
-        _ listener: Int
+        _ route: ClientRoute
     ) {
         switch verdict {
         case .forward(let forward):
@@ -121,9 +120,14 @@ extension Worker {
             engine.counters.stunHandled &+= 1
         case .reply(let length):
             engine.counters.stunHandled &+= 1
-            sendReply(length, tuple, listener)
+            engine.counters.repliesSent &+= 1
+            if route.isConnection {
+                sendReply(UnsafeRawBufferPointer(rebasing: replies[reply(length)]), connection: route.connection)
+            } else {
+                sendReply(length, tuple, route.listener)
+            }
         case .needsCredentials(let query):
-            park(query, bytes, tuple, listener)
+            park(query, bytes, tuple, route)
         }
     }
 
@@ -131,7 +135,6 @@ extension Worker {
         guard let base = replies.baseAddress else { return }
         let start = UnsafeRawPointer(base + repliesUsed &* Self.replyBytes)
         repliesUsed &+= 1
-        engine.counters.repliesSent &+= 1
         address.pointee = tuple.client.storage
         // Answers are not runs: each is a message of its own.
         if !listeners[listener].outgoing.begin(to: address, source: localAddress(tuple, listener)) {
@@ -140,6 +143,11 @@ extension Worker {
         }
         _ = listeners[listener].outgoing.append(start, length)
         listeners[listener].repliesWaiting &+= 1
+    }
+
+    /// The first bytes of the reply buffer in use.
+    private func reply(_ length: Int) -> Range<Int> {
+        (repliesUsed &* Self.replyBytes)..<(repliesUsed &* Self.replyBytes &+ length)
     }
 
     @inline(__always)
@@ -155,18 +163,21 @@ extension Worker {
         _ query: CredentialQuery,
         _ bytes: UnsafeRawBufferPointer,
         _ tuple: FiveTuple,
-        _ listener: Int
+        _ route: ClientRoute
     ) {
-        switch parked.add(query, ParkedRequest(bytes: Array(bytes), tuple: tuple, listener: listener)) {
-        case .first: host.ask(query, worker: number)
-        case .waiting: break
-        case .full: engine.counters.drop(.parkingFull)
+        let outcome = parked.add(query, ParkedRequest(bytes: Array(bytes), tuple: tuple, route: route))
+        if outcome == .first { host.ask(query, worker: number) }
+        if outcome == .full {
+            engine.counters.drop(.parkingFull)
+        } else if route.isConnection {
+            park(connection: route.connection)
         }
     }
 
     /// Gives a request to the engine once more, now that the answer is in its cache.
     mutating func replay(_ request: ParkedRequest) {
-        request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.listener) }
+        if request.route.isConnection { return resume(request) }
+        request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
     }
 
     // MARK: Out

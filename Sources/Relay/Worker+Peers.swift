@@ -17,13 +17,15 @@ extension Worker {
         slotsHeld = first &+ count
         let client = engine.client(of: allocation)
         var slot = first
+        let route = ClientRoute(rawValue: client.listener)
         while slot < first &+ count {
-            relayToClient(slot, allocation, client.tuple, Int(client.listener))
+            relayToClient(slot, allocation, client.tuple, route)
             slot &+= 1
         }
+        if route.isConnection { flushStreamParts(route.connection) }
     }
 
-    private mutating func relayToClient(_ slot: Int, _ allocation: UInt32, _ tuple: FiveTuple, _ listener: Int) {
+    private mutating func relayToClient(_ slot: Int, _ allocation: UInt32, _ tuple: FiveTuple, _ route: ClientRoute) {
         let length = fromPeers.length(slot)
         let segment = fromPeers.segmentBytes(slot)
         let packets = segment > 0 && length > segment ? (length &+ segment &- 1) / segment : 1
@@ -41,6 +43,11 @@ extension Worker {
             now: now.monotonicNanoseconds
         )
         let payload = UnsafeMutableRawPointer(fromPeers.payload(slot))
+        if route.isConnection {
+            relayToStream(verdict, payload, length, segment, packets, route.connection)
+            return
+        }
+        let listener = route.listener
         address.pointee = tuple.client.storage
         let run = ClientRun(
             listener: listener,

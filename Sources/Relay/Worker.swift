@@ -29,6 +29,20 @@ struct Worker: ~Copyable {
     let address: UnsafeMutablePointer<SocketAddressStorage>
     var parked = ParkedRequests()
 
+    let streamListeners: UnsafeMutablePointer<StreamListener>
+    let streamListenerCount: Int
+    var streams = StreamTable()
+    var reserve: ReserveDescriptor
+    /// What is read from a connection, until its frames are handled.
+    let streamInput: UnsafeMutableRawBufferPointer
+    /// Frames for one connection: they leave by one call.
+    let streamParts: UnsafeMutablePointer<UnsafeRawBufferPointer>
+    var streamPartCount = 0
+    var streamPacketCount = 0
+    var streamByteCount = 0
+    /// Headers of frames that have none of their own room, one for each part.
+    let streamHeaders: UnsafeMutableRawPointer
+
     var now: Moment
     var isRunning = true
     /// Whether some that have expired wait for the next turn.
@@ -47,7 +61,8 @@ struct Worker: ~Copyable {
 
     init(
         number: Int,
-        listeners: consuming ListenerSet,
+        listeners: consuming OwnedList<Listener>,
+        streamListeners: consuming OwnedList<StreamListener>,
         engine: consuming Engine,
         host: WorkerHost,
         mailbox: Mailbox,
@@ -57,6 +72,8 @@ struct Worker: ~Copyable {
         let fromClients = try ReceiveBatch(capacity: Self.clientSlots, slotBytes: ReceiveBatch.mergedSlotBytes)
         let fromPeers = try ReceiveBatch(capacity: Self.peerSlots, slotBytes: ReceiveBatch.mergedSlotBytes)
         let toPeers = try PeerOutbox()
+        let reserve = try ReserveDescriptor()
+        self.reserve = reserve
         self.fromClients = fromClients
         self.fromPeers = fromPeers
         self.toPeers = toPeers
@@ -67,6 +84,11 @@ struct Worker: ~Copyable {
         self.published = published
         listenerCount = listeners.count
         self.listeners = listeners.release()
+        streamListenerCount = streamListeners.count
+        self.streamListeners = streamListeners.release()
+        streamInput = .allocate(byteCount: StreamLimits.readBytes, alignment: 64)
+        streamParts = .allocate(capacity: TCPSocket.partsMax)
+        streamHeaders = .allocate(byteCount: TCPSocket.partsMax * 64, alignment: 64)
         replies = .allocate(byteCount: Self.replyBytes * Self.replySlots, alignment: 64)
         address = .allocate(capacity: 1)
         address.initialize(to: SocketAddressStorage(high: 0, low: 0, isIPv4: true, port: 0))
@@ -79,6 +101,11 @@ struct Worker: ~Copyable {
         listeners.deallocate()
         replies.deallocate()
         address.deallocate()
+        streamListeners.deinitialize(count: streamListenerCount)
+        streamListeners.deallocate()
+        streamInput.deallocate()
+        streamParts.deallocate()
+        streamHeaders.deallocate()
     }
 
     /// Runs until `.stop` comes.
@@ -96,6 +123,10 @@ struct Worker: ~Copyable {
                     receiveFromPeers(source.number, isSecondary: source.isSecondary)
                 } else if source.isListener {
                     receiveFromClients(Int(source.number))
+                } else if source.isConnection {
+                    connectionEvent(source.number, events[index].events)
+                } else if source.isStreamListener {
+                    accept(Int(source.number))
                 } else {
                     hasMail = true
                 }
@@ -123,6 +154,7 @@ struct Worker: ~Copyable {
         now.wallSeconds = WallClock.seconds()
         host.nowNanoseconds = now.monotonicNanoseconds
         hasExpired = true
+        closeOverdueStreams()
         if number == 0 { host.closeExpiredReservations() }
         publish()
     }
@@ -170,39 +202,5 @@ struct Worker: ~Copyable {
         snapshot.busyNanoseconds = busyNanoseconds
         snapshot.publications = publications
         published.put(snapshot)
-    }
-}
-
-/// The listeners of one worker on their way to it.
-struct ListenerSet: ~Copyable {
-    private(set) var count = 0
-    private let listeners: UnsafeMutablePointer<Listener>
-    private let capacity: Int
-
-    init(capacity: Int) {
-        self.capacity = capacity
-        listeners = .allocate(capacity: max(capacity, 1))
-    }
-
-    mutating func append(_ listener: consuming Listener) {
-        guard count < capacity else { return }
-        (listeners + count).initialize(to: listener)
-        count += 1
-    }
-
-    /// Gives the listeners away, to be deinitialized and deallocated by who takes them.
-    consuming func release() -> UnsafeMutablePointer<Listener> {
-        let listeners = listeners
-        discard self
-        return listeners
-    }
-
-    func endpoint(_ index: Int) -> Endpoint { listeners[index].endpoint }
-
-    func descriptor(_ index: Int) -> Int32 { listeners[index].descriptor.raw }
-
-    deinit {
-        listeners.deinitialize(count: count)
-        listeners.deallocate()
     }
 }

@@ -101,6 +101,12 @@ final class WorkerHost: RelayHost {
         try epoll.add(descriptor, .readable, data: source.rawValue)
     }
 
+    /// Changes what is watched for. That it was watched before is known, so a failure has no cause but a lack of memory, and
+    /// the tick closes the connection then.
+    func rewatch(_ descriptor: Int32, _ events: EpollEvents, _ source: EventSource) {
+        try? epoll.modify(descriptor, events, data: source.rawValue)
+    }
+
     func wait(into buffer: borrowing EventBuffer, timeoutMilliseconds: Int32) -> Int {
         epoll.wait(into: buffer, timeoutMilliseconds: timeoutMilliseconds)
     }
@@ -202,6 +208,16 @@ struct EventSource: RawRepresentable, Equatable {
     var isRelay: Bool { rawValue >> 62 == 0 }
     @inline(__always)
     var isListener: Bool { rawValue >> 62 == 2 }
+    static func connection(_ number: UInt32) -> EventSource { EventSource(rawValue: 3 << 62 | UInt64(number)) }
+
+    static func streamListener(_ number: UInt32) -> EventSource {
+        EventSource(rawValue: 3 << 62 | 1 << 61 | UInt64(number))
+    }
+
+    @inline(__always)
+    var isConnection: Bool { rawValue >> 61 == 0b110 }
+    @inline(__always)
+    var isStreamListener: Bool { rawValue >> 61 == 0b111 }
     @inline(__always)
     var isSecondary: Bool { rawValue & (1 << 61) != 0 }
     @inline(__always)

@@ -18,12 +18,21 @@ package struct PeerURLs: Hashable, Sendable {
             return nil
         }
         address = best
+        hasTCP = settings.listen.tcp.contains { listener in
+            listener.port == best.port && listener.host.isIPv4 == best.host.isIPv4
+                && (listener.host.isUnspecified || listener.host == best.host || external != nil)
+        }
     }
 
     package var stun: [String] { ["stun:\(address)"] }
 
     /// Only the transports that this version serves.
-    package var turn: [String] { ["turn:\(address)?transport=udp"] }
+    package var turn: [String] {
+        ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
+    }
+
+    /// Whether the same address takes TCP.
+    private let hasTCP: Bool
 
     /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
     package var isPrivate: Bool {

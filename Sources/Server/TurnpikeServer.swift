@@ -61,7 +61,7 @@ package final class TurnpikeServer: Sendable {
             relay = try RelayService(setup.options, configuration: setup.configuration) { receiver.receive($0) }
         } catch {
             throw ServerError(
-                error.listener.map { "cannot listen on UDP \(SocketAddress($0)): \(error.reason)" } ?? error.reason
+                error.listener.map { "cannot listen on \(SocketAddress($0)): \(error.reason)" } ?? error.reason
             )
         }
         state = Mutex(State(settings: settings, secrets: secrets))
@@ -218,7 +218,9 @@ package final class TurnpikeServer: Sendable {
 
     private func announce() {
         let settings = state.withLock { $0.settings }
-        let places = listeners.map { "udp \($0)" }
+        let places =
+            relay.listeners.map { "udp \(SocketAddress($0))" }
+            + relay.streamListeners.map { "tcp \(SocketAddress($0))" }
         logger.notice(
             "turnpike \(Version.current) serves",
             metadata: [

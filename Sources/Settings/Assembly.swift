@@ -60,7 +60,9 @@ struct Assembly {
                 at: places[key] ?? .builtIn
             )
         }
-        if settings.listen.udp.isEmpty {
+        // Who moves the one away, to loopback or to another port, does not mean to leave the other where everybody comes by.
+        if places["listen.tcp"] == nil { settings.listen.tcp = settings.listen.udp }
+        if settings.listen.udp.isEmpty, settings.listen.tcp.isEmpty {
             refuse(
                 "listen.udp: is empty, so the server would listen nowhere; write 0.0.0.0:3478",
                 at: places["listen.udp"] ?? .builtIn
@@ -76,9 +78,9 @@ struct Assembly {
     }
 
     private var firstListenerBeyondLoopback: (key: String, address: SocketAddress)? {
-        var listeners = planned.mapValues(\.listeners)
-        listeners["listen.udp"] = settings.listen.udp
-        for (key, addresses) in listeners.sorted(by: { $0.key < $1.key }) {
+        let served = [("listen.udp", settings.listen.udp), ("listen.tcp", settings.listen.tcp)]
+        let later = planned.mapValues(\.listeners).sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
+        for (key, addresses) in served + later {
             if let address = addresses.first(where: { !$0.host.isLoopback }) { return (key, address) }
         }
         return nil

@@ -47,7 +47,7 @@ package enum KeyTable {
         .served("data_dir", .path, \.dataDirectory),
         .served("workers", .workers, \.workers),
         .served("listen.udp", .endpoints, \.listen.udp),
-        .planned("listen.tcp", .endpoints),
+        .served("listen.tcp", .endpoints, \.listen.tcp),
         .planned("listen.tls", .endpoints),
         .planned("listen.dtls", .endpoints),
         .planned("listen.https", .endpoints),

@@ -23,12 +23,16 @@ package struct Settings: Sendable, Equatable {
     }
 
     package struct Listen: Sendable, Equatable {
-        /// At least one. Port 0 lets the kernel choose.
-        package var udp = [
-            SocketAddress(host: .unspecifiedIPv4, port: 3478), SocketAddress(host: .unspecifiedIPv6, port: 3478),
-        ]
+        /// Port 0 lets the kernel choose. One of the two lists holds at least one address.
+        package var udp = Self.everywhere(port: 3478)
+        /// What `udp` is, where it is not set itself.
+        package var tcp = Self.everywhere(port: 3478)
 
         package init() {}
+
+        private static func everywhere(port: UInt16) -> [SocketAddress] {
+            [SocketAddress(host: .unspecifiedIPv4, port: port), SocketAddress(host: .unspecifiedIPv6, port: port)]
+        }
     }
 
     /// What clients are told instead of the addresses the server itself sees, for 1:1 NAT.

@@ -4,7 +4,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case malformed, wrongCookie, wrongFingerprint
     case unexpectedClass, unknownMethod, unwantedSource
     case noAllocation, badChannelData, unboundChannel, noPermission, deniedPeer, badIndication, tooLarge
-    case peerNotPermitted, replyBudget, parkingFull, sendQueueFull, sendFailed, clientGone
+    case peerNotPermitted, replyBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
 
     /// As it stands in logs and metrics.
     package var label: String {
@@ -31,6 +31,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
         case .sendQueueFull: "send_queue_full"
         case .sendFailed: "send_failed"
         case .clientGone: "client_gone"
+        case .desynchronised: "desynchronised"
         }
     }
 }
@@ -47,7 +48,9 @@ package struct Counters: Sendable {
     package var allocationsMade: UInt64 = 0
     package var authenticationFailures: UInt64 = 0
     package var repliesSent: UInt64 = 0
-    private var drops = InlineArray<22, UInt64>(repeating: 0)
+    package var connectionsAccepted: UInt64 = 0
+    package var connectionsRefused: UInt64 = 0
+    private var drops = InlineArray<23, UInt64>(repeating: 0)
 
     package init() {}
 
@@ -74,6 +77,8 @@ package struct Counters: Sendable {
         allocationsMade &+= other.allocationsMade
         authenticationFailures &+= other.authenticationFailures
         repliesSent &+= other.repliesSent
+        connectionsAccepted &+= other.connectionsAccepted
+        connectionsRefused &+= other.connectionsRefused
         for reason in DropReason.allCases { drop(reason, other[reason]) }
     }
 }

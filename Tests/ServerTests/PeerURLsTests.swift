@@ -10,7 +10,7 @@ import Testing
     @Test func firstInterfaceOtherThanLoopbackStandsForTheUnspecifiedAddress() throws {
         let urls = try #require(PeerURLs(settings: Settings(), interfaces: [loopback, wan, lan]))
         #expect(urls.stun == ["stun:203.0.113.5:3478"])
-        #expect(urls.turn == ["turn:203.0.113.5:3478?transport=udp"])
+        #expect(urls.turn == ["turn:203.0.113.5:3478?transport=udp", "turn:203.0.113.5:3478?transport=tcp"])
         #expect(!urls.isPrivate)
         #expect(PeerURLs(settings: Settings(), interfaces: [loopback, lan])?.isPrivate == true)
     }

@@ -24,9 +24,9 @@ import Testing
     }
 
     @Test func everyServedKeyHasAnOriginAndNoPlannedOneHas() throws {
-        let outcome = try load("listen: {tcp: ['0.0.0.0:3478']}")
+        let outcome = try load("listen: {https: ['0.0.0.0:8443']}")
         #expect(outcome.origins.map(\.key) == KeyTable.keys.filter(\.isServed).map(\.path))
-        #expect(outcome.origins.count == 23)
+        #expect(outcome.origins.count == 24)
     }
 
     @Test func emptyVariableCountsAsNone() throws {

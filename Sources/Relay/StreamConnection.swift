@@ -1,0 +1,110 @@
+import LinuxIO
+import STUN
+import TURN
+
+/// A client that came by TCP, or by TLS over it.
+struct StreamConnection: ~Copyable {
+    let descriptor: FileDescriptor
+    let tuple: FiveTuple
+    /// What came of a frame that is not whole yet, and what waits behind a parked request.
+    var input = StreamBuffer()
+    /// What the kernel has not taken yet.
+    var output = SendQueue()
+    /// Frames are not looked at before the account store has answered, or requests sent in a row would be answered out of it.
+    var isParked = false
+    /// The client has sent all it will, or nothing more is wanted of it: what waits is sent, and that is the end.
+    var isFinishing = false
+    /// Closed unless an allocation, or a frame, comes before (cases RE-04, RE-05, TF-04).
+    var deadlineNanoseconds: UInt64
+    /// Since when the client has not read what waits for it; `.max` while it does.
+    var blockedSinceNanoseconds = UInt64.max
+    /// What epoll watches.
+    var watched: EpollEvents = .readable
+
+    init(_ descriptor: consuming FileDescriptor, _ tuple: FiveTuple, deadlineNanoseconds: UInt64) {
+        self.descriptor = descriptor
+        self.tuple = tuple
+        self.deadlineNanoseconds = deadlineNanoseconds
+    }
+}
+
+/// Bounds of streams, with their reasons.
+enum StreamLimits {
+    /// Connections of one worker: as many as allocations one relay address can have.
+    static let connections = 16_384
+    /// Of one source, an IPv4 address or an IPv6 /64: many users behind one carrier NAT, and not all there is.
+    static let connectionsPerSource = 4_096
+    /// To make a handshake, a first request, an allocation, the rest of a frame (RE-04, RE-05).
+    static let patienceNanoseconds: UInt64 = 10_000_000_000
+    /// A client that reads nothing for so long is gone, or means harm.
+    static let blockedNanoseconds: UInt64 = 30_000_000_000
+    /// Taken from one listener before others have their turn.
+    static let acceptsPerTurn = 64
+    /// Read from one connection before others have their turn.
+    static let readsPerTurn = 4
+    static let readBytes = 65_536
+    static let backlog = 1_024
+}
+
+/// The connections of a worker: records that do not move, and the count for each source.
+struct StreamTable: ~Copyable {
+    private let records: UnsafeMutablePointer<StreamConnection>
+    private let used: UnsafeMutablePointer<Bool>
+    private var free: [UInt32] = []
+    private var sources: [UInt64: Int] = [:]
+    private(set) var count = 0
+    /// Records with a number below this have been used at least once.
+    private(set) var everUsed = 0
+
+    init() {
+        records = .allocate(capacity: StreamLimits.connections)
+        used = .allocate(capacity: StreamLimits.connections)
+        used.initialize(repeating: false, count: StreamLimits.connections)
+    }
+
+    deinit {
+        for number in 0..<everUsed where used[number] { (records + number).deinitialize(count: 1) }
+        records.deallocate()
+        used.deallocate()
+    }
+
+    /// Whether one more of that source may come.
+    func admits(_ source: IPAddress) -> Bool {
+        count < StreamLimits.connections
+            && sources[Self.key(source), default: 0] < StreamLimits.connectionsPerSource
+    }
+
+    /// The caller has asked `admits`.
+    mutating func insert(_ connection: consuming StreamConnection) -> UInt32 {
+        let number: UInt32
+        if let reused = free.popLast() {
+            number = reused
+        } else {
+            number = UInt32(everUsed)
+            everUsed += 1
+        }
+        sources[Self.key(connection.tuple.client.address), default: 0] += 1
+        (records + Int(number)).initialize(to: connection)
+        used[Int(number)] = true
+        count += 1
+        return number
+    }
+
+    mutating func remove(_ number: UInt32) {
+        let key = Self.key(records[Int(number)].tuple.client.address)
+        let left = sources[key, default: 1] - 1
+        sources[key] = left > 0 ? left : nil
+        (records + Int(number)).deinitialize(count: 1)
+        used[Int(number)] = false
+        free.append(number)
+        count -= 1
+    }
+
+    func isUsed(_ number: UInt32) -> Bool { Int(number) < everUsed && used[Int(number)] }
+
+    /// Must be used.
+    @inline(__always)
+    subscript(number: UInt32) -> UnsafeMutablePointer<StreamConnection> { records + Int(number) }
+
+    private static func key(_ source: IPAddress) -> UInt64 { source.isIPv4 ? source.low : source.high }
+}

@@ -1,0 +1,29 @@
+import LinuxIO
+import STUN
+
+/// A TCP socket that clients connect to, one for each worker and address.
+struct StreamListener: ~Copyable {
+    let descriptor: FileDescriptor
+    /// Where it is bound, with the port the kernel chose.
+    let endpoint: Endpoint
+
+    /// - Throws: `RelayError`, saying what to mend.
+    init(_ wanted: Endpoint) throws(RelayError) {
+        do throws(SystemCallError) {
+            let socket = try TCPSocket.listen(on: wanted.storage, backlog: StreamLimits.backlog, reusePort: true)
+            endpoint = Endpoint(try TCPSocket.localAddress(socket.raw))
+            descriptor = socket
+        } catch {
+            throw RelayError(Listener.explain(error, key: "listen.tcp"), listener: wanted)
+        }
+    }
+
+    /// Fails when another process listens there: the listeners proper share their port among the workers.
+    static func ensureFree(_ wanted: Endpoint) throws(RelayError) {
+        do throws(SystemCallError) {
+            _ = try TCPSocket.listen(on: wanted.storage, backlog: 1)
+        } catch {
+            throw RelayError(Listener.explain(error, key: "listen.tcp"), listener: wanted)
+        }
+    }
+}

@@ -1,0 +1,274 @@
+import LinuxIO
+import STUN
+import TURN
+
+/// Clients by TCP.
+extension Worker {
+    // MARK: Coming and going
+
+    mutating func accept(_ number: Int) {
+        guard number < streamListenerCount else { return }
+        let listener = streamListeners + number
+        var left = StreamLimits.acceptsPerTurn
+        while left > 0 {
+            left &-= 1
+            var peer = AddressParts(high: 0, low: 0, isIPv4: true, port: 0)
+            let accepted = TCPSocket.accept(listener.pointee.descriptor.raw, peer: &peer)
+            if accepted < 0 {
+                if Errno.isDescriptorShortage(0 &- accepted) { refuseForShortage(listener.pointee.descriptor.raw) }
+                return
+            }
+            let descriptor = FileDescriptor(owning: accepted)
+            let client = Endpoint(peer)
+            engine.counters.connectionsAccepted &+= 1
+            guard streams.admits(client.address), PeerPolicy.acceptsClient(at: client.address),
+                let server = try? Endpoint(TCPSocket.localAddress(accepted))
+            else {
+                engine.counters.connectionsRefused &+= 1
+                TCPSocket.abort(descriptor)
+                continue
+            }
+            try? TCPSocket.setNoDelay(accepted)
+            try? TCPSocket.setKeepalive(accepted, idleSeconds: 60, intervalSeconds: 15, probes: 4)
+            let connection = StreamConnection(
+                descriptor,
+                FiveTuple(client: client, server: server, transport: .tcp),
+                deadlineNanoseconds: now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
+            )
+            let number = streams.insert(connection)
+            do throws(SystemCallError) {
+                try host.watch(accepted, .connection(number))
+            } catch {
+                host.tell("cannot watch connections: \(error); raise the limit on epoll watches")
+                streams.remove(number)
+            }
+        }
+    }
+
+    /// No descriptor is left: the connection that waits is taken with the one kept for this, and closed, or epoll would tell
+    /// of it for ever (case RE-03).
+    private mutating func refuseForShortage(_ listener: Int32) {
+        engine.counters.connectionsRefused &+= 1
+        host.tell("no descriptors are left: connections are refused; raise the limit on open files")
+        _ = reserve.refuse(at: listener)
+    }
+
+    /// Ends a connection and what its client held.
+    mutating func close(_ number: UInt32) {
+        guard streams.isUsed(number) else { return }
+        host.nowNanoseconds = now.monotonicNanoseconds
+        flushPeers()
+        engine.disconnect(streams[number].pointee.tuple, at: now)
+        streams.remove(number)
+    }
+
+    /// Sends what waits and then ends; at once where nothing does.
+    private mutating func finish(_ number: UInt32) {
+        let stream = streams[number]
+        host.nowNanoseconds = now.monotonicNanoseconds
+        engine.disconnect(stream.pointee.tuple, at: now)
+        guard !stream.pointee.output.isEmpty else {
+            close(number)
+            return
+        }
+        stream.pointee.isFinishing = true
+        stream.pointee.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
+        rewatch(number)
+    }
+
+    // MARK: In
+
+    mutating func connectionEvent(_ number: UInt32, _ events: EpollEvents) {
+        guard streams.isUsed(number) else { return }
+        if events.contains(.writable) { drain(number) }
+        guard streams.isUsed(number), !streams[number].pointee.isFinishing else { return }
+        if events.contains(.readable) || events.contains(.error) || events.contains(.hangUp) { read(number) }
+    }
+
+    private mutating func read(_ number: UInt32) {
+        var left = StreamLimits.readsPerTurn
+        while left > 0, streams.isUsed(number), !streams[number].pointee.isParked {
+            left &-= 1
+            let count = TCPSocket.receive(streams[number].pointee.descriptor.raw, into: streamInput)
+            if count == 0 {
+                finish(number)
+                return
+            }
+            if count < 0 {
+                if count != Int(0 &- Errno.tryAgain) { close(number) }
+                return
+            }
+            consume(number, UnsafeRawBufferPointer(rebasing: streamInput[..<count]))
+            if count < streamInput.count { return }
+        }
+    }
+
+    /// Handles the frames in what was kept and in `input`.
+    private mutating func consume(_ number: UInt32, _ input: UnsafeRawBufferPointer) {
+        let route = ClientRoute(connection: number)
+        let stream = streams[number]
+        let tuple = stream.pointee.tuple
+        let wide = engine.configuration.acceptsWideChannels
+        var rest = input
+        frames: while !stream.pointee.isParked {
+            switch stream.pointee.input.next(&rest, acceptsWideChannels: wide) {
+            case .incomplete:
+                break frames
+            case .desynchronised:
+                // Where the next frame would begin is unknown (case TF-05). Nothing is said: whoever sends this is no client.
+                engine.counters.packetsIn &+= 1
+                engine.counters.drop(.desynchronised)
+                close(number)
+                return
+            case .frame(let frame):
+                engine.counters.packetsIn &+= 1
+                engine.counters.bytesIn &+= UInt64(truncatingIfNeeded: frame.count)
+                stream.pointee.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
+                if frame[0] & 0xC0 == 0x40 {
+                    let allocation = engine.allocation(of: tuple)
+                    settle(
+                        engine.channelData(frame, allocation: allocation, now: now.monotonicNanoseconds),
+                        frame,
+                        tuple,
+                        route
+                    )
+                } else {
+                    receiveMessage(frame, tuple, route)
+                }
+                // An answer that did not fit has closed the connection.
+                guard streams.isUsed(number) else { return }
+            }
+        }
+        // Data on its way to peers lies where it was received.
+        flushPeers()
+        let wasWhole = stream.pointee.input.count == 0
+        stream.pointee.input.keep(rest)
+        // Half a frame has so long to become a whole one, however slowly it comes.
+        if wasWhole, stream.pointee.input.count > 0 {
+            stream.pointee.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
+        }
+    }
+
+    /// Goes on after the account store has answered: with the request that waited, and with what came behind it.
+    mutating func resume(_ request: ParkedRequest) {
+        let number = request.route.connection
+        guard streams.isUsed(number), streams[number].pointee.tuple == request.tuple else {
+            engine.counters.drop(.clientGone)
+            return
+        }
+        streams[number].pointee.isParked = false
+        request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
+        guard streams.isUsed(number), !streams[number].pointee.isParked else { return }
+        consume(number, UnsafeRawBufferPointer(start: nil, count: 0))
+        if streams.isUsed(number) { rewatch(number) }
+    }
+
+    mutating func park(connection number: UInt32) {
+        streams[number].pointee.isParked = true
+        rewatch(number)
+    }
+
+    // MARK: Out
+
+    /// Sends an answer. A client that leaves no room for one does not read, and is closed.
+    mutating func sendReply(_ bytes: UnsafeRawBufferPointer, connection number: UInt32) {
+        guard streams.isUsed(number) else { return }
+        let stream = streams[number]
+        settle(stream.pointee.output.send(bytes, on: stream.pointee.descriptor.raw), number)
+    }
+
+    /// Sends frames that lie in `streamParts`, all or none, and empties it.
+    mutating func flushStreamParts(_ number: UInt32) {
+        guard streamPartCount > 0 else { return }
+        let packets = UInt64(truncatingIfNeeded: streamPacketCount)
+        let bytes = UInt64(truncatingIfNeeded: streamByteCount)
+        let parts = UnsafeBufferPointer(start: streamParts, count: streamPartCount)
+        streamPartCount = 0
+        streamPacketCount = 0
+        streamByteCount = 0
+        guard streams.isUsed(number), !streams[number].pointee.isFinishing else {
+            engine.counters.drop(.clientGone, packets)
+            return
+        }
+        let stream = streams[number]
+        switch stream.pointee.output.send(parts, on: stream.pointee.descriptor.raw) {
+        case .written:
+            engine.counters.packetsToClients &+= packets
+            engine.counters.bytesToClients &+= bytes
+        case .queued:
+            engine.counters.packetsToClients &+= packets
+            engine.counters.bytesToClients &+= bytes
+            noteBlocked(number)
+        case .full:
+            engine.counters.drop(.sendQueueFull, packets)
+        case .failed:
+            engine.counters.drop(.sendFailed, packets)
+            close(number)
+        }
+    }
+
+    private mutating func settle(_ acceptance: SendQueue.Acceptance, _ number: UInt32) {
+        switch acceptance {
+        case .written: break
+        case .queued: noteBlocked(number)
+        case .full, .failed: close(number)
+        }
+    }
+
+    private mutating func noteBlocked(_ number: UInt32) {
+        let stream = streams[number]
+        if stream.pointee.blockedSinceNanoseconds == .max {
+            stream.pointee.blockedSinceNanoseconds = now.monotonicNanoseconds
+        }
+        rewatch(number)
+    }
+
+    private mutating func drain(_ number: UInt32) {
+        let stream = streams[number]
+        let before = stream.pointee.output.count
+        switch stream.pointee.output.flush(stream.pointee.descriptor.raw) {
+        case .drained:
+            stream.pointee.blockedSinceNanoseconds = .max
+            if stream.pointee.isFinishing { close(number) } else { rewatch(number) }
+        case .blocked:
+            if stream.pointee.output.count < before {
+                stream.pointee.blockedSinceNanoseconds = now.monotonicNanoseconds
+            }
+        case .failed:
+            close(number)
+        }
+    }
+
+    /// Has epoll watch for what the connection waits for.
+    private mutating func rewatch(_ number: UInt32) {
+        let stream = streams[number]
+        var wanted: EpollEvents = []
+        if !stream.pointee.isParked, !stream.pointee.isFinishing { wanted.insert(.readable) }
+        if !stream.pointee.output.isEmpty { wanted.insert(.writable) }
+        guard wanted != stream.pointee.watched else { return }
+        stream.pointee.watched = wanted
+        host.rewatch(stream.pointee.descriptor.raw, wanted, .connection(number))
+    }
+
+    // MARK: Time
+
+    /// Once a second: connections without an allocation, with half a frame, or whose client does not read, come to an end.
+    mutating func closeOverdueStreams() {
+        var number: UInt32 = 0
+        while number < streams.everUsed {
+            if streams.isUsed(number), isOverdue(number) { close(number) }
+            number &+= 1
+        }
+    }
+
+    private func isOverdue(_ number: UInt32) -> Bool {
+        let stream = streams[number]
+        let moment = now.monotonicNanoseconds
+        let blocked = stream.pointee.blockedSinceNanoseconds
+        if blocked != .max, moment &- blocked > StreamLimits.blockedNanoseconds { return true }
+        guard moment >= stream.pointee.deadlineNanoseconds, !stream.pointee.isParked else { return false }
+        // An allocation may be silent as long as it lives, but half a frame may not lie there for ever.
+        return stream.pointee.isFinishing || stream.pointee.input.count > 0
+            || engine.allocation(of: stream.pointee.tuple) == noIndex
+    }
+}
