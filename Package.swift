@@ -65,6 +65,11 @@ let package = Package(
         ),
         .testTarget(name: "CommandsTests", dependencies: ["Accounts", "Commands"], swiftSettings: settings),
         .testTarget(name: "LinuxIOTests", dependencies: ["CLinux", "LinuxIO"], swiftSettings: settings),
+        .testTarget(
+            name: "OpenSSLCryptoTests",
+            dependencies: ["COpenSSL", "OpenSSLCrypto"],
+            swiftSettings: settings
+        ),
         .testTarget(name: "STUNTests", dependencies: ["OpenSSLCrypto", "STUN"], swiftSettings: settings),
         .testTarget(name: "ServerTests", dependencies: ["Accounts", "Server", "Settings"], swiftSettings: settings),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),

@@ -8,6 +8,10 @@
 #include <openssl/params.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
 
 // Sets the digest of a MAC context. Kept in C, since OSSL_PARAM arrays point at their own values.
 static inline int turnpike_mac_set_digest(EVP_MAC_CTX *context, const char *digest) {
@@ -24,4 +28,110 @@ static inline int turnpike_mac_init(EVP_MAC_CTX *context, const unsigned char *k
 
 static inline const char *turnpike_openssl_version(void) {
     return OpenSSL_version(OPENSSL_VERSION);
+}
+
+// Options, which OpenSSL spells as macros of macros.
+static const uint64_t turnpike_op_no_compression = SSL_OP_NO_COMPRESSION;
+static const uint64_t turnpike_op_no_renegotiation = SSL_OP_NO_RENEGOTIATION;
+static const uint64_t turnpike_op_no_query_mtu = SSL_OP_NO_QUERY_MTU;
+
+// Settings of a context, which OpenSSL spells as macros over SSL_CTX_ctrl.
+static inline int turnpike_ctx_set_versions(SSL_CTX *context, int lowest, int highest) {
+    return SSL_CTX_set_min_proto_version(context, lowest) == 1 && SSL_CTX_set_max_proto_version(context, highest) == 1;
+}
+
+static inline int turnpike_ctx_set_groups(SSL_CTX *context, const char *groups) {
+    return (int)SSL_CTX_set1_groups_list(context, groups);
+}
+
+static inline void turnpike_ctx_set_mode(SSL_CTX *context, long mode) {
+    SSL_CTX_set_mode(context, mode);
+}
+
+static inline void turnpike_ctx_disable_session_cache(SSL_CTX *context) {
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+}
+
+// Settings and questions of a session, likewise.
+static inline void turnpike_ssl_set_app_data(SSL *ssl, void *data) {
+    SSL_set_app_data(ssl, data);
+}
+
+static inline void *turnpike_ssl_app_data(const SSL *ssl) {
+    return SSL_get_app_data(ssl);
+}
+
+static inline void turnpike_ssl_set_message_argument(SSL *ssl, void *argument) {
+    SSL_set_msg_callback_arg(ssl, argument);
+}
+
+static inline int turnpike_ssl_set_mtu(SSL *ssl, long bytes) {
+    return (int)SSL_set_mtu(ssl, bytes);
+}
+
+// Microseconds until the flight in the air has to be sent again; -1 where none is.
+static inline long turnpike_dtls_timeout_microseconds(SSL *ssl) {
+    struct timeval left;
+    if (DTLSv1_get_timeout(ssl, &left) != 1) return -1;
+    return (long)left.tv_sec * 1000000 + (long)left.tv_usec;
+}
+
+static inline int turnpike_dtls_handle_timeout(SSL *ssl) {
+    return (int)DTLSv1_handle_timeout(ssl);
+}
+
+// Seconds since 1970, UTC, of a certificate's time; -1 where it holds none that can be read.
+static inline int64_t turnpike_asn1_time_seconds(const ASN1_TIME *time) {
+    struct tm broken;
+    memset(&broken, 0, sizeof broken);
+    if (ASN1_TIME_to_tm(time, &broken) != 1) return -1;
+    return (int64_t)timegm(&broken);
+}
+
+// The words for an error of OpenSSL's queue; the system's words where a call to the system failed.
+static inline const char *turnpike_error_reason(unsigned long code) {
+    if (ERR_SYSTEM_ERROR(code)) return strerror(ERR_GET_REASON(code));
+    return ERR_reason_error_string(code);
+}
+
+static inline EVP_PKEY *turnpike_generate_p256(void) {
+    return EVP_EC_gen("P-256");
+}
+
+// The names of a certificate. OpenSSL's stack types are macros, so the list is built here.
+static inline void *turnpike_general_names_new(void) {
+    return sk_GENERAL_NAME_new_null();
+}
+
+static inline void turnpike_general_names_free(void *names) {
+    GENERAL_NAMES_free((GENERAL_NAMES *)names);
+}
+
+static inline int turnpike_general_names_add(void *names, int type, void *value, void (*release)(void *)) {
+    GENERAL_NAME *name = value ? GENERAL_NAME_new() : NULL;
+    if (!name) {
+        if (value) release(value);
+        return 0;
+    }
+    GENERAL_NAME_set0_value(name, type, value);
+    if (sk_GENERAL_NAME_push((GENERAL_NAMES *)names, name) > 0) return 1;
+    GENERAL_NAME_free(name);
+    return 0;
+}
+
+static inline void turnpike_release_string(void *value) {
+    ASN1_STRING_free((ASN1_STRING *)value);
+}
+
+static inline int turnpike_general_names_add_dns(void *names, const char *host) {
+    ASN1_IA5STRING *text = ASN1_IA5STRING_new();
+    if (text && ASN1_STRING_set(text, host, -1) != 1) {
+        ASN1_STRING_free(text);
+        text = NULL;
+    }
+    return turnpike_general_names_add(names, GEN_DNS, text, turnpike_release_string);
+}
+
+static inline int turnpike_general_names_add_address(void *names, const char *address) {
+    return turnpike_general_names_add(names, GEN_IPADD, a2i_IPADDRESS(address), turnpike_release_string);
 }

@@ -1,0 +1,81 @@
+/// What lies between OpenSSL and the caller: ciphertext on its way in and out, and the bounds of one session. OpenSSL holds
+/// it through a BIO of our own, since its memory BIOs neither keep datagrams apart nor give memory back.
+struct SessionPipe {
+    var input = ByteQueue()
+    var output = ByteQueue()
+    /// Ciphertext that the caller lends for one call. It comes behind `input`, and is read without a copy of ours.
+    var lent = UnsafeRawBufferPointer(start: nil, count: 0)
+
+    var isEstablished = false
+    /// Why the session was ended by us, where it broke a bound.
+    var brokenBound: StaticString?
+    /// Ciphertext that OpenSSL took before the handshake was over.
+    var handshakeBytes = 0
+    /// Records that carried no application data after the handshake.
+    var controlRecords = 0
+    /// Plaintext moved either way.
+    var applicationBytes = 0
+
+    /// The retransmission timer's first value (RFC 6347 section 4.2.4.1).
+    var firstTimeoutMicroseconds: UInt32 = 1_000_000
+    /// The cookies of this and the last time window while a `DTLSGate` listens; nil once the address was verified.
+    var cookies: UnsafePointer<CookiePair>?
+
+    static func make() -> UnsafeMutablePointer<SessionPipe> {
+        let pipe = UnsafeMutablePointer<SessionPipe>.allocate(capacity: 1)
+        pipe.initialize(to: SessionPipe())
+        return pipe
+    }
+
+    static func destroy(_ pipe: UnsafeMutablePointer<SessionPipe>) {
+        pipe.pointee.input.free()
+        pipe.pointee.output.free()
+        pipe.deinitialize(count: 1)
+        pipe.deallocate()
+    }
+
+    /// A client's hello with a post-quantum share and a ticket takes 2 to 3 KiB; it sends no certificate.
+    static let handshakeByteLimit = 16_384
+    /// KeyUpdate, alerts and refused renegotiations that are forgiven at once, and then one for each MiB of data: a peer
+    /// needs one for each 2^24 records, and a flood of them costs us key schedules (CVE-2023-44487 is the pattern).
+    static let controlRecordAllowance = 32
+
+    /// - Returns: bytes copied, 0 when none wait.
+    mutating func readStream(_ target: UnsafeMutableRawBufferPointer) -> Int {
+        guard let base = target.baseAddress else { return 0 }
+        var taken = 0
+        let queued = input.bytes
+        if let source = queued.baseAddress {
+            taken = min(queued.count, target.count)
+            base.copyMemory(from: source, byteCount: taken)
+            input.remove(taken)
+        }
+        if taken < target.count, let source = lent.baseAddress {
+            let count = min(lent.count, target.count - taken)
+            (base + taken).copyMemory(from: source, byteCount: count)
+            lent = UnsafeRawBufferPointer(rebasing: lent[count...])
+            taken += count
+        }
+        return taken
+    }
+
+    /// One datagram, cut to the target as a socket would.
+    mutating func readDatagram(_ target: UnsafeMutableRawBufferPointer) -> Int {
+        guard let base = target.baseAddress else { return 0 }
+        if let first = input.firstDatagram, let source = first.baseAddress {
+            let count = min(first.count, target.count)
+            base.copyMemory(from: source, byteCount: count)
+            input.removeFirstDatagram()
+            return count
+        }
+        guard let source = lent.baseAddress, lent.count > 0 else { return 0 }
+        let count = min(lent.count, target.count)
+        base.copyMemory(from: source, byteCount: count)
+        lent = UnsafeRawBufferPointer(start: nil, count: 0)
+        return count
+    }
+}
+
+typealias CookiePair = (current: Cookie, previous: Cookie)
+/// HMAC-SHA256 in four words, so that it lies in memory without an array.
+typealias Cookie = (UInt64, UInt64, UInt64, UInt64)

@@ -1,0 +1,218 @@
+import COpenSSL
+
+/// A certificate, its key, and the rules that every session made from them obeys: TLS 1.2 and 1.3, or DTLS 1.2, with forward
+/// secrecy and authenticated encryption only (Mozilla's "intermediate", version 5.8).
+///
+/// A renewed certificate is a new context: sessions keep the one they were made from.
+package final class TLSContext: @unchecked Sendable {
+    // @unchecked: an SSL_CTX counts its references atomically, and nothing changes it after `init`.
+    package enum Kind: Sendable { case tls, dtls }
+
+    package let kind: Kind
+    /// The end of the leaf certificate's life, in seconds since 1970.
+    package let notAfterSeconds: Int64
+    /// SHA-256 over the leaf certificate's DER: 32 bytes.
+    package let fingerprint: [UInt8]
+
+    let handle: OpaquePointer
+    private let protocols: ApplicationProtocols
+
+    /// - Parameters:
+    ///   - certificateChainPath: PEM, the leaf first and its issuers behind it.
+    ///   - privateKeyPath: PEM, without a passphrase.
+    ///   - nowSeconds: seconds since 1970, for what has expired or is not valid yet.
+    ///   - applicationProtocols: what a client may name by ALPN; RFC 7443 unless told. A client that names others only is
+    ///     refused, and one that names none is served (RFC 7301 section 3.2).
+    /// - Throws: `TLSError` when a file cannot be read, is not PEM, has expired or is not valid yet, or they do not match.
+    package convenience init(
+        kind: Kind,
+        certificateChainPath: String,
+        privateKeyPath: String,
+        nowSeconds: Int64,
+        applicationProtocols: [String] = TLSContext.turnProtocols
+    ) throws(TLSError) {
+        try self.init(kind: kind, applicationProtocols: applicationProtocols) { (context) throws(TLSError) in
+            try Self.load(certificate: certificateChainPath, key: privateKeyPath, into: context, at: nowSeconds)
+        }
+    }
+
+    /// RFC 7443 section 3.
+    package static let turnProtocols = ["stun.turn", "stun.nat-discovery"]
+
+    private init(
+        kind: Kind,
+        applicationProtocols: [String],
+        load: (OpaquePointer) throws(TLSError) -> OpaquePointer
+    ) throws(TLSError) {
+        ERR_clear_error()
+        guard let context = SSL_CTX_new(kind == .tls ? TLS_server_method() : DTLS_server_method()) else {
+            throw TLSError("OpenSSL makes no TLS context: \(TLSError.takeReason())")
+        }
+        let protocols = ApplicationProtocols(applicationProtocols)
+        let leaf: OpaquePointer
+        do throws(TLSError) {
+            try Self.applyPolicy(to: context, kind: kind)
+            leaf = try load(context)
+        } catch {
+            SSL_CTX_free(context)
+            throw error
+        }
+        SSL_CTX_set_alpn_select_cb(
+            context,
+            ApplicationProtocols.select,
+            Unmanaged.passUnretained(protocols).toOpaque()
+        )
+        self.kind = kind
+        self.protocols = protocols
+        handle = context
+        notAfterSeconds = turnpike_asn1_time_seconds(X509_get0_notAfter(leaf))
+        var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
+        var length: UInt32 = 0
+        fingerprint =
+            X509_digest(leaf, EVP_sha256(), &digest, &length) == 1 ? Array(digest.prefix(Int(length))) : []
+    }
+
+    // Every session holds its context, so none outlives the protocols that the callback points at.
+    deinit { SSL_CTX_free(handle) }
+
+    private static func applyPolicy(to context: OpaquePointer, kind: Kind) throws(TLSError) {
+        let lowest = kind == .tls ? TLS1_2_VERSION : DTLS1_2_VERSION
+        let highest = kind == .tls ? TLS1_3_VERSION : DTLS1_2_VERSION
+        // X25519MLKEM768 exists from OpenSSL 3.5. The library that runs decides, not the headers of the build.
+        let groups = (OpenSSL_version_num() >= 0x3050_0000 ? "X25519MLKEM768:" : "") + "X25519:P-256:P-384"
+        guard turnpike_ctx_set_versions(context, lowest, highest) == 1,
+            SSL_CTX_set_cipher_list(context, cipherList) == 1,
+            turnpike_ctx_set_groups(context, groups) == 1
+        else {
+            throw TLSError(
+                "OpenSSL refuses TLS 1.2 with ECDHE and AES-GCM or ChaCha20: \(TLSError.takeReason()); "
+                    + "look for a policy in openssl.cnf that forbids them"
+            )
+        }
+        _ = SSL_CTX_set_options(context, turnpike_op_no_compression | turnpike_op_no_renegotiation)
+        turnpike_ctx_set_mode(
+            context,
+            Int(SSL_MODE_RELEASE_BUFFERS) | Int(SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER) | Int(SSL_MODE_AUTO_RETRY)
+        )
+        // Resumption by ticket only: a cache would keep a session for every client that ever came.
+        turnpike_ctx_disable_session_cache(context)
+        _ = SSL_CTX_set_num_tickets(context, 1)
+        SSL_CTX_set_msg_callback(context, SessionWatch.message)
+        if kind == .dtls {
+            _ = SSL_CTX_set_options(context, turnpike_op_no_query_mtu)
+            SSL_CTX_set_cookie_generate_cb(context, CookieCallbacks.generate)
+            SSL_CTX_set_cookie_verify_cb(context, CookieCallbacks.verify)
+        }
+    }
+
+    /// TLS 1.2 only; TLS 1.3 has nothing weaker to leave out.
+    private static let cipherList =
+        "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+        + "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+
+    /// - Returns: the leaf, which the context owns.
+    private static func load(
+        certificate: String,
+        key: String,
+        into context: OpaquePointer,
+        at nowSeconds: Int64
+    ) throws(TLSError) -> OpaquePointer {
+        // Without this, a key behind a passphrase would stop the start with a question on the terminal.
+        SSL_CTX_set_default_passwd_cb(context) { _, _, _, _ in -1 }
+        guard SSL_CTX_use_certificate_chain_file(context, certificate) == 1,
+            let leaf = SSL_CTX_get0_certificate(context)
+        else {
+            throw TLSError(
+                "certificate \(certificate): \(TLSError.takeReason()); "
+                    + "give a PEM file that this user can read, the server's own certificate first"
+            )
+        }
+        // The key is read on its own first, so that a file which holds none is told from one which holds another's.
+        guard let file = BIO_new_file(key, "r") else {
+            throw TLSError("private key \(key): \(TLSError.takeReason()); give a PEM file that this user can read")
+        }
+        defer { BIO_free(file) }
+        guard let pair = PEM_read_bio_PrivateKey(file, nil, { _, _, _, _ in -1 }, nil) else {
+            throw TLSError(
+                "private key \(key): \(TLSError.takeReason()); give a PEM private key without a passphrase"
+            )
+        }
+        defer { EVP_PKEY_free(pair) }
+        guard X509_check_private_key(leaf, pair) == 1 else {
+            ERR_clear_error()
+            throw TLSError("private key \(key) is not the key of certificate \(certificate); give the pair")
+        }
+        guard SSL_CTX_use_PrivateKey(context, pair) == 1 else {
+            throw TLSError("private key \(key): \(TLSError.takeReason()); give an RSA key of 2048 bits or an ECDSA key")
+        }
+        let notBefore = turnpike_asn1_time_seconds(X509_get0_notBefore(leaf))
+        let notAfter = turnpike_asn1_time_seconds(X509_get0_notAfter(leaf))
+        guard nowSeconds <= notAfter else {
+            throw TLSError(
+                "certificate \(certificate) expired \((nowSeconds - notAfter) / 3_600) hours ago; renew it"
+            )
+        }
+        guard nowSeconds >= notBefore else {
+            throw TLSError(
+                "certificate \(certificate) is not valid for another \((notBefore - nowSeconds) / 3_600 + 1) hours; "
+                    + "check this machine's clock, or give one that is valid now"
+            )
+        }
+        return leaf
+    }
+}
+
+/// The protocols that ALPN may settle on, and the choice among them.
+final class ApplicationProtocols: Sendable {
+    private let names: [[UInt8]]
+
+    init(_ names: [String]) { self.names = names.map { Array($0.utf8) } }
+
+    typealias Select =
+        @convention(c) (
+            OpaquePointer?, UnsafeMutablePointer<UnsafePointer<UInt8>?>?, UnsafeMutablePointer<UInt8>?,
+            UnsafePointer<UInt8>?, UInt32, UnsafeMutableRawPointer?
+        ) -> Int32
+
+    /// The client's first name that is ours; no_application_protocol where none is (RFC 7301 section 3.2).
+    static let select: Select = { _, chosen, chosenLength, offered, offeredLength, argument in
+        guard let argument, let offered, let chosen, let chosenLength else { return SSL_TLSEXT_ERR_ALERT_FATAL }
+        let protocols = Unmanaged<ApplicationProtocols>.fromOpaque(argument).takeUnretainedValue()
+        let list = UnsafeBufferPointer(start: offered, count: Int(offeredLength))
+        var index = 0
+        while index < list.count {
+            let end = index + 1 + Int(list[index])
+            guard end <= list.count else { break }
+            let name = list[(index + 1)..<end]
+            if protocols.names.contains(where: { $0.elementsEqual(name) }) {
+                chosen.pointee = offered + index + 1
+                chosenLength.pointee = list[index]
+                return SSL_TLSEXT_ERR_OK
+            }
+            index = end
+        }
+        return SSL_TLSEXT_ERR_ALERT_FATAL
+    }
+}
+
+/// Counts what a peer may not flood a TLS session with once it is established.
+enum SessionWatch {
+    typealias Message =
+        @convention(c) (
+            Int32, Int32, Int32, UnsafeRawPointer?, Int, OpaquePointer?, UnsafeMutableRawPointer?
+        ) -> Void
+
+    /// OpenSSL calls this for every record header and inner content type.
+    static let message: Message = { isWrite, _, contentType, bytes, count, _, argument in
+        // DTLS sessions pass no argument: their headers are counted before they are authenticated, so a stranger who
+        // forges the address could use the bound to end somebody's session.
+        guard isWrite == 0, count > 0, let bytes, let argument else { return }
+        guard contentType == SSL3_RT_HEADER || contentType == SSL3_RT_INNER_CONTENT_TYPE else { return }
+        let pipe = argument.assumingMemoryBound(to: SessionPipe.self)
+        guard pipe.pointee.isEstablished, bytes.load(as: UInt8.self) != UInt8(SSL3_RT_APPLICATION_DATA) else { return }
+        pipe.pointee.controlRecords += 1
+        if pipe.pointee.controlRecords > SessionPipe.controlRecordAllowance + pipe.pointee.applicationBytes >> 20 {
+            pipe.pointee.brokenBound = "a flood of records without data"
+        }
+    }
+}
