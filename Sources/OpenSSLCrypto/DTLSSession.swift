@@ -11,6 +11,8 @@ package final class DTLSSession {
     private let context: TLSContext
     private let ssl: OpaquePointer
     private let pipe: UnsafeMutablePointer<SessionPipe>
+    /// Whether OpenSSL has its buffers. Only `releaseBuffers` takes them.
+    private var hasBuffers = true
 
     /// Takes over an object that a `DTLSGate` listened with.
     init(_ context: TLSContext, ssl: OpaquePointer, pipe: UnsafeMutablePointer<SessionPipe>) {
@@ -65,12 +67,13 @@ package final class DTLSSession {
     package func read(into target: UnsafeMutableRawBufferPointer) -> Int {
         if state == .handshaking { advance() }
         guard state == .established else { return state == .handshaking ? 0 : -1 }
-        guard let base = target.baseAddress, target.count > 0 else { return 0 }
+        guard let base = target.baseAddress, target.count > 0, holdBuffers() else { return 0 }
         ERR_clear_error()
         var count = 0
         let result = SSL_read_ex(ssl, base, target.count, &count)
         guard result == 1 else {
             settle(result)
+            releaseBuffers()
             return state == .established ? 0 : -1
         }
         return count
@@ -84,6 +87,7 @@ package final class DTLSSession {
             pipe.pointee.output.count <= Self.outputLimitBytes
         else { return false }
         guard let base = plaintext.baseAddress, plaintext.count > 0 else { return true }
+        guard holdBuffers() else { return false }
         ERR_clear_error()
         var written = 0
         let result = SSL_write_ex(ssl, base, plaintext.count, &written)
@@ -91,6 +95,7 @@ package final class DTLSSession {
             settle(result)
             return false
         }
+        releaseBuffers()
         return true
     }
 
@@ -132,7 +137,7 @@ package final class DTLSSession {
 
     /// Says close_notify, in a datagram of its own.
     package func shutdown() {
-        guard state == .established else { return }
+        guard state == .established, holdBuffers() else { return }
         ERR_clear_error()
         _ = SSL_shutdown(ssl)
         ERR_clear_error()
@@ -142,6 +147,18 @@ package final class DTLSSession {
 
     /// What ALPN settled on; nil where the client named nothing.
     package var applicationProtocol: String? { SessionFacts.applicationProtocol(ssl) }
+
+    /// OpenSSL keeps two buffers of 17 KiB for each DTLS session whatever its mode says, so an idle one gives them back here.
+    private func releaseBuffers() {
+        // It keeps them, and says so by 0, while a record lies in them.
+        if state == .established, SSL_free_buffers(ssl) == 1 { hasBuffers = false }
+    }
+
+    /// To be called before anything that could write: this version of OpenSSL does not look whether the buffer is there.
+    private func holdBuffers() -> Bool {
+        if !hasBuffers { hasBuffers = SSL_alloc_buffers(ssl) == 1 }
+        return hasBuffers
+    }
 
     private func settle(_ result: Int32) {
         switch SSL_get_error(ssl, result) {
