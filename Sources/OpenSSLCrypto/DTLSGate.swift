@@ -92,6 +92,9 @@ package struct DTLSGate: ~Copyable {
         return fits ? .reply(length) : .drop
     }
 
+    /// What waits in the pipe that listens: nothing between two calls.
+    var listeningBytes: Int { (listening?.pipe.pointee.input.count ?? 0) + (listening?.pipe.pointee.output.count ?? 0) }
+
     private static let windowSeconds: Int64 = 30
 
     /// The object that listens, made where the last one became a session.

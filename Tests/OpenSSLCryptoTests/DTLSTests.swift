@@ -34,6 +34,169 @@ struct DTLSTests {
         #expect(client.read() == [3])
         #expect(client.read() == [4, 4])
     }
+
+    @Test func keepsNothingAboutAddressesWithoutCookie() throws {
+        var gate = try DTLSGate(context)
+        let client = try Client(datagrams: true)
+        client.advance()
+        let hello = try #require(client.takeDatagrams().first)
+        var replies = Set<[UInt8]>()
+        for index in 0..<10_000 {
+            let address = [10, 0, UInt8(index >> 8), UInt8(index & 0xFF), 0, 9]
+            replies.insert(try #require(gate.ask(hello, from: address).reply))
+        }
+        #expect(replies.count == 10_000, "a cookie for each address")
+        #expect(gate.listeningBytes == 0)
+    }
+
+    @Test func takesACookieFromItsAddressOnlyAndForAMinuteAtMost() throws {
+        var gate = try DTLSGate(context)
+        let hello = try helloWithCookie(&gate, Client(datagrams: true))
+        #expect(gate.ask(hello, from: [192, 0, 2, 7, 0x12, 0x35]).reply != nil, "another port")
+        #expect(gate.ask(hello, from: [192, 0, 2, 8, 0x12, 0x34]).reply != nil, "another address")
+        #expect(gate.ask(hello, at: 1_060).reply != nil, "too old")
+        var other = try DTLSGate(context)
+        #expect(other.ask(hello).reply != nil, "another process")
+        var flipped = hello
+        // The cookie lies behind headers of 25 bytes, version, random and an empty session id, and its own length.
+        flipped[25 + 2 + 32 + 1 + 1 + 5] ^= 1
+        #expect(gate.ask(flipped).reply != nil, "a flipped bit")
+        #expect(gate.ask(hello, at: 1_029).session != nil, "the next window takes it")
+    }
+
+    @Test func staysSilentForWhatIsNoClientHello() throws {
+        var gate = try DTLSGate(context)
+        let (client, _) = try connect(context)
+        #expect(client.write([1]))
+        let record = try #require(client.takeDatagrams().first)
+        #expect(gate.ask(record).isDropped)
+        for type in [UInt8(20), 21, 23] {
+            #expect(gate.ask([type, 0xFE, 0xFD] + [UInt8](repeating: 0, count: 60)).isDropped)
+        }
+        #expect(gate.ask([]).isDropped)
+        #expect(gate.ask([22, 0xFE, 0xFD]).isDropped)
+    }
+
+    @Test func outlivesEveryFlippedBitAndCutOfAHello() throws {
+        var gate = try DTLSGate(context)
+        let hello = try helloWithCookie(&gate, Client(datagrams: true))
+        for index in hello.indices {
+            for bit in 0..<8 {
+                var flipped = hello
+                flipped[index] ^= 1 << UInt8(bit)
+                if let session = gate.ask(flipped).session { session.advance() }
+            }
+            if let session = gate.ask(Array(hello[..<index])).session { session.advance() }
+        }
+        #expect(gate.ask(hello).session?.advance() == .handshaking)
+    }
+
+    /// DT-04: a hello in fragments of one byte is not the client's of anybody.
+    @Test func keepsNothingOfAFragmentedHello() throws {
+        var gate = try DTLSGate(context)
+        let hello = try helloWithCookie(&gate, Client(datagrams: true))
+        for index in 25..<hello.count {
+            var fragment = Array(hello[..<25]) + [hello[index]]
+            fragment[12] = 13
+            (fragment[19], fragment[20], fragment[21]) = (0, UInt8((index - 25) >> 8), UInt8((index - 25) & 0xFF))
+            (fragment[22], fragment[23], fragment[24]) = (0, 0, 1)
+            #expect(gate.ask(fragment).session == nil)
+        }
+        #expect(gate.listeningBytes == 0)
+        #expect(gate.ask(hello).session != nil)
+    }
+
+    @Test func refusesDTLS10() throws {
+        var gate = try DTLSGate(context)
+        let client = try Client(datagrams: true) {
+            _ = turnpike_ctx_set_versions($0, DTLS1_VERSION, DTLS1_VERSION)
+            _ = SSL_CTX_set_cipher_list($0, "ALL:@SECLEVEL=0")
+        }
+        let session = gate.ask(try helloWithCookie(&gate, client)).session
+        #expect(session?.advance() == .failed)
+        #expect(session?.failure == "unsupported protocol")
+    }
+
+    @Test func dropsReplayedAndForgedRecordsAndGoesOn() throws {
+        let (client, server) = try connect(context)
+        #expect(client.write([1]))
+        let record = try #require(client.takeDatagrams().first)
+        server.feed(record)
+        #expect(server.readOne() == [1])
+        server.feed(record)
+        #expect(server.readOne() == nil, "replayed")
+        #expect(client.write([2]))
+        let next = try #require(client.takeDatagrams().first)
+        for index in next.indices {
+            var flipped = next
+            flipped[index] ^= 0x40
+            server.feed(flipped)
+            #expect(server.readOne() == nil)
+        }
+        server.feed([0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42] + [UInt8](repeating: 0, count: 12))
+        #expect(server.readOne() == nil, "plain STUN")
+        server.feed([21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40])
+        #expect(server.readOne() == nil, "a forged alert of the first epoch")
+        server.feed(next)
+        #expect(server.readOne() == [2])
+        #expect(server.state == .established)
+    }
+
+    @Test(arguments: [0, 1])
+    func handshakesWhileEveryOtherDatagramIsLost(parity: Int) async throws {
+        var gate = try DTLSGate(context, firstTimeoutMicroseconds: 5_000)
+        let client = try Client(datagrams: true, firstTimeoutMicroseconds: 5_000)
+        let server = try #require(gate.ask(try helloWithCookie(&gate, client)).session)
+        server.advance()
+        var sent = parity
+        var isConnected = false
+        for _ in 0..<2_000 where !(isConnected && server.state == .established) {
+            for datagram in server.takeAll() {
+                sent += 1
+                if sent.isMultiple(of: 2) { client.receive(datagram: datagram) }
+            }
+            isConnected = client.advance()
+            for datagram in client.takeDatagrams() {
+                sent += 1
+                if sent.isMultiple(of: 2) { server.feed(datagram) }
+            }
+            if let nanoseconds = server.nextTimeoutNanoseconds {
+                try await Task.sleep(for: .nanoseconds(min(nanoseconds, 1_000_000)))
+            }
+            server.handleTimeout()
+            turnpike_dtls_handle_timeout(client.ssl)
+            // The last flight is the server's: the client's again brings it again.
+            if server.state == .established {
+                try await Task.sleep(for: .milliseconds(1))
+                _ = server.readOne()
+            }
+        }
+        #expect(server.state == .established)
+        #expect(isConnected)
+        #expect(server.nextTimeoutNanoseconds == nil)
+    }
+
+    @Test func closesByNotification() throws {
+        let (client, server) = try connect(context)
+        server.shutdown()
+        #expect(server.state == .closed)
+        for datagram in server.takeAll() { client.receive(datagram: datagram) }
+        #expect(client.read().isEmpty)
+        #expect(SSL_get_shutdown(client.ssl) & SSL_RECEIVED_SHUTDOWN != 0)
+        let (leaver, other) = try connect(context)
+        SSL_shutdown(leaver.ssl)
+        for datagram in leaver.takeDatagrams() { other.feed(datagram) }
+        #expect(other.readOne() == nil)
+        #expect(other.state == .closed)
+    }
+
+    @Test func readsALentDatagramAndDropsWhatIsLeftOfIt() throws {
+        let (client, server) = try connect(context)
+        #expect(client.write([7, 7]))
+        let datagram = try #require(client.takeDatagrams().first)
+        let read = datagram.withUnsafeBytes { server.receive(lending: $0) { $0.readOne() } }
+        #expect(read == [7, 7])
+    }
 }
 
 /// What a gate answered, out of its buffers.
