@@ -154,6 +154,23 @@ struct TLSSessionTests {
         #expect(!server.send([1]))
     }
 
+    @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
+    func resumesByTicketInAnotherSession(version: Int32) throws {
+        let first = try connect(version)
+        #expect(first.1.send([1]))
+        first.0.receive(first.1.takeAll())
+        #expect(first.0.readAll() == [1], "which takes the ticket of TLS 1.3 along")
+        #expect(SSL_session_reused(first.0.ssl) == 0)
+        let ticket = SSL_get1_session(first.0.ssl)
+        defer { SSL_SESSION_free(ticket) }
+        let server = try TLSSession(context)
+        let client = try Client { _ = turnpike_ctx_set_versions($0, version, version) }
+        #expect(SSL_set_session(client.ssl, ticket) == 1)
+        exchange(client, server)
+        #expect(server.state == .established)
+        #expect(SSL_session_reused(client.ssl) == 1)
+    }
+
     @Test func writesNothingBeforeTheHandshake() throws {
         let server = try TLSSession(context)
         #expect(!server.send([1]))
