@@ -85,9 +85,13 @@ func datagrams(_ batch: borrowing ReceiveBatch, slots: Range<Int>) -> [[UInt8]] 
 
 /// Waits until the socket can be read; a test that waits longer has failed.
 func awaitReadable(_ fd: Int32) throws {
+    try awaitEvent(fd, .readable)
+}
+
+func awaitEvent(_ fd: Int32, _ event: EpollEvents) throws {
     let epoll = try Epoll()
     let buffer = EventBuffer(capacity: 1)
-    try epoll.add(fd, .readable, data: 0)
+    try epoll.add(fd, event, data: 0)
     try #require(epoll.wait(into: buffer, timeoutMilliseconds: 5_000) == 1)
 }
 
