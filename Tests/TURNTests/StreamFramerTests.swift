@@ -210,7 +210,10 @@ import Testing
             var found = reader.cut
             // What lies unread behind the point where the stream broke depends on what had been read by then.
             if found.isDesynchronised, expected.isDesynchronised { found.unread = expected.unread }
-            #expect(found == expected, "round \(round), wide \(wide), stream \(stream)")
+            guard found == expected else {
+                Issue.record("round \(round), wide \(wide), stream \(stream)")
+                return
+            }
             if expected.isDesynchronised { broken += 1 } else { whole += 1 }
         }
         // Neither kind of stream may be rare, or the test would show little.
