@@ -37,7 +37,7 @@ import Testing
         }
         received += pair.readAll()
         #expect(progress == .drained)
-        #expect(received == expected)
+        expectSame(received, expected)
         #expect(queue.capacity == 0)
     }
 
@@ -119,7 +119,7 @@ import Testing
         }
         while queue.flush(pair.near.raw) == .blocked { received += pair.readAll() }
         received += pair.readAll()
-        #expect(received == accepted)
+        expectSame(received, accepted)
         #expect(queue.capacity == 0)
         #expect(refusals > 0)
     }
@@ -133,6 +133,14 @@ import Testing
         let bytes = Parts(parts)
         return queue.enqueue(bytes.buffer)
     }
+}
+
+/// Says where they part, for the difference of long arrays takes the macro minutes to work out.
+private func expectSame(_ found: [UInt8], _ expected: [UInt8], sourceLocation: SourceLocation = #_sourceLocation) {
+    if found == expected { return }
+    #expect(found.count == expected.count, sourceLocation: sourceLocation)
+    let difference = zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset
+    Issue.record("the bytes part at \(difference.map(String.init) ?? "the end")", sourceLocation: sourceLocation)
 }
 
 /// Parts in memory of their own, each where nothing else lies.
