@@ -103,7 +103,7 @@ package struct DTLSGate: ~Copyable {
         let pipe = SessionPipe.make()
         pipe.pointee.cookies = UnsafePointer(cookies)
         pipe.pointee.firstTimeoutMicroseconds = firstTimeoutMicroseconds
-        guard let ssl = SSL_new(context.handle), let bio = PipeBIO.make(over: pipe, datagrams: true) else {
+        guard let (ssl, bio) = PipeBIO.makeSession(context.handle, over: pipe, datagrams: true) else {
             ERR_clear_error()
             SessionPipe.destroy(pipe)
             return nil

@@ -163,7 +163,7 @@ package final class DTLSSession {
     private func settle(_ result: Int32) {
         switch SSL_get_error(ssl, result) {
         case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: break
-        case SSL_ERROR_ZERO_RETURN: state = .closed
+        case SSL_ERROR_ZERO_RETURN: shutdown()
         default: fail()
         }
     }

@@ -18,6 +18,20 @@ enum PipeBIO {
         return bio
     }
 
+    /// A session of OpenSSL's and its BIO; nil where there is no memory for both.
+    static func makeSession(
+        _ context: OpaquePointer,
+        over pipe: UnsafeMutablePointer<SessionPipe>,
+        datagrams: Bool
+    ) -> (ssl: OpaquePointer, bio: OpaquePointer)? {
+        guard let ssl = SSL_new(context) else { return nil }
+        guard let bio = make(over: pipe, datagrams: datagrams) else {
+            SSL_free(ssl)
+            return nil
+        }
+        return (ssl, bio)
+    }
+
     private typealias Read = @convention(c) (OpaquePointer?, UnsafeMutablePointer<CChar>?, Int32) -> Int32
     private typealias Write = @convention(c) (OpaquePointer?, UnsafePointer<CChar>?, Int32) -> Int32
 

@@ -3,7 +3,8 @@ import COpenSSL
 /// A certificate, its key, and the rules that every session made from them obeys: TLS 1.2 and 1.3, or DTLS 1.2, with forward
 /// secrecy and authenticated encryption only (Mozilla's "intermediate", version 5.8).
 ///
-/// A renewed certificate is a new context: sessions keep the one they were made from.
+/// A renewed certificate is a new context: sessions keep the one they were made from. The keys of session tickets live as
+/// long as the context, so making it anew each day also rotates them; a ticket of an older one costs a full handshake.
 package final class TLSContext: @unchecked Sendable {
     // @unchecked: an SSL_CTX counts its references atomically, and nothing changes it after `init`.
     package enum Kind: Sendable { case tls, dtls }

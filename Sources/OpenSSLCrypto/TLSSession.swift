@@ -21,13 +21,14 @@ package final class TLSSession {
     private let context: TLSContext
     private let ssl: OpaquePointer
     private let pipe: UnsafeMutablePointer<SessionPipe>
+    private var hasSaidClose = false
 
     /// The server's side of a connection.
     /// - Throws: `TLSError` where OpenSSL has no memory, or the context is for DTLS.
     package init(_ context: TLSContext) throws(TLSError) {
         guard context.kind == .tls else { throw TLSError("a TLS session needs a TLS context; this one is for DTLS") }
         let pipe = SessionPipe.make()
-        guard let ssl = SSL_new(context.handle), let bio = PipeBIO.make(over: pipe, datagrams: false) else {
+        guard let (ssl, bio) = PipeBIO.makeSession(context.handle, over: pipe, datagrams: false) else {
             SessionPipe.destroy(pipe)
             throw TLSError("OpenSSL makes no session: \(TLSError.takeReason())")
         }
@@ -46,6 +47,7 @@ package final class TLSSession {
 
     /// Takes a copy of ciphertext from the peer. `advance` and `read` use it.
     package func receive(_ ciphertext: UnsafeRawBufferPointer) {
+        guard state == .handshaking || state == .established else { return }
         pipe.pointee.input.append(ciphertext)
     }
 
@@ -97,7 +99,7 @@ package final class TLSSession {
     /// - Returns: whether it was taken, whole: not before the handshake is over, after the session ended, or while
     ///   `pendingOutput` is past `outputLimitBytes`.
     package func write(_ plaintext: UnsafeRawBufferPointer) -> Bool {
-        guard state == .established, pendingOutput <= Self.outputLimitBytes else { return false }
+        guard state == .established, !hasSaidClose, pendingOutput <= Self.outputLimitBytes else { return false }
         guard let base = plaintext.baseAddress, plaintext.count > 0 else { return true }
         ERR_clear_error()
         var written = 0
@@ -139,9 +141,10 @@ package final class TLSSession {
         return taken
     }
 
-    /// Says close_notify. What was written before goes ahead of it.
+    /// Says close_notify. What was written before goes ahead of it, and what the peer still sends can be read.
     package func shutdown() {
-        guard state == .established else { return }
+        guard state == .established, !hasSaidClose else { return }
+        hasSaidClose = true
         ERR_clear_error()
         if SSL_shutdown(ssl) == 1 { state = .closed }
         ERR_clear_error()
@@ -160,6 +163,8 @@ package final class TLSSession {
             // The bound may break at the last record of what was fed.
             if pipe.pointee.brokenBound != nil { fail() }
         case SSL_ERROR_ZERO_RETURN:
+            // TLS 1.2 wants the answer (RFC 5246 section 7.2.1), and TLS 1.3 does not mind it. What waits goes ahead of it.
+            shutdown()
             state = .closed
         default:
             fail()

@@ -139,19 +139,34 @@ struct TLSSessionTests {
         #expect(server.send(chunk))
     }
 
-    @Test func closesBothWaysByNotification() throws {
+    @Test func closesByNotificationBehindWhatWasWritten() throws {
         let (client, server) = try connect()
         #expect(server.send([9]))
         server.shutdown()
+        #expect(!server.send([10]))
         client.receive(server.takeAll())
         #expect(client.readAll() == [9])
         #expect(SSL_get_shutdown(client.ssl) & SSL_RECEIVED_SHUTDOWN != 0)
+        #expect(client.write([8]))
         SSL_shutdown(client.ssl)
         server.feed(client.takeStream())
-        var byte: UInt8 = 0
-        #expect(withUnsafeMutableBytes(of: &byte) { server.read(into: $0) } == -1)
+        #expect(server.readAll() == [8], "the peer's last words")
         #expect(server.state == .closed)
         #expect(!server.send([1]))
+        #expect(server.pendingOutput == 0)
+    }
+
+    @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
+    func answersTheNotificationOfAPeer(version: Int32) throws {
+        let (client, server) = try connect(version)
+        #expect(server.send([9]))
+        SSL_shutdown(client.ssl)
+        server.feed(client.takeStream())
+        #expect(server.readAll().isEmpty)
+        #expect(server.state == .closed)
+        client.receive(server.takeAll())
+        #expect(client.readAll() == [9])
+        #expect(SSL_get_shutdown(client.ssl) & SSL_RECEIVED_SHUTDOWN != 0)
     }
 
     @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
