@@ -1,3 +1,4 @@
+import OpenSSLCrypto
 import STUN
 import TURN
 
@@ -7,22 +8,40 @@ package struct RelayOptions: Sendable {
     /// UDP addresses to listen on. Port 0 lets the kernel choose.
     package var listeners: [Endpoint]
     /// TCP addresses to listen on.
-    package var streamListeners: [Endpoint]
+    package var streamListeners: [StreamAddress]
+    /// What TLS sessions are made from; without it no listener may be for TLS.
+    package var certificate: TLSContext?
     package var relayAddresses: [RelayAddress]
     package var ports: ClosedRange<UInt16>
 
     package init(
         workers: Int,
         listeners: [Endpoint],
-        streamListeners: [Endpoint] = [],
+        streamListeners: [StreamAddress] = [],
+        certificate: TLSContext? = nil,
         relayAddresses: [RelayAddress],
         ports: ClosedRange<UInt16>
     ) {
         self.workers = workers
         self.listeners = listeners
         self.streamListeners = streamListeners
+        self.certificate = certificate
         self.relayAddresses = relayAddresses
         self.ports = ports
+    }
+}
+
+/// Where clients connect to.
+package struct StreamAddress: Hashable, Sendable {
+    package var endpoint: Endpoint
+    package var isTLS: Bool
+    /// Nobody asked for it by name: where it cannot be had, the server says so and goes without.
+    package var isImplied: Bool
+
+    package init(_ endpoint: Endpoint, isTLS: Bool, isImplied: Bool) {
+        self.endpoint = endpoint
+        self.isTLS = isTLS
+        self.isImplied = isImplied
     }
 }
 
@@ -50,6 +69,8 @@ package enum RelayCommand: Sendable {
     /// Any record may have changed. Each worker answers with `.activeUsers`.
     case forgetAllUsers
     case reconfigure(Configuration)
+    /// New TLS sessions are made from this; those there are keep theirs.
+    case renew(TLSContext)
     /// Publish a snapshot now.
     case publish
     /// End all allocations and the thread.
@@ -62,6 +83,8 @@ package enum RelayEvent: Sendable {
     case allocation(AllocationEvent)
     /// Who holds allocations on a worker that has forgotten all users: the control plane says which of them still may.
     case activeUsers(Set<String>)
+    /// A listener that nobody asked for by name could not be had, and why.
+    case missing(StreamAddress, String)
     /// Something went wrong that an operator should know of; sent at most once for each cause.
     case trouble(String)
 }

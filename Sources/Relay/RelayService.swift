@@ -9,7 +9,7 @@ package final class RelayService: Sendable {
     /// Where it listens, with the ports the kernel chose.
     package let listeners: [Endpoint]
     /// Likewise, by TCP.
-    package let streamListeners: [Endpoint]
+    package let streamListeners: [StreamAddress]
 
     private let mailboxes: [Mailbox]
     private let snapshots: [SnapshotBox]
@@ -25,9 +25,17 @@ package final class RelayService: Sendable {
         onEvent: @escaping @Sendable (RelayEvent) -> Void
     ) throws(RelayError) {
         var bound = options.listeners
-        var boundStreams = options.streamListeners
+        var boundStreams: [StreamAddress] = []
         for endpoint in bound where endpoint.port != 0 { try Listener.ensureFree(endpoint) }
-        for endpoint in boundStreams where endpoint.port != 0 { try StreamListener.ensureFree(endpoint) }
+        for address in options.streamListeners {
+            do throws(RelayError) {
+                if address.endpoint.port != 0 { try StreamListener.ensureFree(address) }
+                boundStreams.append(address)
+            } catch {
+                guard address.isImplied else { throw error }
+                onEvent(.missing(address, error.reason))
+            }
+        }
         var seed: UInt64 = 0
         withUnsafeMutableBytes(of: &seed) { SecureRandom.fill($0) }
         let shared = Engine.Shared(seed: seed)
@@ -48,7 +56,7 @@ package final class RelayService: Sendable {
             var streamSet = OwnedList<StreamListener>(capacity: boundStreams.count)
             for index in boundStreams.indices {
                 let listener = try StreamListener(boundStreams[index])
-                boundStreams[index].port = listener.endpoint.port
+                boundStreams[index].endpoint.port = listener.endpoint.port
                 streamSet.append(listener)
             }
             var configuration = configuration
@@ -81,6 +89,7 @@ package final class RelayService: Sendable {
                         number: number,
                         listeners: set,
                         streamListeners: streamSet,
+                        certificate: options.certificate,
                         engine: engine,
                         host: host,
                         mailbox: mailbox,

@@ -1,4 +1,5 @@
 import LinuxIO
+import OpenSSLCrypto
 import STUN
 import TURN
 
@@ -6,6 +7,10 @@ import TURN
 struct StreamConnection: ~Copyable {
     let descriptor: FileDescriptor
     let tuple: FiveTuple
+    /// Nil for a client by plain TCP.
+    let tls: TLSSession?
+    /// Counted against the cap of handshakes under way.
+    var isHandshaking: Bool
     /// What came of a frame that is not whole yet, and what waits behind a parked request.
     var input = StreamBuffer()
     /// What the kernel has not taken yet.
@@ -21,9 +26,16 @@ struct StreamConnection: ~Copyable {
     /// What epoll watches.
     var watched: EpollEvents = .readable
 
-    init(_ descriptor: consuming FileDescriptor, _ tuple: FiveTuple, deadlineNanoseconds: UInt64) {
+    init(
+        _ descriptor: consuming FileDescriptor,
+        _ tuple: FiveTuple,
+        tls: TLSSession?,
+        deadlineNanoseconds: UInt64
+    ) {
         self.descriptor = descriptor
         self.tuple = tuple
+        self.tls = tls
+        isHandshaking = tls != nil
         self.deadlineNanoseconds = deadlineNanoseconds
     }
 }
@@ -43,6 +55,13 @@ enum StreamLimits {
     /// Read from one connection before others have their turn.
     static let readsPerTurn = 4
     static let readBytes = 65_536
+    /// Handshakes under way on one worker: those who only begin them must not use up the connections (RE-07).
+    static let handshakes = 1_024
+    /// Connections with a handshake that one turn of the loop goes on with: each may cost a signature, about 50 µs, and
+    /// packets wait meanwhile (RE-06).
+    static let handshakesPerTurn = 8
+    /// What frames sent at once may have in all: a quarter of what a connection may have waiting.
+    static let bytesPerSend = 65_536
     static let backlog = 1_024
 }
 
@@ -53,6 +72,7 @@ struct StreamTable: ~Copyable {
     private var free: [UInt32] = []
     private var sources: [UInt64: Int] = [:]
     private(set) var count = 0
+    var handshaking = 0
     /// Records with a number below this have been used at least once.
     private(set) var everUsed = 0
 
@@ -84,6 +104,7 @@ struct StreamTable: ~Copyable {
             everUsed += 1
         }
         sources[Self.key(connection.tuple.client.address), default: 0] += 1
+        if connection.isHandshaking { handshaking += 1 }
         (records + Int(number)).initialize(to: connection)
         used[Int(number)] = true
         count += 1
@@ -92,6 +113,7 @@ struct StreamTable: ~Copyable {
 
     mutating func remove(_ number: UInt32) {
         let key = Self.key(records[Int(number)].tuple.client.address)
+        if records[Int(number)].isHandshaking { handshaking -= 1 }
         let left = sources[key, default: 1] - 1
         sources[key] = left > 0 ? left : nil
         (records + Int(number)).deinitialize(count: 1)

@@ -6,24 +6,32 @@ struct StreamListener: ~Copyable {
     let descriptor: FileDescriptor
     /// Where it is bound, with the port the kernel chose.
     let endpoint: Endpoint
+    let isTLS: Bool
 
     /// - Throws: `RelayError`, saying what to mend.
-    init(_ wanted: Endpoint) throws(RelayError) {
+    init(_ address: StreamAddress) throws(RelayError) {
+        let wanted = address.endpoint
+        isTLS = address.isTLS
         do throws(SystemCallError) {
             let socket = try TCPSocket.listen(on: wanted.storage, backlog: StreamLimits.backlog, reusePort: true)
             endpoint = Endpoint(try TCPSocket.localAddress(socket.raw))
             descriptor = socket
         } catch {
-            throw RelayError(Listener.explain(error, key: "listen.tcp"), listener: wanted)
+            throw RelayError(Listener.explain(error, key: address.key), listener: wanted)
         }
     }
 
     /// Fails when another process listens there: the listeners proper share their port among the workers.
-    static func ensureFree(_ wanted: Endpoint) throws(RelayError) {
+    static func ensureFree(_ address: StreamAddress) throws(RelayError) {
         do throws(SystemCallError) {
-            _ = try TCPSocket.listen(on: wanted.storage, backlog: 1)
+            _ = try TCPSocket.listen(on: address.endpoint.storage, backlog: 1)
         } catch {
-            throw RelayError(Listener.explain(error, key: "listen.tcp"), listener: wanted)
+            throw RelayError(Listener.explain(error, key: address.key), listener: address.endpoint)
         }
     }
+}
+
+extension StreamAddress {
+    /// The setting it comes from.
+    fileprivate var key: String { isTLS ? "listen.tls" : "listen.tcp" }
 }

@@ -32,7 +32,9 @@ extension Worker {
         isLast: Bool,
         _ connection: UInt32
     ) {
-        if streamPartCount &+ 3 > TCPSocket.partsMax { flushStreamParts(connection) }
+        if streamPartCount &+ 3 > TCPSocket.partsMax || streamByteCount &+ length > StreamLimits.bytesPerSend {
+            flushStreamParts(connection)
+        }
         // Each part has its header's room, and this frame's is that of its first.
         let header = streamHeaders + streamPartCount &* 64
         let headerLength: Int

@@ -1,4 +1,5 @@
 import LinuxIO
+import OpenSSLCrypto
 import STUN
 import TURN
 
@@ -21,8 +22,11 @@ extension Worker {
             let descriptor = FileDescriptor(owning: accepted)
             let client = Endpoint(peer)
             engine.counters.connectionsAccepted &+= 1
+            let isTLS = listener.pointee.isTLS
             guard streams.admits(client.address), PeerPolicy.acceptsClient(at: client.address),
-                let server = try? Endpoint(TCPSocket.localAddress(accepted))
+                !isTLS || streams.handshaking < StreamLimits.handshakes,
+                let server = try? Endpoint(TCPSocket.localAddress(accepted)),
+                let session = newSession(isTLS)
             else {
                 engine.counters.connectionsRefused &+= 1
                 TCPSocket.abort(descriptor)
@@ -32,7 +36,8 @@ extension Worker {
             try? TCPSocket.setKeepalive(accepted, idleSeconds: 60, intervalSeconds: 15, probes: 4)
             let connection = StreamConnection(
                 descriptor,
-                FiveTuple(client: client, server: server, transport: .tcp),
+                FiveTuple(client: client, server: server, transport: isTLS ? .tls : .tcp),
+                tls: session.tls,
                 deadlineNanoseconds: now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
             )
             let number = streams.insert(connection)
@@ -43,6 +48,17 @@ extension Worker {
                 streams.remove(number)
             }
         }
+    }
+
+    private struct NewSession {
+        let tls: TLSSession?
+    }
+
+    /// - Returns: nil where TLS is wanted and cannot be had.
+    private func newSession(_ isTLS: Bool) -> NewSession? {
+        guard isTLS else { return NewSession(tls: nil) }
+        guard let certificate, let session = try? TLSSession(certificate) else { return nil }
+        return NewSession(tls: session)
     }
 
     /// No descriptor is left: the connection that waits is taken with the one kept for this, and closed, or epoll would tell
@@ -67,6 +83,10 @@ extension Worker {
         let stream = streams[number]
         host.nowNanoseconds = now.monotonicNanoseconds
         engine.disconnect(stream.pointee.tuple, at: now)
+        if let session = stream.pointee.tls {
+            session.shutdown()
+            guard seal(session, number) else { return }
+        }
         guard !stream.pointee.output.isEmpty else {
             close(number)
             return
@@ -86,6 +106,11 @@ extension Worker {
     }
 
     private mutating func read(_ number: UInt32) {
+        if streams[number].pointee.isHandshaking {
+            // epoll tells again of those whose turn has not come.
+            guard handshakesLeft > 0 else { return }
+            handshakesLeft &-= 1
+        }
         var left = StreamLimits.readsPerTurn
         while left > 0, streams.isUsed(number), !streams[number].pointee.isParked {
             left &-= 1
@@ -98,9 +123,46 @@ extension Worker {
                 if count != Int(0 &- Errno.tryAgain) { close(number) }
                 return
             }
-            consume(number, UnsafeRawBufferPointer(rebasing: streamInput[..<count]))
+            let bytes = UnsafeRawBufferPointer(rebasing: streamInput[..<count])
+            if let session = streams[number].pointee.tls {
+                session.receive(bytes)
+                open(session, number)
+            } else {
+                consume(number, bytes)
+            }
             if count < streamInput.count { return }
         }
+    }
+
+    /// Takes out of a TLS session what it holds for us and for the client.
+    private mutating func open(_ session: TLSSession, _ number: UInt32) {
+        while streams.isUsed(number), !streams[number].pointee.isParked {
+            let count = session.read(into: streamPlain)
+            guard count > 0 else { break }
+            consume(number, UnsafeRawBufferPointer(rebasing: streamPlain[..<count]))
+        }
+        guard streams.isUsed(number) else { return }
+        let stream = streams[number]
+        if stream.pointee.isHandshaking, session.state == .established {
+            stream.pointee.isHandshaking = false
+            streams.handshaking -= 1
+            stream.pointee.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
+        }
+        guard seal(session, number) else { return }
+        if session.state == .closed || session.state == .failed { finish(number) }
+    }
+
+    /// Hands ciphertext to the connection.
+    /// - Returns: false when that has closed it.
+    private mutating func seal(_ session: TLSSession, _ number: UInt32) -> Bool {
+        let stream = streams[number]
+        var acceptance = SendQueue.Acceptance.written
+        session.takeOutput { bytes in
+            acceptance = stream.pointee.output.send(bytes, on: stream.pointee.descriptor.raw)
+            return bytes.count
+        }
+        settle(acceptance, number)
+        return streams.isUsed(number)
     }
 
     /// Handles the frames in what was kept and in `input`.
@@ -160,6 +222,8 @@ extension Worker {
         request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
         guard streams.isUsed(number), !streams[number].pointee.isParked else { return }
         consume(number, UnsafeRawBufferPointer(start: nil, count: 0))
+        guard streams.isUsed(number), !streams[number].pointee.isParked else { return }
+        if let session = streams[number].pointee.tls { open(session, number) }
         if streams.isUsed(number) { rewatch(number) }
     }
 
@@ -174,6 +238,10 @@ extension Worker {
     mutating func sendReply(_ bytes: UnsafeRawBufferPointer, connection number: UInt32) {
         guard streams.isUsed(number) else { return }
         let stream = streams[number]
+        if let session = stream.pointee.tls {
+            if session.write(bytes) { _ = seal(session, number) } else { close(number) }
+            return
+        }
         settle(stream.pointee.output.send(bytes, on: stream.pointee.descriptor.raw), number)
     }
 
@@ -191,7 +259,13 @@ extension Worker {
             return
         }
         let stream = streams[number]
-        switch stream.pointee.output.send(parts, on: stream.pointee.descriptor.raw) {
+        let acceptance =
+            if let session = stream.pointee.tls {
+                send(parts, by: session, number)
+            } else {
+                stream.pointee.output.send(parts, on: stream.pointee.descriptor.raw)
+            }
+        switch acceptance {
         case .written:
             engine.counters.packetsToClients &+= packets
             engine.counters.bytesToClients &+= bytes
@@ -205,6 +279,33 @@ extension Worker {
             engine.counters.drop(.sendFailed, packets)
             close(number)
         }
+    }
+
+    /// Seals frames into records. Nothing is sealed that the queue has no room for, since a record cannot be left out.
+    private mutating func send(
+        _ parts: UnsafeBufferPointer<UnsafeRawBufferPointer>,
+        by session: TLSSession,
+        _ number: UInt32
+    ) -> SendQueue.Acceptance {
+        let stream = streams[number]
+        guard stream.pointee.output.count &+ 2 &* StreamLimits.bytesPerSend < SendQueue.limitBytes else { return .full }
+        var used = 0
+        for part in parts {
+            if used &+ part.count > streamPlain.count {
+                guard session.write(UnsafeRawBufferPointer(rebasing: streamPlain[..<used])) else { return .failed(0) }
+                used = 0
+            }
+            UnsafeMutableRawBufferPointer(rebasing: streamPlain[used..<(used &+ part.count)]).copyMemory(from: part)
+            used &+= part.count
+        }
+        guard session.write(UnsafeRawBufferPointer(rebasing: streamPlain[..<used])) else { return .failed(0) }
+        var acceptance = SendQueue.Acceptance.written
+        session.takeOutput { bytes in
+            acceptance = stream.pointee.output.send(bytes, on: stream.pointee.descriptor.raw)
+            return bytes.count
+        }
+        // Sealed and not sent: the records that follow could not be opened.
+        return acceptance == .full ? .failed(0) : acceptance
     }
 
     private mutating func settle(_ acceptance: SendQueue.Acceptance, _ number: UInt32) {

@@ -35,6 +35,11 @@ struct Worker: ~Copyable {
     var reserve: ReserveDescriptor
     /// What is read from a connection, until its frames are handled.
     let streamInput: UnsafeMutableRawBufferPointer
+    /// What a TLS session opened, or is to seal: a datagram of the greatest length with its header fits.
+    let streamPlain: UnsafeMutableRawBufferPointer
+    /// What new TLS sessions are made from; nil where TLS is not served.
+    var certificate: TLSContext?
+    var handshakesLeft = 0
     /// Frames for one connection: they leave by one call.
     let streamParts: UnsafeMutablePointer<UnsafeRawBufferPointer>
     var streamPartCount = 0
@@ -63,6 +68,7 @@ struct Worker: ~Copyable {
         number: Int,
         listeners: consuming OwnedList<Listener>,
         streamListeners: consuming OwnedList<StreamListener>,
+        certificate: TLSContext?,
         engine: consuming Engine,
         host: WorkerHost,
         mailbox: Mailbox,
@@ -87,6 +93,8 @@ struct Worker: ~Copyable {
         streamListenerCount = streamListeners.count
         self.streamListeners = streamListeners.release()
         streamInput = .allocate(byteCount: StreamLimits.readBytes, alignment: 64)
+        streamPlain = .allocate(byteCount: StreamLimits.readBytes + 4_096, alignment: 64)
+        self.certificate = certificate
         streamParts = .allocate(capacity: TCPSocket.partsMax)
         streamHeaders = .allocate(byteCount: TCPSocket.partsMax * 64, alignment: 64)
         replies = .allocate(byteCount: Self.replyBytes * Self.replySlots, alignment: 64)
@@ -104,6 +112,7 @@ struct Worker: ~Copyable {
         streamListeners.deinitialize(count: streamListenerCount)
         streamListeners.deallocate()
         streamInput.deallocate()
+        streamPlain.deallocate()
         streamParts.deallocate()
         streamHeaders.deallocate()
     }
@@ -115,6 +124,7 @@ struct Worker: ~Copyable {
             let count = host.wait(into: events, timeoutMilliseconds: hasExpired ? 0 : millisecondsToNextTick())
             let began = MonotonicClock.nanoseconds()
             now.monotonicNanoseconds = began
+            handshakesLeft = StreamLimits.handshakesPerTurn
             var hasMail = false
             var index = 0
             while index < count {
@@ -189,6 +199,7 @@ struct Worker: ~Copyable {
             case .publish:
                 publications &+= 1
                 publish()
+            case .renew(let context): certificate = context
             case .stop: isRunning = false
             }
         }

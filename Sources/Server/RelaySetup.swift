@@ -24,12 +24,18 @@ struct RelaySetup {
         }
         let addresses = try RelayAddressPlan(settings, interfaces).addresses
         var listeners = settings.listen.udp.map(Endpoint.init)
-        var streamListeners = settings.listen.tcp.map(Endpoint.init)
+        var streamListeners =
+            settings.listen.tcp.map {
+                StreamAddress(Endpoint($0), isTLS: false, isImplied: settings.listen.implied.contains("listen.tcp"))
+            }
+            + settings.listen.tls.map {
+                StreamAddress(Endpoint($0), isTLS: true, isImplied: settings.listen.implied.contains("listen.tls"))
+            }
         // The default listens on both families. A machine whose kernel has no IPv6 serves what it has, and says so.
-        let lacksIPv6 = !Self.hasIPv6 && (listeners + streamListeners).contains(where: \.address.isIPv4)
+        let lacksIPv6 = !Self.hasIPv6 && (listeners + streamListeners.map(\.endpoint)).contains(where: \.address.isIPv4)
         if lacksIPv6 {
             listeners.removeAll { $0.isWildcard && !$0.address.isIPv4 }
-            streamListeners.removeAll { $0.isWildcard && !$0.address.isIPv4 }
+            streamListeners.removeAll { $0.endpoint.isWildcard && !$0.endpoint.address.isIPv4 }
         }
         options = RelayOptions(
             workers: settings.workers == .auto ? cores : settings.workers.number,
@@ -141,7 +147,7 @@ private struct RelayAddressPlan {
             return locals
         }
         var locals: [IPAddress] = []
-        for listener in settings.listen.udp + settings.listen.tcp {
+        for listener in settings.listen.udp + settings.listen.tcp + settings.listen.tls {
             let address = IPAddress(listener.host)
             if !listener.host.isUnspecified {
                 locals.append(address)

@@ -2,7 +2,7 @@ import ServiceLifecycle
 import UnixSignals
 
 /// What signals do: TERM and INT drain briefly and end, a second one ends at once; HUP reloads; USR1 drains and ends when
-/// the last allocation is gone. When it returns, the server ends.
+/// the last allocation is gone; USR2 reloads the certificate. When it returns, the server ends.
 struct SignalHandling: Service {
     let server: TurnpikeServer
     let signals: UnixSignalsSequence
@@ -26,7 +26,7 @@ struct SignalHandling: Service {
                         server.beginDraining(atMost: Self.drainTimeout)
                         end.yield()
                     default:
-                        server.note("\(signal) received: this version has no certificates to reload")
+                        server.renewCertificate()
                     }
                 }
             }

@@ -21,6 +21,7 @@ package final class TurnpikeServer: Sendable {
 
     private let state: Mutex<State>
     private let nonceKeys: NonceKeys
+    private let certificateNames: CertificateNames
     private let relay: RelayService
     private let directory: AccountDirectory
     private let logger: Logger
@@ -55,10 +56,16 @@ package final class TurnpikeServer: Sendable {
         let setup = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets)
         for warning in setup.warnings { logger.warning("\(warning)") }
 
+        var options = setup.options
+        let names = CertificateNames(setup.options)
+        if options.streamListeners.contains(where: \.isTLS) {
+            options.certificate = try CertificateStore(settings).load(hosts: names.hosts, addresses: names.addresses)
+        }
+        certificateNames = names
         // Workers may speak before all is made; what they say waits in the box until there is someone to hear it.
         let receiver = EventReceiver()
         do throws(RelayError) {
-            relay = try RelayService(setup.options, configuration: setup.configuration) { receiver.receive($0) }
+            relay = try RelayService(options, configuration: setup.configuration) { receiver.receive($0) }
         } catch {
             throw ServerError(
                 error.listener.map { "cannot listen on \(SocketAddress($0)): \(error.reason)" } ?? error.reason
@@ -83,6 +90,7 @@ package final class TurnpikeServer: Sendable {
                 services: [
                     .init(service: AccountPolling(directory: directory, relay: relay)),
                     .init(service: InterfaceWatching(server: self)),
+                    .init(service: CertificateWatching(server: self)),
                     .init(
                         service: SignalHandling(server: self, signals: signals),
                         successTerminationBehavior: .gracefullyShutdownGroup
@@ -118,6 +126,7 @@ package final class TurnpikeServer: Sendable {
         do {
             try apply()
             directory.poll(relay)
+            renewCertificate()
             logger.notice("configuration reloaded")
         } catch {
             state.withLock { $0.settings = old }
@@ -126,6 +135,34 @@ package final class TurnpikeServer: Sendable {
                 metadata: ["reason": "\(error)"]
             )
         }
+    }
+
+    /// Changes when the certificate's files do; nil where TLS is not served.
+    var certificateStamp: [Int]? {
+        guard relay.streamListeners.contains(where: \.isTLS) else { return nil }
+        return CertificateStore(state.withLock { $0.settings }).stamp
+    }
+
+    /// Has new TLS sessions made from the certificate as it is now. One that does not hold leaves the old one in use.
+    func renewCertificate() {
+        guard relay.streamListeners.contains(where: \.isTLS) else { return }
+        let store = CertificateStore(state.withLock { $0.settings })
+        do {
+            let context = try store.load(hosts: certificateNames.hosts, addresses: certificateNames.addresses)
+            relay.send(.renew(context))
+            logger.notice(
+                "certificate loaded",
+                metadata: [
+                    "file": .string(store.certificatePath), "fingerprint": .string(Self.text(context.fingerprint)),
+                ]
+            )
+        } catch {
+            logger.error("the certificate was not reloaded; the old one stays in use", metadata: ["reason": "\(error)"])
+        }
+    }
+
+    private static func text(_ fingerprint: [UInt8]) -> String {
+        "sha256:" + fingerprint.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     }
 
     /// Takes note of addresses that this machine has gained or lost: a peer on this very host is a relay of ours or nothing.
@@ -201,6 +238,8 @@ package final class TurnpikeServer: Sendable {
             directory.answer(query, worker: worker, relay: relay)
         case .activeUsers(let names):
             directory.refresh(names, relay)
+        case .missing(let address, let reason):
+            logger.warning("not listening on \(SocketAddress(address.endpoint)): \(reason)")
         case .trouble(let text):
             logger.error("\(text)")
         case .allocation(.made(let summary)):
@@ -220,7 +259,7 @@ package final class TurnpikeServer: Sendable {
         let settings = state.withLock { $0.settings }
         let places =
             relay.listeners.map { "udp \(SocketAddress($0))" }
-            + relay.streamListeners.map { "tcp \(SocketAddress($0))" }
+            + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
         logger.notice(
             "turnpike \(Version.current) serves",
             metadata: [

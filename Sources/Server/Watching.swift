@@ -29,3 +29,19 @@ struct InterfaceWatching: Service {
         }
     }
 }
+
+/// Looks for a renewed certificate every ten seconds.
+struct CertificateWatching: Service {
+    let server: TurnpikeServer
+
+    func run() async throws {
+        var known = server.certificateStamp
+        while !Task.isShuttingDownGracefully, !Task.isCancelled {
+            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: .seconds(10)) }
+            let found = server.certificateStamp
+            guard found != known else { continue }
+            known = found
+            server.renewCertificate()
+        }
+    }
+}

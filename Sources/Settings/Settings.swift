@@ -10,6 +10,7 @@ package struct Settings: Sendable, Equatable {
     package var listen = Listen()
     package var externalAddress = ExternalAddress.auto
     package var relay = Relay()
+    package var tls = TLS()
     package var auth = Auth()
     package var limits = Limits()
     package var log = Log()
@@ -27,12 +28,30 @@ package struct Settings: Sendable, Equatable {
         package var udp = Self.everywhere(port: 3478)
         /// What `udp` is, where it is not set itself.
         package var tcp = Self.everywhere(port: 3478)
+        /// Port 5349 of the hosts that `udp` has, where it is not set itself.
+        package var tls = Self.everywhere(port: 5349)
+        /// The lists that nobody wrote.
+        package var implied: Set<String> = ["listen.udp", "listen.tcp", "listen.tls"]
 
         package init() {}
+
+        /// By what is listened on: who wrote it is no part of that.
+        package static func == (left: Listen, right: Listen) -> Bool {
+            left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls
+        }
 
         private static func everywhere(port: UInt16) -> [SocketAddress] {
             [SocketAddress(host: .unspecifiedIPv4, port: port), SocketAddress(host: .unspecifiedIPv6, port: port)]
         }
+    }
+
+    /// The pair is given whole or not at all.
+    package struct TLS: Sendable, Equatable {
+        /// PEM, the server's own certificate first. Nil: one that the server makes itself, in the data directory.
+        package var certificate: String?
+        package var privateKey: String?
+
+        package init() {}
     }
 
     /// What clients are told instead of the addresses the server itself sees, for 1:1 NAT.

@@ -223,3 +223,16 @@ private func number(_ raw: RawValue, in range: ClosedRange<Int>, expected: Strin
     }
     return value
 }
+
+extension ValueForm<String?> {
+    /// A path, or null for none.
+    static let optionalPath = ValueForm(
+        read: { raw throws(ValueProblem) in
+            switch raw.shape {
+            case .null: return nil
+            default: return raw.asksForNothing ? nil : try ValueForm<String>.path.read(raw)
+            }
+        },
+        show: { .text($0 ?? "null") }
+    )
+}

@@ -1,0 +1,107 @@
+import Foundation
+import OpenSSLCrypto
+import Relay
+import STUN
+import Settings
+
+/// What a certificate of the server's own is made out to: this machine's name, and the addresses clients reach.
+struct CertificateNames: Sendable {
+    let hosts: [String]
+    let addresses: [String]
+
+    init(_ options: RelayOptions) {
+        let name = ProcessInfo.processInfo.hostName
+        hosts = name.isEmpty || name.contains("%") ? ["localhost"] : Array(Set([name, "localhost"])).sorted()
+        let all = options.relayAddresses.flatMap { [$0.local, $0.advertised] } + [IPAddress(v4: 0x7F00_0001)]
+        addresses = Array(Set(all)).map { HostAddress($0).description }.sorted()
+    }
+}
+
+/// The certificate that TLS sessions are made from: the operator's, or one of the server's own in the data directory.
+struct CertificateStore: Sendable {
+    let certificatePath: String
+    let privateKeyPath: String
+    private let isOwn: Bool
+
+    init(_ settings: Settings) {
+        if let certificate = settings.tls.certificate, let privateKey = settings.tls.privateKey {
+            (certificatePath, privateKeyPath, isOwn) = (certificate, privateKey, false)
+        } else {
+            certificatePath = settings.dataDirectory + "/certificate.pem"
+            privateKeyPath = settings.dataDirectory + "/private-key.pem"
+            isOwn = true
+        }
+    }
+
+    /// Reads the pair; makes it first where it is the server's own and not there yet.
+    ///
+    /// - Parameters:
+    ///   - hosts, addresses: what a pair of the server's own is made out to.
+    func load(hosts: [String], addresses: [String]) throws(ServerError) -> TLSContext {
+        if isOwn, access(certificatePath, F_OK) != 0 || access(privateKeyPath, F_OK) != 0 {
+            try make(hosts, addresses)
+        }
+        try checkMode()
+        do throws(TLSError) {
+            return try TLSContext(
+                kind: .tls,
+                certificateChainPath: certificatePath,
+                privateKeyPath: privateKeyPath,
+                nowSeconds: Int64(Date().timeIntervalSince1970)
+            )
+        } catch {
+            throw ServerError(error.description)
+        }
+    }
+
+    /// Changes when either file does.
+    var stamp: [Int] {
+        [certificatePath, privateKeyPath].flatMap { path -> [Int] in
+            var status = stat()
+            guard stat(path, &status) == 0 else { return [0, 0, 0] }
+            return [Int(status.st_mtim.tv_sec), status.st_mtim.tv_nsec, Int(status.st_ino)]
+        }
+    }
+
+    /// A key that others can read is no secret any more (case DB-08).
+    private func checkMode() throws(ServerError) {
+        var status = stat()
+        guard stat(privateKeyPath, &status) == 0 else { return }
+        guard status.st_mode & 0o007 == 0 else {
+            throw ServerError(
+                "private key \(privateKeyPath) can be read by everybody; run: chmod 600 '\(privateKeyPath)'"
+            )
+        }
+    }
+
+    private func make(_ hosts: [String], _ addresses: [String]) throws(ServerError) {
+        let pair: (certificatePEM: String, privateKeyPEM: String)
+        do throws(TLSError) {
+            pair = try SelfSignedCertificate.make(hosts: hosts, addresses: addresses)
+        } catch {
+            throw ServerError(error.description)
+        }
+        // The key goes first: without it the certificate is worth nothing, and the next start makes both anew.
+        try write(pair.privateKeyPEM, to: privateKeyPath, mode: 0o600)
+        try write(pair.certificatePEM, to: certificatePath, mode: 0o644)
+    }
+
+    private func write(_ text: String, to path: String, mode: mode_t) throws(ServerError) {
+        unlink(path)
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)
+        guard descriptor >= 0 else { throw failure(path) }
+        defer { close(descriptor) }
+        let bytes = Array(text.utf8)
+        guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0 else {
+            let error = failure(path)
+            unlink(path)
+            throw error
+        }
+    }
+
+    private func failure(_ path: String) -> ServerError {
+        ServerError(
+            "\(path) cannot be written: \(String(cString: strerror(errno))); check the data directory's owner and mode"
+        )
+    }
+}
