@@ -8,7 +8,7 @@ import pytest
 
 import harness
 from harness import Server
-from namespaces import Namespaces, remove_stale_namespaces
+from namespaces import Namespaces, ip, remove_stale_namespaces
 
 TOOLS = Path(__file__).parent / "tools"
 
@@ -92,6 +92,14 @@ def server(_shared):
 def namespaces():
     with Namespaces() as made:
         yield made
+
+
+@pytest.fixture
+def cut_off():
+    """A namespace with a loopback and no cable: whatever address a mutation names, nothing leaves."""
+    with Namespaces() as made:
+        ip("link", "del", "cable", namespace=made.server)
+        yield made.server
 
 
 @pytest.fixture(scope="module")

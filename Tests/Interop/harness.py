@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -51,10 +52,17 @@ def client_address():
 
 
 def free_port(host="127.0.0.1"):
+    """A port free for UDP and for TCP."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    while True:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe, socket.socket(family, socket.SOCK_STREAM) as other:
+            probe.bind((host, 0))
+            port = probe.getsockname()[1]
+            try:
+                other.bind((host, port))
+            except OSError:
+                continue
+            return port
 
 
 def endpoint(host, port):
@@ -90,7 +98,7 @@ class Server:
     """One `turnpike serve` with its own data directory."""
 
     def __init__(self, directory, config=None, users=None, secrets=None, hosts=("127.0.0.1",), port=None,
-                 namespace=None, environment=None, relays_loopback=True):
+                 namespace=None, environment=None, relays_loopback=True, descriptors=None):
         self.directory = Path(directory)
         self.data = self.directory / "data"
         self.config_path = self.directory / "turnpike.yml"
@@ -98,6 +106,7 @@ class Server:
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), **(environment or {})}
         self.users = {"alice": PASSWORD} if users is None else users
         self.hosts = hosts
+        self.descriptor_limit = descriptors
         with inside(namespace):
             self.port = port or free_port(hosts[0])
         base = {
@@ -145,7 +154,7 @@ class Server:
         self.process = subprocess.Popen(
             self.command("serve", "--config", str(self.config_path), "--data-dir", str(self.data)),
             stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, env=self.environment,
-            preexec_fn=_raise_descriptor_limit,
+            preexec_fn=lambda: _set_descriptor_limit(self.descriptor_limit),
         )
         return self
 
@@ -248,6 +257,27 @@ class Server:
                     return True
         return False
 
+    def udp_ports(self):
+        """The ports of this process's own UDP sockets, once for each socket."""
+        inodes = set()
+        for number in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                target = os.readlink(f"/proc/{self.pid}/fd/{number}")
+            except FileNotFoundError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+        ports = []
+        for table in ("udp", "udp6"):
+            for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[9] in inodes:
+                    ports.append(int(fields[1].rsplit(":", 1)[1], 16))
+        return ports
+
+    def relay_sockets(self):
+        return [port for port in self.udp_ports() if port != self.port]
+
     # Clients
 
     @property
@@ -268,13 +298,24 @@ class Server:
         with inside(where):
             return stunclient.Wire((host, self.port), self._local(host, local, namespace))
 
-    def client(self, name="alice", password=None, host=None, local=None, namespace=None, **options):
+    def stream(self, host=None, local=None, namespace=None, sock=None):
+        """`wire` by TCP: a connection."""
+        host = host or self.hosts[0]
+        with inside(namespace or self.namespace):
+            return stunclient.Stream((host, self.port), self._local(host, local, namespace), sock)
+
+    def client(self, name="alice", password=None, host=None, local=None, namespace=None,
+               kind=stunclient.TurnClient, **options):
         host = host or self.hosts[0]
         password = self.users.get(name, PASSWORD) if password is None else password
         with inside(namespace or self.namespace):
-            return stunclient.TurnClient(
+            return kind(
                 (host, self.port), name, password, self._local(host, local, namespace), **options
             )
+
+    def stream_client(self, name="alice", **options):
+        """`client` by TCP."""
+        return self.client(name, kind=stunclient.StreamClient, **options)
 
     def peer(self, local=None, namespace=None):
         with inside(namespace or self.namespace):
@@ -282,10 +323,13 @@ class Server:
 
 
 def _raise_descriptor_limit():
-    import resource
+    _set_descriptor_limit(None)
 
+
+def _set_descriptor_limit(limit):
+    """The soft and the hard limit; None leaves the hard one as it is."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit or hard, limit or hard))
 
 
 class Background:

@@ -1,9 +1,10 @@
 """A TURN client for tests, on raw sockets. Nothing is retried or repaired unless a test asks.
 
-`Wire` is a socket with a server's address; `TurnClient` adds long-term credentials and an allocation; `Peer` is the far
-side of the relay.
+`Wire` is a socket with a server's address, `Stream` the same by TCP; `TurnClient` and `StreamClient` add long-term
+credentials and an allocation; `Peer` is the far side of the relay.
 """
 
+import select
 import socket
 import struct
 import time
@@ -18,6 +19,10 @@ from stunwire import (
 
 class Silence(AssertionError):
     """No answer came."""
+
+
+class Closed(AssertionError):
+    """The server ended the connection."""
 
 
 class Wire:
@@ -96,6 +101,108 @@ class Wire:
             self.send(datagram)
         seen = self.drain_until_fence()
         assert not seen, f"wanted silence, got {[s.hex() for s in seen]}"
+
+
+def small_stream_socket():
+    """A TCP socket, not connected yet, into which the kernel takes little that is not read."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return sock
+
+
+class Stream(Wire):
+    """A TCP connection. What is sent and received are whole frames; `write` and `read_to_end` know only bytes."""
+
+    # Writes no more than so many bytes at a time.
+    piece_bytes = None
+
+    def __init__(self, server, local=("127.0.0.1", 0), sock=None):
+        self.server = server
+        if sock is None:
+            sock = socket.socket(socket.AF_INET6 if is_ipv6(server[0]) else socket.AF_INET, socket.SOCK_STREAM)
+        self.socket = sock
+        self.unread = bytearray()
+        sock.settimeout(self.PATIENCE_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.bind(local)
+            sock.connect(tuple(server[:2]))
+        except OSError:
+            sock.close()
+            raise
+        self.local = sock.getsockname()[:2]
+
+    def abort(self):
+        """Ends the connection with RST."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def finish(self):
+        """Sends FIN, and goes on reading."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def write(self, data):
+        self.socket.settimeout(self.PATIENCE_SECONDS)
+        step = self.piece_bytes or len(data) or 1
+        for at in range(0, len(data), step):
+            self.socket.sendall(data[at : at + step])
+
+    def send(self, frame):
+        """RFC 8656 section 12.5: ChannelData is padded to four bytes on a stream."""
+        self.write(frame + bytes(-len(frame) % 4) if frame[0] & 0xC0 == 0x40 else frame)
+
+    def _fill(self, size, deadline):
+        while len(self.unread) < size:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Silence(f"{len(self.unread)} of {size} bytes came from {self.server} to {self.local}")
+            self.socket.settimeout(left)
+            try:
+                data = self.socket.recv(1 << 18)
+            except TimeoutError:
+                continue
+            except ConnectionError as error:
+                raise Closed(f"{self.server} ended the connection of {self.local}: {error}") from None
+            if not data:
+                raise Closed(f"{self.server} ended the connection of {self.local}, {bytes(self.unread)!r} unread")
+            self.unread += data
+
+    def receive(self, timeout=None):
+        """The next frame, with its padding, which has to be of zeros. Raises Silence or Closed."""
+        deadline = time.monotonic() + (self.PATIENCE_SECONDS if timeout is None else timeout)
+        self._fill(4, deadline)
+        length = struct.unpack_from("!H", self.unread, 2)[0]
+        if self.unread[0] & 0xC0 == 0x40:
+            size = 4 + length + (-length % 4)
+            self._fill(size, deadline)
+            padding = self.unread[4 + length : size]
+            assert not any(padding), f"padding of {length} bytes of ChannelData is not zero: {padding.hex()}"
+        else:
+            size = 20 + length
+            self._fill(size, deadline)
+        frame = bytes(self.unread[:size])
+        del self.unread[:size]
+        return frame
+
+    def read_to_end(self, timeout=None):
+        """All that comes before the server ends the connection, by FIN or RST. Raises Silence if it does not."""
+        deadline = time.monotonic() + (self.PATIENCE_SECONDS if timeout is None else timeout)
+        try:
+            while True:
+                self._fill(len(self.unread) + 1, deadline)
+        except Closed:
+            return bytes(self.unread)
+
+    def has_ended(self):
+        """Whether the server has ended the connection; nothing may lie unread."""
+        if not select.select([self.socket], [], [], 0)[0]:
+            return False
+        try:
+            data = self.socket.recv(1 << 16)
+        except ConnectionError:
+            return True
+        assert not data, f"{data[:64].hex()} came from {self.server}"
+        return True
 
 
 class TurnClient(Wire):
@@ -211,6 +318,10 @@ class TurnClient(Wire):
         indication = Message.parse(datagram)
         assert (indication.method, indication.cls) == (DATA, INDICATION), indication
         return indication.address(XOR_PEER_ADDRESS), indication.get(DATA_ATTRIBUTE)
+
+
+class StreamClient(TurnClient, Stream):
+    """A TURN client by TCP."""
 
 
 class Peer:

@@ -5,11 +5,8 @@ import os
 import struct
 import subprocess
 
-import pytest
-
 import stunwire as stun
 from harness import wait_until
-from namespaces import Namespaces, ip
 from totals import Totals
 
 COUNT = 1_000_000
@@ -62,14 +59,6 @@ def corpus_of(client, index, peer):
                 transaction=other)
     yield record(index, stun.channel_data(0x4000, b"payload"))
     yield record(index, stun.channel_data(0x4000, b"q" * 1200))
-
-
-@pytest.fixture
-def cut_off():
-    """A namespace with a loopback and no cable: whatever address a mutation names, nothing leaves."""
-    with Namespaces() as made:
-        ip("link", "del", "cable", namespace=made.server)
-        yield made.server
 
 
 def test_a_million_mutated_datagrams_leave_the_server_as_it_was(serve, tool, tmp_path, cut_off):
