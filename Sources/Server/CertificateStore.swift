@@ -83,7 +83,7 @@ struct CertificateStore: Sendable {
         }
         // The key goes first: without it the certificate is worth nothing, and the next start makes both anew.
         try write(pair.privateKeyPEM, to: privateKeyPath, mode: 0o600)
-        try write(pair.certificatePEM, to: certificatePath, mode: 0o644)
+        try write(pair.certificatePEM, to: certificatePath, mode: 0o600)
     }
 
     private func write(_ text: String, to path: String, mode: mode_t) throws(ServerError) {

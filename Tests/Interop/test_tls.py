@@ -1,0 +1,182 @@
+"""TURN by TLS: what is spoken, whose certificate, and its renewal under live connections."""
+
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import warnings
+
+import pytest
+
+import stunclient
+import stunwire as stun
+from harness import PASSWORD, client_address, free_port, wait_until
+
+HOST = "127.0.0.1"
+
+
+def tls_context(server, **options):
+    """Trusts the server's own certificate and nothing else."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(options.get("trust", server.data / "certificate.pem"))
+    if "protocols" in options:
+        context.set_alpn_protocols(options["protocols"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if "maximum" in options:
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+            context.maximum_version = options["maximum"]
+    if "ciphers" in options:
+        context.set_ciphers(options["ciphers"])
+    return context
+
+
+def tls_client(server, name="alice", **options):
+    bare = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    secured = tls_context(server, **options).wrap_socket(bare, server_hostname=HOST)
+    return stunclient.StreamClient(
+        (HOST, server.tls_port), name, PASSWORD, (client_address(), 0), sock=secured
+    )
+
+
+@pytest.fixture
+def serve_tls(serve):
+    def start(**options):
+        port = free_port()
+        server = serve({"listen": {"tls": [f"{HOST}:{port}"]}}, start=False, **options)
+        server.tls_port = port
+        server.start()
+        return server
+
+    return start
+
+
+def fingerprint(client):
+    return client.socket.getpeercert(binary_form=True)
+
+
+def relays(client, server):
+    with server.peer("127.0.0.2") as peer:
+        client.permitted(peer.address)
+        client.send_to(peer.address, b"sealed")
+        data, source = peer.receive()
+        return data == b"sealed" and source == client.relayed
+
+
+def new_pair(directory, name, days=30):
+    """An ECDSA pair for 127.0.0.1, made by the openssl command."""
+    certificate, key = directory / f"{name}.pem", directory / f"{name}-key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+         str(days), "-subj", f"/CN={name}", "-addext", f"subjectAltName=IP:{HOST}", "-out", certificate,
+         "-keyout", key],
+        check=True, capture_output=True,
+    )
+    key.chmod(0o600)
+    return certificate, key
+
+
+def test_a_client_relays_by_tls_with_the_servers_own_certificate(serve_tls):
+    server = serve_tls()
+    with tls_client(server, protocols=["stun.turn"]) as client:
+        assert client.socket.version() == "TLSv1.3"
+        assert client.socket.selected_alpn_protocol() == "stun.turn"
+        client.allocated()
+        assert relays(client, server)
+    assert (server.data / "private-key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_tls_1_2_is_served_and_what_is_older_is_not(serve_tls):
+    server = serve_tls()
+    with tls_client(server, maximum=ssl.TLSVersion.TLSv1_2) as client:
+        assert client.socket.version() == "TLSv1.2"
+        client.allocated()
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        tls_client(server, maximum=ssl.TLSVersion.TLSv1_1, ciphers="ALL:@SECLEVEL=0")
+
+
+def test_ciphers_without_authenticated_encryption_are_refused(serve_tls):
+    server = serve_tls()
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        tls_client(server, maximum=ssl.TLSVersion.TLSv1_2, ciphers="ECDHE-ECDSA-AES128-SHA:AES128-SHA")
+
+
+def test_a_client_that_names_another_protocol_alone_is_refused(serve_tls):
+    server = serve_tls()
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        tls_client(server, protocols=["h2"])
+
+
+def test_plain_stun_on_the_tls_port_gets_nothing_but_an_end(serve_tls):
+    server = serve_tls()
+    with stunclient.Stream((HOST, server.tls_port), (client_address(), 0)) as client:
+        client.write(stun.build(stun.BINDING))
+        # What comes, if anything, is a TLS alert: never an answer.
+        assert stun.COOKIE.to_bytes(4, "big") not in client.read_to_end(12)
+    server.assert_alive()
+
+
+def test_a_renewed_certificate_is_for_new_connections_and_ends_no_old_one(serve_tls, tmp_path):
+    server = serve_tls()
+    clients = [tls_client(server) for _ in range(10)]
+    old = fingerprint(clients[0])
+    for client in clients:
+        client.allocated()
+    certificate, key = new_pair(tmp_path, "renewed")
+    shutil.copy(key, server.data / "private-key.pem")
+    shutil.copy(certificate, server.data / "certificate.pem")
+    server.process.send_signal(signal.SIGUSR2)
+
+    def is_new():
+        with tls_client(server, trust=certificate) as fresh:
+            return fingerprint(fresh) != old
+
+    def try_new():
+        try:
+            return is_new()
+        except ssl.SSLError:
+            return False
+
+    wait_until(try_new, 5, "new connections see the renewed certificate")
+    for client in clients:
+        assert relays(client, server)
+        client.close()
+
+
+def test_a_key_of_another_certificate_is_refused_and_the_old_pair_kept(serve_tls, tmp_path):
+    server = serve_tls()
+    with tls_client(server) as client:
+        old = fingerprint(client)
+    trust = shutil.copy(server.data / "certificate.pem", tmp_path / "old.pem")
+    certificate, _ = new_pair(tmp_path, "mismatched")
+    shutil.copy(certificate, server.data / "certificate.pem")
+    server.process.send_signal(signal.SIGUSR2)
+    wait_until(
+        lambda: any("not reloaded" in entry["message"] for entry in server.log_entries()), 5,
+        "the log says that the certificate was not reloaded",
+    )
+    with tls_client(server, trust=trust) as client:
+        assert fingerprint(client) == old
+
+
+@pytest.mark.parametrize("fault", ["mismatched", "missing", "readable by all"])
+def test_a_pair_that_does_not_hold_stops_the_start(serve, tmp_path, fault):
+    certificate, key = new_pair(tmp_path, "one")
+    if fault == "mismatched":
+        _, key = new_pair(tmp_path, "other")
+    if fault == "missing":
+        key.unlink()
+    if fault == "readable by all":
+        key.chmod(0o644)
+    server = serve(
+        {"listen": {"tls": [f"{HOST}:{free_port()}"]},
+         "tls": {"certificate": str(certificate), "private_key": str(key)}},
+        start=False,
+    )
+    result = subprocess.run(
+        server.command("serve", "--config", str(server.config_path), "--data-dir", str(server.data)), capture_output=True, text=True, timeout=20,
+        env=server.environment,
+    )
+    assert result.returncode == 1
+    assert str(key) in result.stderr
