@@ -164,7 +164,7 @@ class Stream(Wire):
             except ConnectionError as error:
                 raise Closed(f"{self.server} ended the connection of {self.local}: {error}") from None
             if not data:
-                raise Closed(f"{self.server} ended the connection of {self.local}, {bytes(self.unread)!r} unread")
+                raise Closed(f"{self.server} ended the connection of {self.local}, {len(self.unread)} bytes unread")
             self.unread += data
 
     def receive(self, timeout=None):
@@ -195,7 +195,9 @@ class Stream(Wire):
 
     def has_ended(self):
         """Whether the server has ended the connection; nothing may lie unread."""
-        if not select.select([self.socket], [], [], 0)[0]:
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        if not poll.poll(0):
             return False
         try:
             data = self.socket.recv(1 << 16)
