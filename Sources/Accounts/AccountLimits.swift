@@ -16,6 +16,19 @@ package enum AccountLimits {
     /// Allocations a single user may be granted: more than one server has ports.
     package static let allocationsPerUserMax = 1_000_000
 
+    /// Bits per second that a limit of bandwidth can name: more than a machine relays, and small enough for the relay's
+    /// arithmetic.
+    package static let bitsPerSecondMax: Int64 = 400_000_000_000
+
+    /// Bytes a month that a limit can name: an exabyte, so that two of them can be added.
+    package static let monthlyBytesMax: Int64 = 1_000_000_000_000_000_000
+
+    /// Months of usage that are kept besides the one that runs: a year, and one to compare it with.
+    package static let usageMonthsKept = 13
+
+    /// Below this, no sum of two counts overflows.
+    static let countMax: Int64 = 1 << 62
+
     /// The last moment that can be named: the end of the year 9999, which every date format still writes with four digits.
     package static let expirySecondsMax: Int64 = 253_402_300_799
 

@@ -80,6 +80,10 @@ extension Unicode.Scalar {
         }
     }
 
+    fileprivate var escapedForTerminal: String {
+        isInvisible ? "\\u{" + String(value, radix: 16, uppercase: true) + "}" : String(self)
+    }
+
     fileprivate var nameForMessage: String {
         if isASCII && value > 0x20 && value < 0x7F { return "'\(self)'" }
         if self == " " { return "a space" }
@@ -98,12 +102,11 @@ extension String {
                 result += "…"
                 break
             }
-            if scalar.isInvisible {
-                result += "\\u{" + String(scalar.value, radix: 16, uppercase: true) + "}"
-            } else {
-                result.unicodeScalars.append(scalar)
-            }
+            result += scalar.escapedForTerminal
         }
         return result + "'"
     }
+
+    /// The text with everything that could disturb a terminal or break the line escaped.
+    package var escapedForTerminal: String { unicodeScalars.map(\.escapedForTerminal).joined() }
 }

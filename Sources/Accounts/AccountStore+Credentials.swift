@@ -41,7 +41,9 @@ extension CredentialRecord {
             let userhash = Self.bytes(row["userhash"]),
             let enabled = Int64.fromDatabaseValue(row["enabled"]),
             let expiresAtSeconds = Self.optional(Int64.self, row["expires_at"]),
-            let maxAllocations = Self.optional(Int.self, row["max_allocations"])
+            let maxAllocations = Self.optional(Int.self, row["max_allocations"]),
+            let maxBitsPerSecond = Self.optional(Int64.self, row["max_bps"]),
+            let monthlyBytes = Self.optional(Int64.self, row["monthly_bytes"])
         else { return nil }
         let keys = DerivedKeys(md5Key: md5Key, sha256Key: sha256Key, userhash: userhash)
         guard keys.isWellFormed else { return nil }
@@ -51,7 +53,9 @@ extension CredentialRecord {
             keys: keys,
             isEnabled: enabled == 1,
             expiresAtSeconds: expiresAtSeconds,
-            maxAllocations: maxAllocations
+            maxAllocations: maxAllocations,
+            maxBitsPerSecond: maxBitsPerSecond,
+            monthlyBytes: monthlyBytes
         )
     }
 

@@ -6,13 +6,17 @@ extension AccountStore {
     /// - Parameters:
     ///   - expiresAtSeconds: seconds since 1970; `nil` for never.
     ///   - maxAllocations: `nil` for the server's own limit.
+    ///   - maxBitsPerSecond: of each allocation; 0 for no limit, `nil` for the server's own.
+    ///   - monthlyBytes: `nil` for no limit.
     /// - Throws: `alreadyExists`, `invalidValue`, or what the database says.
     package func addUser(
         _ name: AccountName,
         realm: Realm,
         keys: DerivedKeys,
         expiresAtSeconds: Int64? = nil,
-        maxAllocations: Int? = nil
+        maxAllocations: Int? = nil,
+        maxBitsPerSecond: Int64? = nil,
+        monthlyBytes: Int64? = nil
     ) throws(AccountError) {
         try requireWellFormed(keys)
         if let expiresAtSeconds, !(0...AccountLimits.expirySecondsMax).contains(expiresAtSeconds) {
@@ -22,6 +26,18 @@ extension AccountStore {
             throw AccountError(
                 .invalidValue,
                 "\(maxAllocations) is no number of allocations; give one of 1 to \(AccountLimits.allocationsPerUserMax)"
+            )
+        }
+        if let maxBitsPerSecond, !(0...AccountLimits.bitsPerSecondMax).contains(maxBitsPerSecond) {
+            throw AccountError(
+                .invalidValue,
+                "\(maxBitsPerSecond) is no number of bits per second; give one of 0 to \(AccountLimits.bitsPerSecondMax)"
+            )
+        }
+        if let monthlyBytes, !(1...AccountLimits.monthlyBytesMax).contains(monthlyBytes) {
+            throw AccountError(
+                .invalidValue,
+                "\(monthlyBytes) is no number of bytes a month; give one of 1 to \(AccountLimits.monthlyBytesMax)"
             )
         }
         try write { database in
@@ -35,12 +51,12 @@ extension AccountStore {
             try database.execute(
                 sql: """
                     INSERT INTO users (name, realm, md5_key, sha256_key, userhash, enabled, created_at, expires_at,
-                        max_allocations)
-                    VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?)
+                        max_allocations, max_bps, monthly_bytes)
+                    VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
                     """,
                 arguments: [
                     name.value, realm.value, Data(keys.md5Key), Data(keys.sha256Key), Data(keys.userhash), clock(),
-                    expiresAtSeconds, maxAllocations,
+                    expiresAtSeconds, maxAllocations, maxBitsPerSecond, monthlyBytes,
                 ]
             )
             try record(.user, name, action: "add user", in: database)
@@ -136,6 +152,8 @@ extension User {
             createdAtSeconds: Int64.fromDatabaseValue(row["created_at"]) ?? 0,
             expiresAtSeconds: Int64.fromDatabaseValue(row["expires_at"]),
             maxAllocations: Int.fromDatabaseValue(row["max_allocations"]),
+            maxBitsPerSecond: Int64.fromDatabaseValue(row["max_bps"]),
+            monthlyBytes: Int64.fromDatabaseValue(row["monthly_bytes"]),
             hasWellFormedKeys: CredentialRecord(row: row) != nil
         )
     }

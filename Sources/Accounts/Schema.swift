@@ -28,7 +28,7 @@ enum Schema {
         }
     }
 
-    private static let migrations = [version1]
+    private static let migrations = [version1, version2]
 
     /// Times are seconds since 1970. `STRICT` makes SQLite hold every column to its type; the checks hold the keys to
     /// their lengths, though readers check again, as a file can be changed by other means.
@@ -69,5 +69,25 @@ enum Schema {
         ) STRICT;
 
         PRAGMA user_version = 1;
+        """
+
+    /// Limits of bandwidth and of monthly bytes, and what they are held against. `usage` names users without referring to
+    /// `users`: those of time-limited credentials need not be there, and a removed one's months are kept for a while.
+    private static let version2 = """
+        ALTER TABLE users ADD COLUMN max_bps INTEGER CHECK (max_bps >= 0);
+        ALTER TABLE users ADD COLUMN monthly_bytes INTEGER CHECK (monthly_bytes > 0);
+
+        CREATE TABLE usage (
+            user TEXT NOT NULL,
+            month TEXT NOT NULL CHECK (month GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]'),
+            bytes_to_peers INTEGER NOT NULL CHECK (bytes_to_peers >= 0),
+            bytes_to_clients INTEGER NOT NULL CHECK (bytes_to_clients >= 0),
+            packets_to_peers INTEGER NOT NULL CHECK (packets_to_peers >= 0),
+            packets_to_clients INTEGER NOT NULL CHECK (packets_to_clients >= 0),
+            PRIMARY KEY (user, month)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX usage_by_month ON usage (month);
+
+        PRAGMA user_version = 2;
         """
 }

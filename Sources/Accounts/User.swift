@@ -37,6 +37,10 @@ package struct User: Hashable, Sendable {
     package let expiresAtSeconds: Int64?
     /// `nil` where the server's own limit holds.
     package let maxAllocations: Int?
+    /// Of each allocation, in bits per second, 0 for no limit; `nil` where the server's own limit holds.
+    package let maxBitsPerSecond: Int64?
+    /// Bytes relayed in a calendar month of UTC; `nil` for no limit.
+    package let monthlyBytes: Int64?
     package let hasWellFormedKeys: Bool
 
     package func state(atSeconds now: Int64) -> State {
@@ -56,6 +60,9 @@ package struct CredentialRecord: Hashable, Sendable {
     package let isEnabled: Bool
     package let expiresAtSeconds: Int64?
     package let maxAllocations: Int?
+    /// As in `User`.
+    package let maxBitsPerSecond: Int64?
+    package let monthlyBytes: Int64?
 
     package init(
         name: String,
@@ -63,7 +70,9 @@ package struct CredentialRecord: Hashable, Sendable {
         keys: DerivedKeys,
         isEnabled: Bool,
         expiresAtSeconds: Int64?,
-        maxAllocations: Int?
+        maxAllocations: Int?,
+        maxBitsPerSecond: Int64? = nil,
+        monthlyBytes: Int64? = nil
     ) {
         self.name = name
         self.realm = realm
@@ -71,6 +80,8 @@ package struct CredentialRecord: Hashable, Sendable {
         self.isEnabled = isEnabled
         self.expiresAtSeconds = expiresAtSeconds
         self.maxAllocations = maxAllocations
+        self.maxBitsPerSecond = maxBitsPerSecond
+        self.monthlyBytes = monthlyBytes
     }
 
     package func isUsable(atSeconds now: Int64) -> Bool {

@@ -43,7 +43,7 @@ import Testing
                 sql: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
             )
         }
-        #expect(Set(tables) == ["users", "secrets", "audit", "changes"])
+        #expect(Set(tables) == ["users", "secrets", "audit", "changes", "usage"])
         try store.integrityCheck()
     }
 
@@ -73,23 +73,26 @@ import Testing
     @Test func accountInATableWithoutTypesIsAbsentWhateverItHolds() throws {
         let scratch = Scratch()
         try scratch.open().add("seed", seed: 1)
-        let columns = "realm, md5_key, sha256_key, userhash, enabled, created_at, expires_at, max_allocations"
+        let columns = "realm, md5_key, sha256_key, userhash, enabled, created_at, expires_at"
+        let good = "'r', zeroblob(16), zeroblob(32), zeroblob(32), 1, 0, NULL"
         try scratch.raw().writeWithoutTransaction { database in
             try database.execute(
                 sql: """
                     DROP TABLE users;
-                    CREATE TABLE users (name, \(columns));
-                    INSERT INTO users VALUES ('null', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-                    INSERT INTO users VALUES ('text', 'r', '0123456789abcdef', 'x', 'x', 'x', 'x', 'x', 'x');
-                    INSERT INTO users VALUES ('number', 1, 2, 3, 4, 5e300, 6, 7.5, 8);
-                    INSERT INTO users VALUES ('limit', 'r', zeroblob(16), zeroblob(32), zeroblob(32), 1, 0, NULL, 'many');
-                    INSERT INTO users VALUES ('good', 'r', zeroblob(16), zeroblob(32), zeroblob(32), 1, 0, NULL, NULL);
+                    CREATE TABLE users (name, \(columns), max_allocations, max_bps, monthly_bytes);
+                    INSERT INTO users VALUES ('null', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+                    INSERT INTO users VALUES ('text', 'r', '0123456789abcdef', 'x', 'x', 'x', 'x', 'x', 'x', 'x', 'x');
+                    INSERT INTO users VALUES ('number', 1, 2, 3, 4, 5e300, 6, 7.5, 8, 9.5, 10);
+                    INSERT INTO users SELECT 'limit', \(good), 'many', NULL, NULL;
+                    INSERT INTO users SELECT 'rate', \(good), NULL, 'many', NULL;
+                    INSERT INTO users SELECT 'month', \(good), NULL, NULL, 'many';
+                    INSERT INTO users SELECT 'good', \(good), NULL, NULL, NULL;
                     INSERT INTO users (name) VALUES (NULL), (x'FF00FE'), (12);
                     """
             )
         }
         let store = try scratch.open()
-        for name in ["null", "text", "number", "limit"] {
+        for name in ["null", "text", "number", "limit", "rate", "month"] {
             #expect(try store.credentialRecord(username: name) == nil, "\(name)")
         }
         #expect(try store.credentialRecord(username: "good") != nil)
