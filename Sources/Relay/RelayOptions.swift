@@ -64,6 +64,8 @@ package enum RelayCommand: Sendable {
     case failed(CredentialQuery)
     /// A user is gone or disabled: his allocations end.
     case revoke(String)
+    /// A user has used up the month's bytes: his allocations end.
+    case overQuota(String)
     /// A user's record has changed.
     case forget(String)
     /// Any record may have changed. Each worker answers with `.activeUsers`.
@@ -85,6 +87,8 @@ package enum RelayEvent: Sendable {
     case activeUsers(Set<String>)
     /// A listener that nobody asked for by name could not be had, and why.
     case missing(StreamAddress, String)
+    /// What users have relayed since a worker told it last; only those who have relayed anything.
+    case usage([UserUsage])
     /// Something went wrong that an operator should know of; sent at most once for each cause.
     case trouble(String)
 }

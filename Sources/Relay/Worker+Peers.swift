@@ -26,7 +26,7 @@ extension Worker {
     }
 
     private mutating func relayToClient(_ slot: Int, _ allocation: UInt32, _ tuple: FiveTuple, _ route: ClientRoute) {
-        let length = fromPeers.length(slot)
+        var length = fromPeers.length(slot)
         let segment = fromPeers.segmentBytes(slot)
         let packets = segment > 0 && length > segment ? (length &+ segment &- 1) / segment : 1
         engine.counters.packetsIn &+= UInt64(truncatingIfNeeded: packets)
@@ -35,13 +35,18 @@ extension Worker {
             engine.counters.drop(.truncated, UInt64(truncatingIfNeeded: packets))
             return
         }
+        var passing = PayloadRun(
+            packets: UInt64(truncatingIfNeeded: packets),
+            bytes: UInt64(truncatingIfNeeded: length),
+            segmentBytes: UInt64(truncatingIfNeeded: segment)
+        )
         let verdict = engine.peerData(
             from: Endpoint(fromPeers.source(slot)),
             allocation: allocation,
-            packets: UInt64(truncatingIfNeeded: packets),
-            bytes: UInt64(truncatingIfNeeded: length),
+            run: &passing,
             now: now.monotonicNanoseconds
         )
+        length = Int(truncatingIfNeeded: passing.bytes)
         let payload = UnsafeMutableRawPointer(fromPeers.payload(slot))
         if route.isConnection {
             relayToStream(verdict, payload, length, segment, packets, route.connection)

@@ -149,6 +149,7 @@ struct Worker: ~Copyable {
             busyNanoseconds &+= MonotonicClock.nanoseconds() &- began
         }
         engine.closeAll(.drained, at: now)
+        host.tell(usage: engine.takeUsage())
         parked.dropAll(into: &engine.counters)
         publish()
     }
@@ -165,6 +166,7 @@ struct Worker: ~Copyable {
         host.nowNanoseconds = now.monotonicNanoseconds
         hasExpired = true
         closeOverdueStreams()
+        host.tell(usage: engine.takeUsage())
         if number == 0 { host.closeExpiredReservations() }
         publish()
     }
@@ -191,6 +193,7 @@ struct Worker: ~Copyable {
             case .failed(let query):
                 engine.counters.drop(.parkingFull, UInt64(parked.take(query).count))
             case .revoke(let name): engine.revoke(user: name, at: now)
+            case .overQuota(let name): engine.revoke(user: name, .quota, at: now)
             case .forget(let name): engine.forget(user: name)
             case .forgetAllUsers:
                 engine.forgetAllUsers()

@@ -13,10 +13,12 @@ final class AccountDirectory: Sendable {
         var lastTrouble: String?
     }
 
-    private let store: AccountStore
+    let store: AccountStore
+    /// What users have relayed and the store does not know yet.
+    let usage = UsageCollector()
     private let state: Mutex<State>
-    private let queue = DispatchQueue(label: "turnpike.accounts")
-    private let logger: Logger
+    let queue = DispatchQueue(label: "turnpike.accounts")
+    let logger: Logger
     /// Called with all shared secrets when one was added or removed.
     private let onSecrets: @Sendable ([SharedSecret]) -> Void
 
@@ -107,12 +109,14 @@ final class AccountDirectory: Sendable {
             keys: keys,
             expiresAtSeconds: found.expiresAtSeconds.map { UInt64(clamping: $0) },
             maximumAllocations: found.maxAllocations,
-            isEnabled: found.isEnabled
+            isEnabled: found.isEnabled,
+            bitsPerSecond: found.maxBitsPerSecond.map { UInt64(clamping: $0) },
+            overQuotaUntilSeconds: try overQuotaUntil(found)
         )
     }
 
     /// Says once what is wrong with the store, until it works again.
-    private func tell(_ error: AccountError) {
+    func tell(_ error: AccountError) {
         let isNew = state.withLock { state in
             defer { state.lastTrouble = error.message }
             return state.lastTrouble != error.message

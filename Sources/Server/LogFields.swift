@@ -30,6 +30,7 @@ struct LogFields: Sendable {
             "bytes_to_peers": .stringConvertible(summary.traffic.bytesToPeers),
             "packets_to_client": .stringConvertible(summary.traffic.packetsToClient),
             "bytes_to_client": .stringConvertible(summary.traffic.bytesToClient),
+            "packets_over_bandwidth": .stringConvertible(summary.traffic.packetsOverBandwidth),
         ]
     }
 

@@ -69,6 +69,8 @@ struct RelaySetup {
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
         configuration.allocationsTotal = settings.limits.allocationsTotal
         configuration.permissionsPerAllocation = settings.limits.permissionsPerAllocation
+        configuration.bitsPerSecondPerAllocation = UInt64(clamping: settings.limits.bpsPerAllocation)
+        configuration.bitsPerSecondTotal = UInt64(clamping: settings.limits.bpsTotal)
         configuration.unauthenticatedRepliesPerSecond = UInt32(
             clamping: settings.limits.unauthenticatedRepliesPerSecond
         )

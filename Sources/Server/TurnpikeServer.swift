@@ -89,6 +89,7 @@ package final class TurnpikeServer: Sendable {
             configuration: ServiceGroupConfiguration(
                 services: [
                     .init(service: AccountPolling(directory: directory, relay: relay)),
+                    .init(service: UsageRecording(directory: directory, relay: relay)),
                     .init(service: InterfaceWatching(server: self)),
                     .init(service: CertificateWatching(server: self)),
                     .init(
@@ -101,6 +102,8 @@ package final class TurnpikeServer: Sendable {
         )
         try await group.run()
         let totals = relay.stop()
+        // The workers' last words are in; from here on nobody relays.
+        directory.recordUsage(relay)
         logger.notice("relay totals", metadata: LogFields(addresses: .full).totals(totals.counters))
         logger.notice("stopped")
         sink.flush()
@@ -240,6 +243,8 @@ package final class TurnpikeServer: Sendable {
             directory.refresh(names, relay)
         case .missing(let address, let reason):
             logger.warning("not listening on \(SocketAddress(address.endpoint)): \(reason)")
+        case .usage(let usage):
+            directory.usage.add(usage)
         case .trouble(let text):
             logger.error("\(text)")
         case .allocation(.made(let summary)):

@@ -45,3 +45,17 @@ struct CertificateWatching: Service {
         }
     }
 }
+
+/// Writes down every few seconds what users have relayed. With what the workers hold back (a report looks at every
+/// allocation once in four seconds), a death of the process loses less than ten.
+struct UsageRecording: Service {
+    let directory: AccountDirectory
+    let relay: RelayService
+
+    func run() async throws {
+        while !Task.isShuttingDownGracefully, !Task.isCancelled {
+            directory.recordUsageLater(relay)
+            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: .seconds(4)) }
+        }
+    }
+}

@@ -74,8 +74,8 @@ package enum KeyTable {
         .served("limits.allocations_per_user", .integer(1...1_000_000), \.limits.allocationsPerUser),
         .served("limits.allocations_total", .integer(0...10_000_000), \.limits.allocationsTotal),
         .served("limits.permissions_per_allocation", .integer(1...65_535), \.limits.permissionsPerAllocation),
-        .planned("limits.bps_per_allocation", .integer(0...Int.max)),
-        .planned("limits.bps_total", .integer(0...Int.max)),
+        .served("limits.bps_per_allocation", .integer(0...400_000_000_000), \.limits.bpsPerAllocation),
+        .served("limits.bps_total", .integer(0...400_000_000_000), \.limits.bpsTotal),
         // Never 0: without a challenge no client can authenticate at all.
         .served(
             "limits.unauthenticated_replies_per_second",

@@ -110,6 +110,9 @@ package struct Settings: Sendable, Equatable {
         /// 0: bounded by ports and memory.
         package var allocationsTotal = 0
         package var permissionsPerAllocation = 128
+        /// Bits per second of relayed payload, both directions together; 0 for no limit.
+        package var bpsPerAllocation = 0
+        package var bpsTotal = 0
         package var unauthenticatedRepliesPerSecond = 10
         package var bindingRepliesPerSecond = 500
 

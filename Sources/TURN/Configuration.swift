@@ -19,6 +19,10 @@ package struct Configuration: Sendable {
     package var allocationsPerUser = 10
     package var allocationsTotal = 0
     package var permissionsPerAllocation = 128
+    /// Of relayed payload, both directions together; where a user has a limit of his own, that counts.
+    package var bitsPerSecondPerAllocation: UInt64 = 0
+    /// Of all allocations of all workers.
+    package var bitsPerSecondTotal: UInt64 = 0
     package var unauthenticatedRepliesPerSecond: UInt32 = 10
     package var bindingRepliesPerSecond: UInt32 = 500
     /// While draining no allocation is made; those there are live on.

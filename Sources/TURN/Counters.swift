@@ -4,7 +4,8 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case malformed, wrongCookie, wrongFingerprint
     case unexpectedClass, unknownMethod, unwantedSource
     case noAllocation, badChannelData, unboundChannel, noPermission, deniedPeer, badIndication, tooLarge
-    case peerNotPermitted, replyBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
+    case peerNotPermitted, overBandwidth
+    case replyBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
 
     /// As it stands in logs and metrics.
     package var label: String {
@@ -26,6 +27,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
         case .badIndication: "bad_indication"
         case .tooLarge: "too_large"
         case .peerNotPermitted: "peer_not_permitted"
+        case .overBandwidth: "over_bandwidth"
         case .replyBudget: "reply_budget"
         case .parkingFull: "parking_full"
         case .sendQueueFull: "send_queue_full"
@@ -50,7 +52,7 @@ package struct Counters: Sendable {
     package var repliesSent: UInt64 = 0
     package var connectionsAccepted: UInt64 = 0
     package var connectionsRefused: UInt64 = 0
-    private var drops = InlineArray<23, UInt64>(repeating: 0)
+    private var drops = InlineArray<24, UInt64>(repeating: 0)
 
     package init() {}
 

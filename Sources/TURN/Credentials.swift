@@ -23,20 +23,31 @@ package struct UserRecord: Sendable {
     /// nil: the server's limit.
     package var maximumAllocations: Int?
     package var isEnabled: Bool
+    /// Of each allocation, in place of the server's limit; 0 for none.
+    package var bitsPerSecond: UInt64?
+    /// When a user who has used up the month's bytes may allocate again, in Unix seconds; nil while there are some left. A
+    /// time and not a flag, so that what a worker has cached ends by itself with the month.
+    package var overQuotaUntilSeconds: UInt64?
 
     package init(
         name: String,
         keys: CredentialKeys,
         expiresAtSeconds: UInt64?,
         maximumAllocations: Int?,
-        isEnabled: Bool
+        isEnabled: Bool,
+        bitsPerSecond: UInt64? = nil,
+        overQuotaUntilSeconds: UInt64? = nil
     ) {
         self.name = name
         self.keys = keys
         self.expiresAtSeconds = expiresAtSeconds
         self.maximumAllocations = maximumAllocations
         self.isEnabled = isEnabled
+        self.bitsPerSecond = bitsPerSecond
+        self.overQuotaUntilSeconds = overQuotaUntilSeconds
     }
+
+    func isOverQuota(atSeconds now: UInt64) -> Bool { overQuotaUntilSeconds.map { now < $0 } ?? false }
 }
 
 /// A question to the account store.

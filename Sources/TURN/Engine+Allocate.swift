@@ -27,6 +27,9 @@ extension Engine {
         guard !configuration.isDraining else {
             return fail(request, .insufficientCapacity, authentication, reply)
         }
+        guard !authentication.isOverQuota else {
+            return fail(request, .allocationQuotaReached, authentication, reply)
+        }
         let userLimit = authentication.maximumAllocations ?? configuration.allocationsPerUser
         switch quota.reserve(
             authentication.identity,
@@ -120,6 +123,8 @@ extension Engine {
         slot.pointee.primary.expiryNanoseconds = expiry
         slot.pointee.secondary.expiryNanoseconds = expiry
         slot.pointee.user = users.retain(authentication.identity)
+        slot.pointee.ownBitsPerSecond = authentication.bitsPerSecond
+        limitBandwidth(of: index)
         slot.pointee.isLive = true
         allocationByTuple.insert(hash(request.tuple), index)
         schedule(index, noLaterThan: expiry)

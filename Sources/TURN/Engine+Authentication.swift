@@ -74,6 +74,8 @@ extension Engine {
                 integrity: integrity,
                 keyLength: keyLength,
                 maximumAllocations: credential.maximumAllocations,
+                bitsPerSecond: credential.bitsPerSecond,
+                isOverQuota: credential.isOverQuota,
                 credentialExpirySeconds: credential.expiresAtSeconds
             )
         )
@@ -122,6 +124,8 @@ extension Engine {
         /// The username of a time-limited credential, whose keys come from the shared secrets.
         var timeLimitedUsername: String?
         var maximumAllocations: Int?
+        var bitsPerSecond: UInt64?
+        var isOverQuota = false
         var expiresAtSeconds: UInt64?
         /// False for a user who is unknown, disabled or past his time. His MAC is computed all the same, so that the time an
         /// answer takes tells nobody which names exist.
@@ -159,6 +163,8 @@ extension Engine {
         case .known(let record):
             credential.isGood = credential.isGood && Self.isGood(record, moment)
             credential.maximumAllocations = record.maximumAllocations
+            credential.bitsPerSecond = record.bitsPerSecond
+            credential.isOverQuota = record.isOverQuota(atSeconds: moment.wallSeconds)
         case .absent:
             break
         }
@@ -175,6 +181,8 @@ extension Engine {
                     identity: record.name,
                     keys: record.keys,
                     maximumAllocations: record.maximumAllocations,
+                    bitsPerSecond: record.bitsPerSecond,
+                    isOverQuota: record.isOverQuota(atSeconds: moment.wallSeconds),
                     expiresAtSeconds: record.expiresAtSeconds,
                     isGood: Self.isGood(record, moment)
                 )

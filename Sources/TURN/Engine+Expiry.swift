@@ -36,11 +36,12 @@ extension Engine {
     }
 
     /// Ends every allocation of a user and forgets his credentials, as when he is removed or disabled.
-    package mutating func revoke(user name: String, at moment: Moment) {
+    /// - Parameter end: what is said of it in the log.
+    package mutating func revoke(user name: String, _ end: AllocationEnd = .revoked, at moment: Moment) {
         credentials.forget(name)
         guard let number = users.number(of: name) else { return }
         for index in liveAllocations() where allocations[index].pointee.user == number {
-            close(index, primary: true, secondary: true, .revoked, at: moment)
+            close(index, primary: true, secondary: true, end, at: moment)
         }
     }
 
@@ -72,7 +73,11 @@ extension Engine {
     package mutating func reconfigure(_ new: Configuration, at moment: Moment) {
         configuration = new
         ownHost = OwnHost(new)
+        let bandwidth = Bandwidth(bitsPerSecond: new.bitsPerSecondTotal)
+        if bandwidth.bitsPerSecond != totalBandwidth.bitsPerSecond { total.reset() }
+        totalBandwidth = bandwidth
         for index in liveAllocations() {
+            limitBandwidth(of: index)
             var current = allocations[index].pointee.firstPermission
             while current != noIndex {
                 let decision = new.policy.decide(permissions[current].pointee.address)
@@ -123,6 +128,7 @@ extension Engine {
     private mutating func remove(_ index: UInt32, _ end: AllocationEnd, at moment: Moment) {
         let slot = allocations[index]
         host.report(.ended(summary(of: index, at: moment), end))
+        keepUsage(of: index)
         sweepChannels(of: index, at: moment, all: true)
         sweepPermissions(of: index, at: moment, all: true)
         if slot.pointee.primary.isOpen { host.closeRelay(slot.pointee.primary) }

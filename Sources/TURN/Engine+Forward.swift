@@ -23,6 +23,7 @@ extension Engine {
         guard permission.pointee.expiryNanoseconds > now else { return .drop(.noPermission) }
         // A relay of ours that was there when the channel was bound may have gone, and its port be another service's.
         if permission.pointee.isOwnHost, !host.isLiveRelay(channel.pointee.peer) { return .drop(.deniedPeer) }
+        guard mayPass(header.length, of: index, now: now) else { return .drop(.overBandwidth) }
         slot.pointee.traffic.packetsToPeers &+= 1
         slot.pointee.traffic.bytesToPeers &+= UInt64(truncatingIfNeeded: header.length)
         return .forward(
@@ -63,6 +64,7 @@ extension Engine {
         else { return .drop(.noPermission) }
         guard mayReach(peer, isOwnHost: permissions[permission].pointee.isOwnHost) else { return .drop(.deniedPeer) }
         guard let leg = leg(of: index, peer.family) else { return .drop(.noPermission) }
+        guard mayPass(data.count, of: index, now: moment.monotonicNanoseconds) else { return .drop(.overBandwidth) }
         let slot = allocations[index]
         slot.pointee.traffic.packetsToPeers &+= 1
         slot.pointee.traffic.bytesToPeers &+= UInt64(truncatingIfNeeded: data.count)
@@ -87,13 +89,13 @@ extension Engine {
         case drop(DropReason)
     }
 
-    /// Datagrams from a peer on a relay socket (RFC 8656 sections 11.3 and 12.7): `packets` of them from one source,
-    /// `bytes` together.
+    /// Datagrams from a peer on a relay socket (RFC 8656 sections 11.3 and 12.7).
+    /// - Parameter run: from one source. When not all of it may go to the client it is shortened to what may, and the rest
+    ///   is counted as dropped here; when none may, it stays, and the verdict is about all of it.
     package mutating func peerData(
         from source: Endpoint,
         allocation index: UInt32,
-        packets: UInt64,
-        bytes: UInt64,
+        run: inout PayloadRun,
         now: UInt64
     ) -> PeerVerdict {
         let slot = allocations[index]
@@ -103,8 +105,7 @@ extension Engine {
             permissions[channels[last].pointee.permission].pointee.expiryNanoseconds > now,
             !permissions[channels[last].pointee.permission].pointee.isOwnHost
         {
-            slot.pointee.traffic.packetsToClient &+= packets
-            slot.pointee.traffic.bytesToClient &+= bytes
+            guard take(&run, toClientOf: index, now: now) else { return .drop(.overBandwidth) }
             return .channel(channels[last].pointee.number)
         }
         let peer = ownHost.canonicalSource(source)
@@ -115,14 +116,29 @@ extension Engine {
         if permissions[permission].pointee.isOwnHost, !host.isLiveRelay(peer) { return .drop(.peerNotPermitted) }
         // What may not be sent to is not heard either (case AM-13).
         if Limits.isDenied(peerPort: peer.port) { return .drop(.deniedPeer) }
-        slot.pointee.traffic.packetsToClient &+= packets
-        slot.pointee.traffic.bytesToClient &+= bytes
+        guard take(&run, toClientOf: index, now: now) else { return .drop(.overBandwidth) }
         let found = channel(index, peer: peer)
         if found != noIndex, channels[found].pointee.expiryNanoseconds > now {
             slot.pointee.lastChannelFromPeer = found
             return .channel(channels[found].pointee.number)
         }
         return .indication(peer)
+    }
+
+    /// Counts a run that goes to the client, or as much of it as the limits let pass.
+    /// - Returns: false when they let nothing pass.
+    @inline(__always)
+    private mutating func take(_ run: inout PayloadRun, toClientOf index: UInt32, now: UInt64) -> Bool {
+        let slot = allocations[index]
+        if slot.pointee.isLimited {
+            let passing = limited(run, of: index, now: now)
+            guard passing.packets > 0 else { return false }
+            counters.drop(.overBandwidth, run.packets &- passing.packets)
+            run = passing
+        }
+        slot.pointee.traffic.packetsToClient &+= run.packets
+        slot.pointee.traffic.bytesToClient &+= run.bytes
+        return true
     }
 
     /// Bytes a Data indication puts before its data, for a peer of that family.

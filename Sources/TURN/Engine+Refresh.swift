@@ -43,6 +43,12 @@ extension Engine {
             close(index, primary: touchesPrimary, secondary: touchesSecondary, .released, at: request.moment)
             return refreshed(0, request, authentication, reply)
         }
+        // No longer life for one who has used up the month's bytes; ending it, above, stays free to everyone.
+        guard !authentication.isOverQuota else {
+            return fail(request, .allocationQuotaReached, authentication, reply)
+        }
+        slot.pointee.ownBitsPerSecond = authentication.bitsPerSecond
+        limitBandwidth(of: index)
         let hardDeadline = hardDeadline(authentication, request.moment)
         slot.pointee.hardDeadlineNanoseconds = hardDeadline
         let lifetime = lifetime(wishedSeconds, request.moment, hardDeadline)

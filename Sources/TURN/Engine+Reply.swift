@@ -9,6 +9,10 @@ extension Engine {
         let integrity: Integrity
         let keyLength: Int
         let maximumAllocations: Int?
+        /// The user's own limit, as in `UserRecord`.
+        let bitsPerSecond: UInt64?
+        /// The user has used up the month's bytes.
+        let isOverQuota: Bool
         let credentialExpirySeconds: UInt64?
     }
 

@@ -1,4 +1,5 @@
 import STUN
+import Synchronization
 
 /// The server's side of TURN for one worker: bytes and the time go in, an answer or a verdict comes out. It reads no clock
 /// and no socket; what it needs of the world it asks its `RelayHost`.
@@ -33,6 +34,14 @@ package struct Engine: ~Copyable {
     let replies: ReplyBudget
     let bindings: ReplyBudget
     let quota: QuotaLedger
+    var totalBandwidth: Bandwidth
+    let total: TotalBandwidth
+    /// The bucket in `total`.
+    let totalFullAtTicks: UnsafeMutablePointer<Atomic<UInt64>>
+    /// What allocations that have ended carried since it was last reported, by user.
+    var usageOfEnded: [String: Traffic] = [:]
+    /// Which part of the allocations the next report of usage looks at.
+    var usagePart: UInt32 = 0
     /// Holds the key of the request in hand until its answer is signed.
     let signingKey: UnsafeMutableRawBufferPointer
 
@@ -41,12 +50,14 @@ package struct Engine: ~Copyable {
         package let replies: ReplyBudget
         package let bindings: ReplyBudget
         package let quota: QuotaLedger
+        package let bandwidth: TotalBandwidth
 
         /// - Parameter seed: random.
         package init(seed: UInt64) {
             replies = ReplyBudget(seed: seed)
             bindings = ReplyBudget(seed: seed &* 0x2545_F491_4F6C_DD1D)
             quota = QuotaLedger()
+            bandwidth = TotalBandwidth()
         }
     }
 
@@ -63,6 +74,9 @@ package struct Engine: ~Copyable {
         replies = shared.replies
         bindings = shared.bindings
         quota = shared.quota
+        totalBandwidth = Bandwidth(bitsPerSecond: configuration.bitsPerSecondTotal)
+        total = shared.bandwidth
+        totalFullAtTicks = shared.bandwidth.fullAtTicks
         hash = TableHash(cryptography)
         allocations = Slab(capacity: Limits.allocationsPerWorker)
         permissions = Slab(capacity: Limits.permissionsPerWorker)

@@ -27,6 +27,13 @@ package enum Limits {
     /// New peer addresses an allocation may name in a second once its burst is spent: a browser names a few dozen at most, a
     /// scanner thousands (case PC-08).
     package static let newPermissionsPerSecond: UInt64 = 5
+    /// The highest limit of bandwidth there is. No machine relays as much; below it, no arithmetic of a bucket overflows.
+    package static let bitsPerSecondMaximum: UInt64 = 400_000_000_000
+    /// What a bucket holds at least: more than the longest datagram, which could otherwise never pass.
+    package static let burstBytesMinimum: UInt64 = 65_536
+    /// One report of usage looks at one in so many allocations, so that a worker with all it can have is held up for
+    /// about a millisecond; each is looked at once in as many reports.
+    package static let usageReportParts: UInt32 = 4
     /// UNKNOWN-ATTRIBUTES is capped so that an answer stays shorter than what provoked it.
     package static let unknownAttributesListed = 8
     /// Addresses in one CreatePermission; a browser sends one.

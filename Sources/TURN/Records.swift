@@ -41,6 +41,8 @@ struct Allocation: BitwiseCopyable {
     /// Counts the uses of this slab slot, so that an event for an earlier use can be told.
     var generation: UInt32
     var isLive: Bool
+    /// Whether a packet has to ask a bucket: its allocation's or the server's.
+    var isLimited = false
 
     var firstPermission: UInt32 = noIndex
     var firstChannel: UInt32 = noIndex
@@ -70,14 +72,24 @@ struct Allocation: BitwiseCopyable {
 
     var createdNanoseconds: UInt64
     var traffic = Traffic()
+    /// What of it has been told to the control plane.
+    var reported = Traffic()
+
+    var bandwidth = Bandwidth.unlimited
+    /// The bucket that goes with it.
+    var fullAtTicks: UInt64 = 0
+    /// The user's own limit, which replaces the server's; 0 for none.
+    var ownBitsPerSecond: UInt64?
 }
 
 /// What an allocation has carried.
-package struct Traffic: BitwiseCopyable, Sendable {
+package struct Traffic: BitwiseCopyable, Equatable, Sendable {
     package var packetsToPeers: UInt64 = 0
     package var bytesToPeers: UInt64 = 0
     package var packetsToClient: UInt64 = 0
     package var bytesToClient: UInt64 = 0
+    /// Dropped, since they would have exceeded a limit of bandwidth.
+    package var packetsOverBandwidth: UInt64 = 0
 
     package init() {}
 }

@@ -55,6 +55,8 @@ package enum AllocationEvent: Sendable {
 
 package enum AllocationEnd: String, Sendable {
     case released, expired, revoked, drained, disconnected
+    /// The user has used up the month's bytes.
+    case quota
 }
 
 package struct AllocationSummary: Sendable {

@@ -43,6 +43,7 @@ import Testing
         #expect(settings.auth.nonceLifetimeSeconds == 600 && settings.auth.maxCredentialTTLSeconds == 86_400)
         #expect(settings.limits.allocationsPerUser == 10 && settings.limits.allocationsTotal == 0)
         #expect(settings.limits.permissionsPerAllocation == 128)
+        #expect(settings.limits.bpsPerAllocation == 0 && settings.limits.bpsTotal == 0)
         #expect(settings.limits.unauthenticatedRepliesPerSecond == 10)
         #expect(settings.limits.bindingRepliesPerSecond == 500)
         #expect(!settings.auth.requireSHA256 && !settings.relay.allowLoopbackPeers && !settings.relay.rfc5766Channels)

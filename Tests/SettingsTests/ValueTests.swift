@@ -97,13 +97,23 @@ import Testing
         }
     }
 
+    @Test func limitsOfBandwidthAreBitsPerSecondAndZeroIsNone() throws {
+        let settings = try load("limits: {bps_per_allocation: 2500000, bps_total: 400000000000}").settings
+        #expect(settings?.limits.bpsPerAllocation == 2_500_000 && settings?.limits.bpsTotal == 400_000_000_000)
+        for key in ["bps_per_allocation", "bps_total"] {
+            #expect(try load("limits: {\(key): 0}").settings == Settings())
+            for value in ["-1", "400000000001", "1e6", "2.5M"] {
+                #expect(try load("limits: {\(key): \(value)}").settings == nil, "\(key): \(value)")
+            }
+        }
+    }
+
     @Test func keysOfFeaturesToComeAreAcceptedAndSaidToDoNothing() throws {
         let silent = """
             listen: {tcp: [], tls: [], dtls: [], https: [], shared: [], metrics: [], alternate: []}
             relay: {tcp: false, mobility: no}
             nat_discovery: false
             tls: {certificate: null, private_key: ~}
-            limits: {bps_per_allocation: 0, bps_total: 0}
             signaling: {enabled: false, allowed_origins: []}
             admin: {socket: null}
             """

@@ -1,3 +1,4 @@
+import Foundation
 import OpenSSLCrypto
 import STUN
 import TURN
@@ -10,6 +11,7 @@ final class Lab {
     let cryptography: OpenSSLCryptography
     let shared: Engine.Shared
     var engine: Engine
+    private let initialConfiguration: Configuration
     private(set) var moment: Moment
     /// Passwords by name; what the account store knows.
     private(set) var passwords: [String: String] = [:]
@@ -41,6 +43,7 @@ final class Lab {
         configuration.unauthenticatedRepliesPerSecond = 0
         configuration.bindingRepliesPerSecond = 0
         configure(&configuration)
+        initialConfiguration = configuration
         engine = Engine(configuration: configuration, shared: shared, cryptography: cryptography, host: relays)
         relays.nowNanoseconds = moment.monotonicNanoseconds
         add(user: "alice", password: "wonderland")
@@ -52,7 +55,9 @@ final class Lab {
         password: String,
         expiresAtSeconds: UInt64? = nil,
         maximumAllocations: Int? = nil,
-        isEnabled: Bool = true
+        isEnabled: Bool = true,
+        bitsPerSecond: UInt64? = nil,
+        overQuotaUntilSeconds: UInt64? = nil
     ) {
         let text = Array("\(name):\(Self.realm):\(password)".utf8)
         guard let keys = CredentialKeys(md5: Digest.md5(text), sha256: Digest.sha256(text)) else { return }
@@ -62,7 +67,9 @@ final class Lab {
             keys: keys,
             expiresAtSeconds: expiresAtSeconds,
             maximumAllocations: maximumAllocations,
-            isEnabled: isEnabled
+            isEnabled: isEnabled,
+            bitsPerSecond: bitsPerSecond,
+            overQuotaUntilSeconds: overQuotaUntilSeconds
         )
     }
 
@@ -78,6 +85,14 @@ final class Lab {
             username: username,
             password: passwords[username] ?? "unknown"
         )
+    }
+
+    /// A client with a credential for this name, minted with a shared secret.
+    func timeLimitedClient(_ name: String, secret: String) -> Client {
+        let client = client("\(moment.wallSeconds + 3_600):\(name)")
+        client.password = Data(HMAC.sha1(key: Array(secret.utf8), message: Array(client.username.utf8)))
+            .base64EncodedString()
+        return client
     }
 
     /// Hands one STUN message to the engine; asks the account store when the engine must.
@@ -105,12 +120,17 @@ final class Lab {
 
     /// A datagram from a peer to the relay socket that is bound at `local`; nil when there is none.
     func receive(from peer: Endpoint, at local: Endpoint, bytes: Int = 10) -> Engine.PeerVerdict? {
+        var run = PayloadRun(packets: 1, bytes: UInt64(bytes), segmentBytes: UInt64(bytes))
+        return receive(&run, from: peer, at: local)
+    }
+
+    /// The same for datagrams that the kernel has merged; the run is left as the engine lets it pass.
+    func receive(_ run: inout PayloadRun, from peer: Endpoint, at local: Endpoint) -> Engine.PeerVerdict? {
         guard let relay = relays.open.values.first(where: { $0.leg.local == local }) else { return nil }
         return engine.peerData(
             from: peer,
             allocation: relay.request.allocation,
-            packets: 1,
-            bytes: UInt64(bytes),
+            run: &run,
             now: moment.monotonicNanoseconds
         )
     }
@@ -136,6 +156,17 @@ final class Lab {
 
     func isCurrent(_ request: RelayRequest) -> Bool {
         engine.isCurrent(request.allocation, generation: request.generation)
+    }
+
+    func dropped(_ reason: DropReason) -> UInt64 { engine.counters[reason] }
+
+    func takeUsage() -> [UserUsage] { engine.takeUsage() }
+
+    /// Replaces the configuration by the one the lab began with, changed.
+    func reconfigure(_ change: (inout Configuration) -> Void) {
+        var configuration = initialConfiguration
+        change(&configuration)
+        engine.reconfigure(configuration, at: moment)
     }
 
     /// Sets the wall clock, and nothing else.
