@@ -14,7 +14,7 @@ import Testing
         ["user", "add", "x", "--max-allocations", "9999999999999999999999"], ["user", "add", "x", "--realm", ""],
         ["user", "add", "x", "--format", "xml"], ["user", "add", "x", "--password", "p"], ["user", "show", "a/b"],
         ["user", "list", "--format", "env"], ["credentials", "x", "--ttl", "never"], ["secret", "add", "a b"],
-        ["user", "add", "x", "--password-stdin"], ["user", "add", "x", "--max-bps", "1"],
+        ["user", "add", "x", "--password-stdin"], ["user", "add", "x", "--max-speed", "1"],
     ])
     func mistakesInArgumentsGetOneLineAndStatus64(_ arguments: [String]) async throws {
         let installation = Installation()

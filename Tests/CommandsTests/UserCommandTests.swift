@@ -94,16 +94,32 @@ import Testing
 
     @Test func listAndShowAgreeInBothFormats() async throws {
         let installation = Installation()
-        _ = await installation.run("user", "add", "bob", "--expires", "30d", "--max-allocations", "3")
-        _ = await installation.run("user", "add", "alice", "--expires", "2027-01-31")
+        _ = await installation.run("user", "add", "bob", "--expires", "30d", "--max-allocations", "3", "--max-bps", "0")
+        _ = await installation.run(
+            "user",
+            "add",
+            "alice",
+            "--expires",
+            "2027-01-31",
+            "--max-bps",
+            "2500000",
+            "--monthly-bytes",
+            "1000000000000"
+        )
         let list = await installation.run("user", "list")
         #expect(list.messages.isEmpty)
         let lines = list.output.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
         #expect(
             lines == [
-                ["NAME", "REALM", "STATE", "EXPIRES", "ALLOCATIONS", "CREATED"],
-                ["alice", "turnpike", "active", "2027-01-31T00:00:00Z", "default", "2023-11-14T22:13:20Z"],
-                ["bob", "turnpike", "active", "2023-12-14T22:13:20Z", "3", "2023-11-14T22:13:20Z"],
+                ["NAME", "REALM", "STATE", "EXPIRES", "ALLOCATIONS", "MAX-BPS", "MONTHLY-BYTES", "CREATED"],
+                [
+                    "alice", "turnpike", "active", "2027-01-31T00:00:00Z", "default", "2500000", "1000000000000",
+                    "2023-11-14T22:13:20Z",
+                ],
+                [
+                    "bob", "turnpike", "active", "2023-12-14T22:13:20Z", "3", "unlimited", "unlimited",
+                    "2023-11-14T22:13:20Z",
+                ],
             ]
         )
         let json = try JSONSerialization.jsonObject(
@@ -113,10 +129,18 @@ import Testing
         #expect(users.map { $0["name"] as? String } == ["alice", "bob"])
         #expect(users[0]["maxAllocations"] is NSNull)
         #expect(users[1]["maxAllocations"] as? Int == 3)
+        #expect(users[0]["maxBps"] as? Int == 2_500_000 && users[1]["maxBps"] as? Int == 0)
+        #expect(users[0]["monthlyBytes"] as? Int == 1_000_000_000_000 && users[1]["monthlyBytes"] is NSNull)
         let show = await installation.run("user", "show", "bob", "--format", "json", now: 1_800_000_000)
         let user = try #require(try JSONSerialization.jsonObject(with: Data(show.output.utf8)) as? [String: Any])
         #expect(user["state"] as? String == "expired")
-        #expect(Set(user.keys) == ["name", "realm", "state", "createdAt", "expiresAt", "maxAllocations"])
+        #expect(
+            Set(user.keys) == [
+                "name", "realm", "state", "createdAt", "expiresAt", "maxAllocations", "maxBps", "monthlyBytes",
+            ]
+        )
+        let text = await installation.run("user", "show", "alice").output
+        #expect(text.contains("max bps:        2500000\n") && text.contains("monthly bytes:  1000000000000\n"))
     }
 
     @Test func listOfMoreUsersThanAPageIsWhole() async throws {

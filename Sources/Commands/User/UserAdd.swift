@@ -33,14 +33,28 @@ struct UserAdd: ParsableCommand {
             "How many allocations the user may hold at once, in place of the server's limit.",
             valueName: "n"
         ),
-        transform: { text in
-            guard let count = Int(text), (1...AccountLimits.allocationsPerUserMax).contains(count) else {
-                throw ValidationError("give a number of 1 to \(AccountLimits.allocationsPerUserMax)")
-            }
-            return count
-        }
+        transform: { Int(try Self.number($0, in: 1...Int64(AccountLimits.allocationsPerUserMax))) }
     )
     var maxAllocations: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "How many bits per second each of the user's allocations may relay, both directions together, in place of the "
+                + "server's limit. 0 for no limit.",
+            valueName: "n"
+        ),
+        transform: { try Self.number($0, in: 0...AccountLimits.bitsPerSecondMax) }
+    )
+    var maxBps: Int64?
+
+    @Option(
+        help: ArgumentHelp(
+            "How many bytes the user may relay in a calendar month (UTC), both directions together. Without it, any.",
+            valueName: "n"
+        ),
+        transform: { try Self.number($0, in: 1...AccountLimits.monthlyBytesMax) }
+    )
+    var monthlyBytes: Int64?
 
     @Option(help: "How to print the credential: text, json, or env for shell assignments that a peer sources.")
     var format = CredentialFormat.text
@@ -68,7 +82,9 @@ struct UserAdd: ParsableCommand {
             realm: realm,
             keys: CredentialDerivation.keys(name: name, realm: realm, password: password),
             expiresAtSeconds: expiresAtSeconds,
-            maxAllocations: maxAllocations
+            maxAllocations: maxAllocations,
+            maxBitsPerSecond: maxBps,
+            monthlyBytes: monthlyBytes
         )
         RealmNotice.tell(name: name, realm: realm, settings: settings)
         console.message(
@@ -82,5 +98,12 @@ struct UserAdd: ParsableCommand {
             expiresAtSeconds: expiresAtSeconds,
             mend: "run turnpike user passwd \(name) for a password that you can see"
         )
+    }
+
+    private static func number(_ text: String, in range: ClosedRange<Int64>) throws -> Int64 {
+        guard let number = Int64(text), range.contains(number) else {
+            throw ValidationError("give a number of \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
     }
 }

@@ -7,7 +7,7 @@ struct UserCommand: ParsableCommand {
         abstract: "Add, show and change users.",
         subcommands: [
             UserAdd.self, UserList.self, UserShow.self, UserPasswd.self, UserEnable.self, UserDisable.self,
-            UserRemove.self,
+            UserRemove.self, UserUsage.self,
         ]
     )
 }
@@ -18,7 +18,7 @@ struct UserReport: Encodable {
     let now: Int64
 
     private enum CodingKeys: String, CodingKey {
-        case name, realm, state, createdAt, expiresAt, maxAllocations
+        case name, realm, state, createdAt, expiresAt, maxAllocations, maxBps, monthlyBytes
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -29,10 +29,14 @@ struct UserReport: Encodable {
         try container.encode(Timestamp.text(seconds: user.createdAtSeconds), forKey: .createdAt)
         try container.encode(user.expiresAtSeconds.map(Timestamp.text), forKey: .expiresAt)
         try container.encode(user.maxAllocations, forKey: .maxAllocations)
+        try container.encode(user.maxBitsPerSecond, forKey: .maxBps)
+        try container.encode(user.monthlyBytes, forKey: .monthlyBytes)
     }
 
     var expires: String { user.expiresAtSeconds.map(Timestamp.text) ?? "never" }
     var maxAllocations: String { user.maxAllocations.map(String.init) ?? "default" }
+    var maxBps: String { user.maxBitsPerSecond.map { $0 == 0 ? "unlimited" : String($0) } ?? "default" }
+    var monthlyBytes: String { user.monthlyBytes.map(String.init) ?? "unlimited" }
     var state: String { user.state(atSeconds: now).rawValue }
     var created: String { Timestamp.text(seconds: user.createdAtSeconds) }
 }

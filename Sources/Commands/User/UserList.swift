@@ -27,9 +27,12 @@ struct UserList: ParsableCommand {
                 console.message("turnpike: there are no users; add one with turnpike user add NAME")
                 return
             }
-            let head = ["NAME", "REALM", "STATE", "EXPIRES", "ALLOCATIONS", "CREATED"]
+            let head = ["NAME", "REALM", "STATE", "EXPIRES", "ALLOCATIONS", "MAX-BPS", "MONTHLY-BYTES", "CREATED"]
             let rows = reports.map {
-                [$0.user.name, $0.user.realm, $0.state, $0.expires, $0.maxAllocations, $0.created]
+                [
+                    $0.user.name, $0.user.realm, $0.state, $0.expires, $0.maxAllocations, $0.maxBps, $0.monthlyBytes,
+                    $0.created,
+                ]
             }
             try console.write(Table.text([head] + rows))
         }

@@ -28,6 +28,8 @@ struct UserShow: ParsableCommand {
                     ["state:", report.state],
                     ["expires:", report.expires],
                     ["allocations:", report.maxAllocations],
+                    ["max bps:", report.maxBps],
+                    ["monthly bytes:", report.monthlyBytes],
                     ["created:", report.created],
                 ])
             )
