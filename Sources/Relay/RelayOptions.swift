@@ -87,8 +87,6 @@ package enum RelayEvent: Sendable {
     case activeUsers(Set<String>)
     /// A listener that nobody asked for by name could not be had, and why.
     case missing(StreamAddress, String)
-    /// What users have relayed since a worker told it last; only those who have relayed anything.
-    case usage([UserUsage])
     /// Something went wrong that an operator should know of; sent at most once for each cause.
     case trouble(String)
 }

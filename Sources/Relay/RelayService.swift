@@ -11,6 +11,7 @@ package final class RelayService: Sendable {
     /// Likewise, by TCP.
     package let streamListeners: [StreamAddress]
 
+    private let usage: UsageLedger
     private let mailboxes: [Mailbox]
     private let snapshots: [SnapshotBox]
     private let threads: Mutex<[ThreadHandle]>
@@ -115,6 +116,7 @@ package final class RelayService: Sendable {
         }
         self.listeners = bound
         streamListeners = boundStreams
+        usage = shared.usage
         self.mailboxes = mailboxes
         self.snapshots = snapshots
         self.threads = Mutex(threads)
@@ -137,6 +139,9 @@ package final class RelayService: Sendable {
     package func snapshot() -> RelaySnapshot {
         snapshots.reduce(into: RelaySnapshot()) { $0.add($1.get()) }
     }
+
+    /// What users have relayed since this was asked last. An allocation is looked at once in four seconds.
+    package func takeUsage() -> [UserUsage] { usage.take() }
 
     /// Replaces the configuration of all workers. The listeners stay what they are.
     package func reconfigure(_ configuration: Configuration) {

@@ -149,7 +149,7 @@ struct Worker: ~Copyable {
             busyNanoseconds &+= MonotonicClock.nanoseconds() &- began
         }
         engine.closeAll(.drained, at: now)
-        host.tell(usage: engine.takeUsage())
+        engine.reportUsage()
         parked.dropAll(into: &engine.counters)
         publish()
     }
@@ -166,7 +166,7 @@ struct Worker: ~Copyable {
         host.nowNanoseconds = now.monotonicNanoseconds
         hasExpired = true
         closeOverdueStreams()
-        host.tell(usage: engine.takeUsage())
+        engine.reportUsage()
         if number == 0 { host.closeExpiredReservations() }
         publish()
     }

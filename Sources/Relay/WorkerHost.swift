@@ -92,10 +92,6 @@ final class WorkerHost: RelayHost {
 
     func tell(activeUsers names: Set<String>) { onEvent(.activeUsers(names)) }
 
-    func tell(usage: [UserUsage]) {
-        if !usage.isEmpty { onEvent(.usage(usage)) }
-    }
-
     /// Tells of a trouble, once.
     func tell(_ trouble: String) {
         if troublesTold.insert(trouble).inserted { onEvent(.trouble(trouble)) }

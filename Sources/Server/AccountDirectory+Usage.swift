@@ -27,6 +27,7 @@ extension AccountDirectory {
     }
 
     private func writeUsage(_ relay: RelayService) {
+        usage.add(relay.takeUsage())
         let now = UsageMonth(containingSeconds: Int64(clamping: WallClock.seconds()))
         do throws(AccountError) {
             // Once at the start and with each month; where it fails, another month will do.

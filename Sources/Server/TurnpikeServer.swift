@@ -243,8 +243,6 @@ package final class TurnpikeServer: Sendable {
             directory.refresh(names, relay)
         case .missing(let address, let reason):
             logger.warning("not listening on \(SocketAddress(address.endpoint)): \(reason)")
-        case .usage(let usage):
-            directory.usage.add(usage)
         case .trouble(let text):
             logger.error("\(text)")
         case .allocation(.made(let summary)):

@@ -1,29 +1,25 @@
 /// What users have relayed, told in differences, so that a packet counts in its allocation alone.
 extension Engine {
-    /// What each user has relayed and nobody has been told: of the allocations that have ended, and of every fourth one that
-    /// lives, another fourth with each call (`Limits.usageReportParts`). Users without traffic are left out.
-    package mutating func takeUsage() -> [UserUsage] {
-        var byNumber: [UInt32: Traffic] = [:]
-        var index = usagePart
-        while index < UInt32(truncatingIfNeeded: allocations.everUsed) {
-            let slot = allocations[index]
-            if slot.pointee.isLive, let new = unreported(index) {
-                byNumber[slot.pointee.user, default: Traffic()].add(new)
-            }
-            index &+= Limits.usageReportParts
-        }
+    /// Tells the ledger what every fourth allocation has carried since it was told of it, another fourth with each call
+    /// (`Limits.usageReportParts`). Asks for no memory while the users stay the same.
+    package mutating func reportUsage() {
+        let first = usagePart
         usagePart = (usagePart &+ 1) % Limits.usageReportParts
-        if byNumber.isEmpty, usageOfEnded.isEmpty { return [] }
-        var byName = usageOfEnded
-        usageOfEnded = [:]
-        for (number, traffic) in byNumber { byName[users.name(number), default: Traffic()].add(traffic) }
-        return byName.map { UserUsage(user: $0.key, traffic: $0.value) }
+        usage.add { add in
+            var index = first
+            while index < UInt32(truncatingIfNeeded: allocations.everUsed) {
+                if allocations[index].pointee.isLive, let new = unreported(index) {
+                    add(users.name(allocations[index].pointee.user), new)
+                }
+                index &+= Limits.usageReportParts
+            }
+        }
     }
 
-    /// Keeps what an allocation that ends has carried for the next report.
-    mutating func keepUsage(of index: UInt32) {
+    /// Tells the ledger what an allocation that ends has carried.
+    func keepUsage(of index: UInt32) {
         guard let new = unreported(index) else { return }
-        usageOfEnded[users.name(allocations[index].pointee.user), default: Traffic()].add(new)
+        usage.add { $0(users.name(allocations[index].pointee.user), new) }
     }
 
     /// What an allocation has carried since it was asked last; nil for nothing.
@@ -57,7 +53,7 @@ extension Traffic {
         packetsOverBandwidth &+= other.packetsOverBandwidth
     }
 
-    fileprivate func since(_ earlier: Traffic) -> Traffic {
+    func since(_ earlier: Traffic) -> Traffic {
         var new = Traffic()
         new.packetsToPeers = packetsToPeers &- earlier.packetsToPeers
         new.bytesToPeers = bytesToPeers &- earlier.bytesToPeers

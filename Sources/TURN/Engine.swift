@@ -34,13 +34,12 @@ package struct Engine: ~Copyable {
     let replies: ReplyBudget
     let bindings: ReplyBudget
     let quota: QuotaLedger
+    let usage: UsageLedger
     var totalBandwidth: Bandwidth
     let total: TotalBandwidth
     /// The bucket in `total`.
     let totalFullAtTicks: UnsafeMutablePointer<Atomic<UInt64>>
-    /// What allocations that have ended carried since it was last reported, by user.
-    var usageOfEnded: [String: Traffic] = [:]
-    /// Which part of the allocations the next report of usage looks at.
+    /// Which fourth of the allocations is looked at next.
     var usagePart: UInt32 = 0
     /// Holds the key of the request in hand until its answer is signed.
     let signingKey: UnsafeMutableRawBufferPointer
@@ -51,6 +50,7 @@ package struct Engine: ~Copyable {
         package let bindings: ReplyBudget
         package let quota: QuotaLedger
         package let bandwidth: TotalBandwidth
+        package let usage: UsageLedger
 
         /// - Parameter seed: random.
         package init(seed: UInt64) {
@@ -58,6 +58,7 @@ package struct Engine: ~Copyable {
             bindings = ReplyBudget(seed: seed &* 0x2545_F491_4F6C_DD1D)
             quota = QuotaLedger()
             bandwidth = TotalBandwidth()
+            usage = UsageLedger()
         }
     }
 
@@ -74,6 +75,7 @@ package struct Engine: ~Copyable {
         replies = shared.replies
         bindings = shared.bindings
         quota = shared.quota
+        usage = shared.usage
         totalBandwidth = Bandwidth(bitsPerSecond: configuration.bitsPerSecondTotal)
         total = shared.bandwidth
         totalFullAtTicks = shared.bandwidth.fullAtTicks

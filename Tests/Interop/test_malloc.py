@@ -1,13 +1,8 @@
-"""The paths of relayed data allocate nothing: counted inside the release binary, by thread, over 100,000 packets.
-
-Once a second a worker tells how much its users have relayed, which takes a few allocations whatever the traffic. An
-allocation for each batch of packets, let alone for each packet, would come to thousands.
-"""
+"""The paths of relayed data allocate nothing: counted inside the release binary, by thread, over 100,000 packets."""
 
 import mmap
 import os
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +12,6 @@ import stunwire as stun
 SLOTS, SLOT = 256, struct.Struct("QQ")
 PACKETS = 100_000
 WINDOW = 50
-ALLOCATIONS_PER_REPORT = 12
 WORKER_NAMES = "relay-"
 
 
@@ -102,18 +96,14 @@ def test_relaying_allocates_nothing(counted, path):
         # Warm: every table and buffer that grows once has grown.
         exchange(to_peer, at_peer, 5_000)
         exchange(to_client, at_client, 5_000)
-        began = time.monotonic()
         before = counts.by_thread()
         assert before, "the counting library was not loaded"
         exchange(to_peer, at_peer, PACKETS)
         exchange(to_client, at_client, PACKETS)
         after = counts.by_thread()
-        reports = int(time.monotonic() - began) + 1
         allocations = {thread: after.get(thread, 0) - before.get(thread, 0) for thread in workers}
         assert set(worker_threads(server.pid)) == set(workers)
-        allowed = reports * ALLOCATIONS_PER_REPORT
-        assert allowed < PACKETS / WINDOW, "too slow to tell a report from a batch"
-        assert max(allocations.values()) <= allowed, f"allocations by worker thread: {allocations} in {reports} reports"
+        assert sum(allocations.values()) == 0, f"allocations by worker thread: {allocations}"
         client.refresh(0)
 
 

@@ -160,7 +160,10 @@ final class Lab {
 
     func dropped(_ reason: DropReason) -> UInt64 { engine.counters[reason] }
 
-    func takeUsage() -> [UserUsage] { engine.takeUsage() }
+    func takeUsage() -> [UserUsage] {
+        engine.reportUsage()
+        return shared.usage.take()
+    }
 
     /// Replaces the configuration by the one the lab began with, changed.
     func reconfigure(_ change: (inout Configuration) -> Void) {
