@@ -5,14 +5,15 @@ import hashlib
 import os
 
 import aioice
+import pytest
 
 import harness
 
 
-def relay_only(server, controlling, name="alice", password=harness.PASSWORD):
+def relay_only(server, controlling, transport="udp", password=harness.PASSWORD):
     return aioice.Connection(
-        ice_controlling=controlling, turn_server=server.address, turn_username=name, turn_password=password,
-        turn_transport="udp", use_ipv6=False, transport_policy=aioice.TransportPolicy.RELAY,
+        ice_controlling=controlling, turn_server=server.address, turn_username="alice", turn_password=password,
+        turn_transport=transport, use_ipv6=False, transport_policy=aioice.TransportPolicy.RELAY,
     )
 
 
@@ -27,9 +28,10 @@ async def connect(first, second):
     await asyncio.gather(first.connect(), second.connect())
 
 
-def test_aioice_relay_only_pair_exchanges_data(server):
+@pytest.mark.parametrize("transports", [("udp", "udp"), ("tcp", "tcp"), ("tcp", "udp")], ids="-".join)
+def test_aioice_relay_only_pair_exchanges_data(server, transports):
     async def scenario():
-        first, second = relay_only(server, True), relay_only(server, False)
+        first, second = relay_only(server, True, transports[0]), relay_only(server, False, transports[1])
         try:
             await connect(first, second)
             for here, there in ((first, second), (second, first)):
@@ -46,9 +48,10 @@ def test_aioice_relay_only_pair_exchanges_data(server):
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-def test_aioice_with_a_wrong_password_gathers_nothing(server):
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_aioice_with_a_wrong_password_gathers_nothing(server, transport):
     async def scenario():
-        agent = relay_only(server, True, password="wrong")
+        agent = relay_only(server, True, transport, password="wrong")
         try:
             # aioice logs the refusal and goes on without the relay, which leaves it with nothing.
             await agent.gather_candidates()

@@ -18,6 +18,14 @@ CONFIG = {
 SECRET = "a shared secret of some length"
 LOOPBACK = ("127.0.0.1", "::1")
 LOAD = ("-m", "20", "-n", "500", "-z", "5")
+MODES = {"udp-channels": (), "udp-send-indications": ("-s",), "tcp-channels": ("-t",),
+         "tcp-send-indications": ("-t", "-s")}
+TRANSPORTS = {"udp": (), "tcp": ("-t",)}
+
+
+def by_name(argument, values):
+    return pytest.mark.parametrize(argument, values.values(), ids=values)
+
 
 
 def uclient(server, host, *arguments, credentials=None, namespace=None):
@@ -82,7 +90,7 @@ def test_stunclient_learns_its_address(loopback, host):
     assert f"UDP reflexive addr: {host}:" in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("mode", [(), ("-s",)], ids=["channels", "send-indications"])
+@by_name("mode", MODES)
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_uclient_to_a_peer_loses_nothing(loopback, peer_program, host, mode):
     family = ("-x",) if ":" in host else ()
@@ -90,19 +98,21 @@ def test_uclient_to_a_peer_loses_nothing(loopback, peer_program, host, mode):
     assert_nothing_lost(uclient(loopback, host, *LOAD, *mode, *family, "-e", host, "-r", str(port)))
 
 
-@pytest.mark.parametrize("mode", [(), ("-s",)], ids=["channels", "send-indications"])
+@by_name("mode", MODES)
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_uclient_client_to_client_loses_nothing(loopback, host, mode):
     family = ("-x",) if ":" in host else ()
     assert_nothing_lost(uclient(loopback, host, *LOAD, "-y", *mode, *family))
 
 
-def test_uclient_on_ipv4_is_relayed_on_ipv6(loopback):
-    assert_nothing_lost(uclient(loopback, "127.0.0.1", *LOAD, "-y", "-c", "-x"))
+@by_name("transport", TRANSPORTS)
+def test_uclient_on_ipv4_is_relayed_on_ipv6(loopback, transport):
+    assert_nothing_lost(uclient(loopback, "127.0.0.1", *LOAD, *transport, "-y", "-c", "-x"))
 
 
-def test_uclient_with_time_limited_credentials(loopback):
-    done = uclient(loopback, "127.0.0.1", "-m", "4", "-n", "50", "-z", "5", "-y",
+@by_name("transport", TRANSPORTS)
+def test_uclient_with_time_limited_credentials(loopback, transport):
+    done = uclient(loopback, "127.0.0.1", *transport, "-m", "4", "-n", "50", "-z", "5", "-y",
                    credentials=("-u", "visitor", "-W", SECRET))
     assert_nothing_lost(done, 4 * 50)
 
@@ -110,13 +120,14 @@ def test_uclient_with_time_limited_credentials(loopback):
 @pytest.mark.parametrize("credentials", [("-u", "alice", "-w", "wrong"), ("-u", "nobody", "-w", "wrong"),
                                          ("-u", "visitor", "-W", "another secret")],
                          ids=["password", "user", "secret"])
-def test_uclient_with_wrong_credentials_is_refused(loopback, credentials):
-    done = uclient(loopback, "127.0.0.1", "-n", "5", "-y", credentials=credentials)
+@by_name("transport", TRANSPORTS)
+def test_uclient_with_wrong_credentials_is_refused(loopback, credentials, transport):
+    done = uclient(loopback, "127.0.0.1", *transport, "-n", "5", "-y", credentials=credentials)
     assert done.returncode != 0, done.stdout
     assert "Cannot complete Allocation" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("mode", [(), ("-s",)], ids=["channels", "send-indications"])
+@by_name("mode", MODES)
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
 def test_uclient_to_a_peer_on_another_host_loses_nothing(apart, namespaces_module, peer_program, family, mode):
     here, there = Namespaces.SERVER[family], Namespaces.WORLD[family]
@@ -126,8 +137,10 @@ def test_uclient_to_a_peer_on_another_host_loses_nothing(apart, namespaces_modul
     assert_nothing_lost(done)
 
 
-def test_uclient_client_to_client_across_hosts_loses_nothing(apart, namespaces_module):
-    assert_nothing_lost(uclient(apart, Namespaces.SERVER[0], *LOAD, "-y", namespace=namespaces_module.world))
+@by_name("transport", TRANSPORTS)
+def test_uclient_client_to_client_across_hosts_loses_nothing(apart, namespaces_module, transport):
+    world = namespaces_module.world
+    assert_nothing_lost(uclient(apart, Namespaces.SERVER[0], *LOAD, *transport, "-y", namespace=world))
 
 
 def test_uclient_with_time_limited_credentials_across_hosts(apart, namespaces_module):
