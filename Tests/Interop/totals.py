@@ -16,6 +16,7 @@ class Totals:
         fields = {**entry, **entry.get("metadata", {})}
         self.packets_in = int(fields[PACKETS_IN])
         self.outcomes = {name: int(fields[name]) for name in OUTCOMES}
+        self.authentication_failures = int(fields["authentication_failures"])
         self.dropped = {
             name.removeprefix(DROPPED_PREFIX): int(value)
             for name, value in fields.items() if name.startswith(DROPPED_PREFIX)
