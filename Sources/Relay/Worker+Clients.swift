@@ -83,7 +83,11 @@ extension Worker {
         }
         // A request may close a relay socket, or open one that gets its number: what waits for the old one leaves first.
         // Send indications (0x0016) are data and change nothing.
-        if bytes[1] != 0x16 || bytes[0] != 0, toPeers.hasEntries { flushPeers() }
+        if bytes[1] != 0x16 || bytes[0] != 0 {
+            if toPeers.hasEntries { flushPeers() }
+            // Credentials and nonces follow the wall clock; data does not.
+            now.wallSeconds = WallClock.seconds()
+        }
         if repliesUsed == Self.replySlots { flushClients() }
         host.nowNanoseconds = now.monotonicNanoseconds
         let reply = UnsafeMutableRawBufferPointer(rebasing: replies[reply(Self.replyBytes)])

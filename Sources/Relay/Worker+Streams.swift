@@ -102,6 +102,11 @@ extension Worker {
         guard streams.isUsed(number) else { return }
         if events.contains(.writable) { drain(number) }
         guard streams.isUsed(number), !streams[number].pointee.isFinishing else { return }
+        if streams[number].pointee.isParked {
+            // It is not read from, so epoll would tell of its end again and again.
+            if events.contains(.error) || events.contains(.hangUp) { close(number) }
+            return
+        }
         if events.contains(.readable) || events.contains(.error) || events.contains(.hangUp) { read(number) }
     }
 
@@ -206,7 +211,8 @@ extension Worker {
         let wasWhole = stream.pointee.input.count == 0
         stream.pointee.input.keep(rest)
         // Half a frame has so long to become a whole one, however slowly it comes.
-        if wasWhole, stream.pointee.input.count > 0 {
+        // Without an allocation the deadline is that of the connection, which no half frame moves (case RE-05).
+        if wasWhole, stream.pointee.input.count > 0, engine.allocation(of: tuple) != noIndex {
             stream.pointee.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
         }
     }
@@ -259,6 +265,14 @@ extension Worker {
             return
         }
         let stream = streams[number]
+        // Data leaves room for answers: on a slow line it fills the queue, and a Refresh must get through all the same.
+        guard
+            stream.pointee.output.count <= SendQueue.limitBytes - StreamLimits.replyReserveBytes
+                - StreamLimits.bytesPerSend
+        else {
+            engine.counters.drop(.sendQueueFull, packets)
+            return
+        }
         let acceptance =
             if let session = stream.pointee.tls {
                 send(parts, by: session, number)
