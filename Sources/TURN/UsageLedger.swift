@@ -8,7 +8,8 @@ package final class UsageLedger: Sendable {
         var told = Traffic()
     }
 
-    private let entries = Mutex<[String: Entry]>([:])
+    // Room from the start, so that a user heard of for the first time costs a worker no memory either.
+    private let entries = Mutex<[String: Entry]>(Dictionary(minimumCapacity: 1_024))
 
     package init() {}
 

@@ -13,7 +13,7 @@ struct ServeCommand: AsyncParsableCommand {
             relayed before there is a user or a shared secret. The log goes to standard error.
 
             TERM and INT end it, a second one at once; HUP reads the configuration again; USR1 refuses new allocations and \
-            ends when the last one is gone, after two minutes at most.
+            ends when the last one is gone, after two minutes at most; USR2 reads the certificate again.
             """
     )
 
