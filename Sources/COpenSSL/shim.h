@@ -52,6 +52,10 @@ static inline void turnpike_ctx_disable_session_cache(SSL_CTX *context) {
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 }
 
+static inline void turnpike_ctx_set_longest_message(SSL_CTX *context, long bytes) {
+    SSL_CTX_set_max_cert_list(context, bytes);
+}
+
 // Settings and questions of a session, likewise.
 static inline void turnpike_ssl_set_app_data(SSL *ssl, void *data) {
     SSL_set_app_data(ssl, data);

@@ -13,7 +13,7 @@ package enum DTLSGateVerdict {
 /// The door to DTLS: asks every address to prove itself by a cookie (RFC 6347 section 4.2.1), and keeps nothing about it until it
 /// did. One object answers all, for one thread.
 package struct DTLSGate: ~Copyable {
-    private let context: TLSContext
+    private var context: TLSContext
     private let firstTimeoutMicroseconds: UInt32
     private let cryptography: OpenSSLCryptography
     private let key: [UInt8]
@@ -45,6 +45,14 @@ package struct DTLSGate: ~Copyable {
         cookies.deallocate()
     }
 
+    /// Has sessions from now on made from that context, which must be for DTLS. Cookies given out stay good.
+    package mutating func renew(_ context: TLSContext) {
+        guard context.kind == .dtls else { return }
+        if let listening { Self.discard(listening) }
+        listening = nil
+        self.context = context
+    }
+
     /// Whether a datagram could open a session: one handshake record of the first epoch that starts with a ClientHello. Such a
     /// datagram on the address of an established session may be the client starting again (RFC 6347 section 4.2.8):
     /// pass it here, and replace the session only with one that becomes established.
@@ -52,6 +60,14 @@ package struct DTLSGate: ~Copyable {
         // type 22, version 0xFEFF or 0xFEFD, epoch 0; behind the header of 13 bytes, message type 1
         datagram.count > 25 && datagram[0] == 22 && datagram[1] == 0xFE && datagram[3] == 0 && datagram[4] == 0
             && datagram[13] == 1
+    }
+
+    /// The first bytes of the random number in a ClientHello, which tell one that comes again from another; nil where
+    /// `mayOpenSession` is false or there are not so many.
+    package static func helloMark(_ datagram: UnsafeRawBufferPointer) -> UInt64? {
+        // Headers of 25 bytes, the version, and the time of four bytes that older clients begin the random number with.
+        guard mayOpenSession(datagram), datagram.count >= 39 else { return nil }
+        return datagram.loadUnaligned(fromByteOffset: 31, as: UInt64.self)
     }
 
     /// - Parameters:

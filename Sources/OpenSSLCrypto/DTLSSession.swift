@@ -3,27 +3,29 @@ import COpenSSL
 /// One DTLS association without a socket: datagrams in and out, each kept apart. For one thread at a time.
 ///
 /// After every call, send what `hasOutput` announces.
-package final class DTLSSession {
-    package private(set) var state = TLSState.handshaking
-    /// Why the session failed, for a log; nil while it did not.
-    package private(set) var failure: String?
-
-    private let context: TLSContext
-    private let ssl: OpaquePointer
-    private let pipe: UnsafeMutablePointer<SessionPipe>
+package final class DTLSSession: SecureSession {
+    /// Whether OpenSSL keeps its two buffers of 17 KiB between calls, for a session with traffic. It has them in every DTLS
+    /// session whatever its mode says, so one that is idle is to give them back by setting this to false.
+    package var keepsBuffers = false {
+        didSet { if !keepsBuffers { releaseBuffers() } }
+    }
     /// Whether OpenSSL has its buffers. Only `releaseBuffers` takes them.
     private var hasBuffers = true
+    private var handshakeBytes = 0
+    private var handshakeDatagramsAhead = 0
 
-    /// Takes over an object that a `DTLSGate` listened with.
-    init(_ context: TLSContext, ssl: OpaquePointer, pipe: UnsafeMutablePointer<SessionPipe>) {
-        self.context = context
-        self.ssl = ssl
-        self.pipe = pipe
-    }
-
-    deinit {
-        SSL_free(ssl)
-        SessionPipe.destroy(pipe)
+    /// Keeps a copy of one datagram from the peer for the next `advance`.
+    ///
+    /// - Returns: false where it was dropped: the handshake is over, or has had more than one takes.
+    package func keep(_ datagram: UnsafeRawBufferPointer) -> Bool {
+        guard state == .handshaking, handshakeBytes &+ datagram.count <= SessionPipe.handshakeByteLimit else { return false }
+        if DTLSRecordHeader.reachesPastEpochZero(datagram) {
+            guard handshakeDatagramsAhead < Self.datagramsAheadLimit else { return false }
+            handshakeDatagramsAhead &+= 1
+        }
+        handshakeBytes &+= datagram.count
+        pipe.pointee.input.appendDatagram(datagram)
+        return true
     }
 
     /// Takes one datagram from the peer and goes on with the handshake. Call `read` until it gives 0 before the next.
@@ -31,34 +33,24 @@ package final class DTLSSession {
     /// - Returns: where the session stands. Datagrams that are replayed, forged or broken change nothing.
     @discardableResult
     package func receive(_ datagram: UnsafeRawBufferPointer) -> TLSState {
-        guard state == .handshaking || state == .established else { return state }
+        if state == .handshaking {
+            if keep(datagram) { advance() }
+            return state
+        }
+        guard state == .established else { return state }
         // OpenSSL takes every datagram whole as long as the caller reads to the end. Where it did not, more would pile up.
         guard pipe.pointee.input.count + datagram.count <= Self.inputLimitBytes else { return state }
         pipe.pointee.input.appendDatagram(datagram)
-        return advance()
+        return state
     }
 
-    /// Lends one datagram from the peer for the time of `body`, which calls `advance` and `read` until that gives nothing
-    /// more. Saves the copy of `receive`; what `body` leaves is dropped.
-    package func receive<Result>(lending datagram: UnsafeRawBufferPointer, _ body: (DTLSSession) -> Result) -> Result {
+    /// Opens the first record of a datagram, where it lies. `read` has the others, until it gives 0.
+    ///
+    /// - Returns: as `read`.
+    package func open(_ datagram: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> Int {
         pipe.pointee.lent = datagram
         defer { pipe.pointee.lent = UnsafeRawBufferPointer(start: nil, count: 0) }
-        return body(self)
-    }
-
-    /// Goes on with the handshake as far as what was received allows.
-    @discardableResult
-    package func advance() -> TLSState {
-        guard state == .handshaking else { return state }
-        ERR_clear_error()
-        let result = SSL_do_handshake(ssl)
-        if result == 1 {
-            state = .established
-            pipe.pointee.isEstablished = true
-        } else {
-            settle(result)
-        }
-        return state
+        return read(into: target)
     }
 
     /// The plaintext of one record.
@@ -73,15 +65,15 @@ package final class DTLSSession {
         let result = SSL_read_ex(ssl, base, target.count, &count)
         guard result == 1 else {
             settle(result)
-            releaseBuffers()
+            if !keepsBuffers { releaseBuffers() }
             return state == .established ? 0 : -1
         }
         return count
     }
 
     /// Seals plaintext as one record in one datagram.
-    /// - Returns: whether it was taken: not before the handshake is over, after the session ended, when longer than 16384
-    ///   bytes, or while `outputLimitBytes` wait.
+    /// - Returns: whether it was taken: not before the handshake is over, after the session ended, when longer than
+    ///   `recordLimitBytes`, or while `outputLimitBytes` wait.
     package func write(_ plaintext: UnsafeRawBufferPointer) -> Bool {
         guard state == .established, plaintext.count <= Self.recordLimitBytes,
             pipe.pointee.output.count <= Self.outputLimitBytes
@@ -95,13 +87,28 @@ package final class DTLSSession {
             settle(result)
             return false
         }
-        releaseBuffers()
+        if !keepsBuffers { releaseBuffers() }
         return true
     }
 
+    /// Seals plaintext as one record, and puts the datagram into `target` instead of where `takeOutput` finds it.
+    /// - Parameter target: `sealedBytes` more than the plaintext hold it.
+    /// - Returns: the datagram's length; 0 where `write` would say false.
+    package func seal(_ plaintext: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> Int {
+        pipe.pointee.borrowed = target
+        pipe.pointee.borrowedUsed = 0
+        defer { pipe.pointee.borrowed = UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        return write(plaintext) ? pipe.pointee.borrowedUsed : 0
+    }
+
+    /// What a record is longer than its plaintext: a header of 13 bytes, a nonce of 8 and a tag of 16 (RFC 5288), rounded up.
+    package static let sealedBytes = 64
+    package static let recordLimitBytes = 16_384
     package static let outputLimitBytes = 262_144
     private static let inputLimitBytes = 65_536
-    private static let recordLimitBytes = 16_384
+    /// OpenSSL keeps each datagram that came before the keys to open it, in a buffer of 17 KiB. A client has one, its
+    /// Finished, and sends it again three times within ten seconds at most.
+    private static let datagramsAheadLimit = 8
 
     /// Whether a datagram waits to be sent.
     package var hasOutput: Bool { pipe.pointee.output.count > 0 }
@@ -136,22 +143,25 @@ package final class DTLSSession {
     }
 
     /// Says close_notify, in a datagram of its own.
-    package func shutdown() {
+    package override func shutdown() {
         guard state == .established, holdBuffers() else { return }
         ERR_clear_error()
         _ = SSL_shutdown(ssl)
         ERR_clear_error()
         // No answer can be relied on where datagrams get lost, so the session ends here.
-        state = .closed
+        end()
     }
 
-    /// What ALPN settled on; nil where the client named nothing.
-    package var applicationProtocol: String? { SessionFacts.applicationProtocol(ssl) }
+    /// Gives back the memory that only the handshake needed.
+    package func rest() {
+        if pipe.pointee.input.count == 0 { pipe.pointee.input.free() }
+        if pipe.pointee.output.count == 0 { pipe.pointee.output.free() }
+        if !keepsBuffers { releaseBuffers() }
+    }
 
-    /// OpenSSL keeps two buffers of 17 KiB for each DTLS session whatever its mode says, so an idle one gives them back here.
     private func releaseBuffers() {
-        // It keeps them, and says so by 0, while a record lies in them.
-        if state == .established, SSL_free_buffers(ssl) == 1 { hasBuffers = false }
+        // OpenSSL keeps them, and says so by 0, while a record lies in them.
+        if hasBuffers, state == .established, SSL_free_buffers(ssl) == 1 { hasBuffers = false }
     }
 
     /// To be called before anything that could write: this version of OpenSSL does not look whether the buffer is there.
@@ -159,18 +169,30 @@ package final class DTLSSession {
         if !hasBuffers { hasBuffers = SSL_alloc_buffers(ssl) == 1 }
         return hasBuffers
     }
+}
 
-    private func settle(_ result: Int32) {
-        switch SSL_get_error(ssl, result) {
-        case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: break
-        case SSL_ERROR_ZERO_RETURN: shutdown()
-        default: fail()
-        }
+/// What stands before each record of DTLS (RFC 6347 section 4.1):
+///
+///     type 1 │ version 2 │ epoch 2 │ sequence number 6 │ length 2
+package enum DTLSRecordHeader {
+    package static let length = 13
+
+    /// Whether the first byte is a record's and nothing else's (RFC 7983 section 7).
+    @inline(__always)
+    package static func isRecord(firstByte: UInt8) -> Bool { 20...63 ~= firstByte }
+
+    /// The epoch of the first record: 0 before there are keys.
+    package static func epoch(of datagram: UnsafeRawBufferPointer) -> UInt16? {
+        datagram.count >= length ? UInt16(datagram[3]) << 8 | UInt16(datagram[4]) : nil
     }
 
-    private func fail() {
-        failure = TLSError.takeReason()
-        state = .failed
-        pipe.pointee.input.free()
+    /// Whether any of a datagram's records is of a later epoch than the first.
+    static func reachesPastEpochZero(_ datagram: UnsafeRawBufferPointer) -> Bool {
+        var offset = 0
+        while offset + length <= datagram.count {
+            if datagram[offset + 3] != 0 || datagram[offset + 4] != 0 { return true }
+            offset += length + Int(datagram[offset + 11]) << 8 + Int(datagram[offset + 12])
+        }
+        return false
     }
 }

@@ -89,7 +89,7 @@ enum PipeBIO {
     private static let writeDatagram: Write = { bio, source, count in
         guard let pipe = pipe(of: bio), let source, count > 0 else { return -1 }
         BIO_clear_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY)
-        pipe.pointee.output.appendDatagram(UnsafeRawBufferPointer(start: source, count: Int(count)))
+        pipe.pointee.writeDatagram(UnsafeRawBufferPointer(start: source, count: Int(count)))
         return count
     }
 

@@ -6,6 +6,10 @@ struct SessionPipe {
     /// Ciphertext that the caller lends for one call. It comes behind `input`, and is read without a copy of ours.
     var lent = UnsafeRawBufferPointer(start: nil, count: 0)
 
+    /// Room that the caller lends for one call: the next datagram out goes there, and not behind `output`.
+    var borrowed = UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    var borrowedUsed = 0
+
     var isEstablished = false
     /// Why the session was ended by us, where it broke a bound.
     var brokenBound: StaticString?
@@ -57,6 +61,15 @@ struct SessionPipe {
             taken += count
         }
         return taken
+    }
+
+    mutating func writeDatagram(_ datagram: UnsafeRawBufferPointer) {
+        guard borrowedUsed == 0, borrowed.count >= datagram.count else {
+            output.appendDatagram(datagram)
+            return
+        }
+        borrowed.copyMemory(from: datagram)
+        borrowedUsed = datagram.count
     }
 
     /// One datagram, cut to the target as a socket would.

@@ -101,6 +101,9 @@ package final class TLSContext: @unchecked Sendable {
         SSL_CTX_set_msg_callback(context, SessionWatch.message)
         if kind == .dtls {
             _ = SSL_CTX_set_options(context, turnpike_op_no_query_mtu)
+            // Room for handshake messages that come in pieces is given by the length they claim. A client here sends no
+            // certificate, so none is long; OpenSSL brings this up to 17 KiB.
+            turnpike_ctx_set_longest_message(context, 1_024)
             SSL_CTX_set_cookie_generate_cb(context, CookieCallbacks.generate)
             SSL_CTX_set_cookie_verify_cb(context, CookieCallbacks.verify)
         }

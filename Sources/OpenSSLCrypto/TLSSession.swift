@@ -1,26 +1,10 @@
 import COpenSSL
 
-/// Where a TLS or DTLS session stands.
-package enum TLSState: Sendable {
-    case handshaking, established
-    /// The peer said close_notify, or `shutdown` did here and the peer answered.
-    case closed
-    /// An alert, a broken record or a broken bound. What `takeOutput` still gives is the alert for the peer.
-    case failed
-}
-
 /// One TLS connection without a socket: ciphertext in and out, plaintext out and in. For one thread at a time.
 ///
 /// After every call, send what `pendingOutput` announces. Feed no more than was read from the socket at once: what OpenSSL
 /// has not taken yet waits here.
-package final class TLSSession {
-    package private(set) var state = TLSState.handshaking
-    /// Why the session failed, for a log; nil while it did not.
-    package private(set) var failure: String?
-
-    private let context: TLSContext
-    private let ssl: OpaquePointer
-    private let pipe: UnsafeMutablePointer<SessionPipe>
+package final class TLSSession: SecureSession {
     private var hasSaidClose = false
 
     /// The server's side of a connection.
@@ -35,14 +19,7 @@ package final class TLSSession {
         SSL_set_bio(ssl, bio, bio)
         SSL_set_accept_state(ssl)
         turnpike_ssl_set_message_argument(ssl, pipe)
-        self.context = context
-        self.ssl = ssl
-        self.pipe = pipe
-    }
-
-    deinit {
-        SSL_free(ssl)
-        SessionPipe.destroy(pipe)
+        super.init(context, ssl: ssl, pipe: pipe)
     }
 
     /// Takes a copy of ciphertext from the peer. `advance` and `read` use it.
@@ -61,21 +38,6 @@ package final class TLSSession {
             if state == .handshaking || state == .established { pipe.pointee.input.append(left) }
         }
         return body(self)
-    }
-
-    /// Goes on with the handshake as far as what was received allows.
-    @discardableResult
-    package func advance() -> TLSState {
-        guard state == .handshaking else { return state }
-        ERR_clear_error()
-        let result = SSL_do_handshake(ssl)
-        if result == 1 {
-            state = .established
-            pipe.pointee.isEstablished = true
-        } else {
-            settle(result)
-        }
-        return state
     }
 
     /// Plaintext from the peer, in order.
@@ -142,50 +104,11 @@ package final class TLSSession {
     }
 
     /// Says close_notify. What was written before goes ahead of it, and what the peer still sends can be read.
-    package func shutdown() {
+    package override func shutdown() {
         guard state == .established, !hasSaidClose else { return }
         hasSaidClose = true
         ERR_clear_error()
-        if SSL_shutdown(ssl) == 1 { state = .closed }
+        if SSL_shutdown(ssl) == 1 { end() }
         ERR_clear_error()
-    }
-
-    /// Such as `TLSv1.3`.
-    package var versionName: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
-
-    /// What ALPN settled on; nil where the client named nothing.
-    package var applicationProtocol: String? { SessionFacts.applicationProtocol(ssl) }
-
-    /// Records what a call of OpenSSL that gave no success means.
-    private func settle(_ result: Int32) {
-        switch SSL_get_error(ssl, result) {
-        case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE:
-            // The bound may break at the last record of what was fed.
-            if pipe.pointee.brokenBound != nil { fail() }
-        case SSL_ERROR_ZERO_RETURN:
-            // TLS 1.2 wants the answer (RFC 5246 section 7.2.1), and TLS 1.3 does not mind it. What waits goes ahead of it.
-            shutdown()
-            state = .closed
-        default:
-            fail()
-        }
-    }
-
-    private func fail() {
-        failure = pipe.pointee.brokenBound.map { "\($0)" } ?? TLSError.takeReason()
-        state = .failed
-        pipe.pointee.input.free()
-        ERR_clear_error()
-    }
-}
-
-/// Questions about a session that TLS and DTLS ask alike.
-enum SessionFacts {
-    static func applicationProtocol(_ ssl: OpaquePointer) -> String? {
-        var name: UnsafePointer<UInt8>?
-        var length: UInt32 = 0
-        SSL_get0_alpn_selected(ssl, &name, &length)
-        guard let name, length > 0 else { return nil }
-        return String(decoding: UnsafeBufferPointer(start: name, count: Int(length)), as: UTF8.self)
     }
 }

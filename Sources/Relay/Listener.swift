@@ -8,6 +8,8 @@ struct Listener: ~Copyable {
     let endpoint: Endpoint
     /// Bound to the wildcard address: every datagram tells which address it came to, and answers leave from there.
     let isWildcard: Bool
+    /// Takes nothing in the clear.
+    let isDTLSOnly: Bool
     /// What goes to clients in this turn of the loop.
     var outgoing: SendBatch
     /// Answers among it, which are counted where they are made.
@@ -18,7 +20,8 @@ struct Listener: ~Copyable {
     var allowsSegments: Bool
 
     /// - Throws: `RelayError`, saying what to mend.
-    init(_ wanted: Endpoint, allowsSegments: Bool) throws(RelayError) {
+    init(_ wanted: Endpoint, isDTLSOnly: Bool = false, allowsSegments: Bool) throws(RelayError) {
+        self.isDTLSOnly = isDTLSOnly
         let isIPv4 = wanted.address.isIPv4
         isWildcard =
             isIPv4 ? wanted.address.v4 == 0 : wanted.address.high == 0 && wanted.address.low == 0
@@ -33,7 +36,7 @@ struct Listener: ~Copyable {
             descriptor = socket
             endpoint = Endpoint(bound)
         } catch {
-            throw RelayError(Self.explain(error, key: "listen.udp"), listener: wanted)
+            throw RelayError(Self.explain(error, key: Self.key(isDTLSOnly)), listener: wanted)
         }
         self.allowsSegments = allowsSegments
         outgoing = SendBatch(messageCapacity: 256, vectorCapacity: 8_192)
@@ -41,14 +44,17 @@ struct Listener: ~Copyable {
 
     /// Fails when another process listens there. The listeners proper share their port among the workers
     /// (SO_REUSEPORT), so a second server would not fail but take half of the clients.
-    static func ensureFree(_ wanted: Endpoint) throws(RelayError) {
+    static func ensureFree(_ wanted: Endpoint, isDTLSOnly: Bool = false) throws(RelayError) {
         do throws(SystemCallError) {
             let socket = try UDPSocket.open(isIPv4: wanted.address.isIPv4)
             try UDPSocket.bind(socket.raw, to: wanted.storage)
         } catch {
-            throw RelayError(explain(error, key: "listen.udp"), listener: wanted)
+            throw RelayError(explain(error, key: key(isDTLSOnly)), listener: wanted)
         }
     }
+
+    /// The setting that a listener comes from.
+    private static func key(_ isDTLSOnly: Bool) -> String { isDTLSOnly ? "listen.dtls" : "listen.udp" }
 
     static func explain(_ error: SystemCallError, key: String) -> String {
         switch error.number {

@@ -11,6 +11,10 @@ package struct RelayOptions: Sendable {
     package var streamListeners: [StreamAddress]
     /// What TLS sessions are made from; without it no listener may be for TLS.
     package var certificate: TLSContext?
+    /// UDP addresses that take DTLS alone. `listeners` take it besides what comes in the clear.
+    package var dtlsListeners: [DatagramAddress]
+    /// What DTLS sessions are made from; without it no listener takes DTLS.
+    package var dtlsCertificate: TLSContext?
     package var relayAddresses: [RelayAddress]
     package var ports: ClosedRange<UInt16>
 
@@ -19,6 +23,8 @@ package struct RelayOptions: Sendable {
         listeners: [Endpoint],
         streamListeners: [StreamAddress] = [],
         certificate: TLSContext? = nil,
+        dtlsListeners: [DatagramAddress] = [],
+        dtlsCertificate: TLSContext? = nil,
         relayAddresses: [RelayAddress],
         ports: ClosedRange<UInt16>
     ) {
@@ -26,6 +32,8 @@ package struct RelayOptions: Sendable {
         self.listeners = listeners
         self.streamListeners = streamListeners
         self.certificate = certificate
+        self.dtlsListeners = dtlsListeners
+        self.dtlsCertificate = dtlsCertificate
         self.relayAddresses = relayAddresses
         self.ports = ports
     }
@@ -41,6 +49,18 @@ package struct StreamAddress: Hashable, Sendable {
     package init(_ endpoint: Endpoint, isTLS: Bool, isImplied: Bool) {
         self.endpoint = endpoint
         self.isTLS = isTLS
+        self.isImplied = isImplied
+    }
+}
+
+/// Where clients by DTLS send to.
+package struct DatagramAddress: Hashable, Sendable {
+    package var endpoint: Endpoint
+    /// As in `StreamAddress`.
+    package var isImplied: Bool
+
+    package init(_ endpoint: Endpoint, isImplied: Bool) {
+        self.endpoint = endpoint
         self.isImplied = isImplied
     }
 }
@@ -71,7 +91,7 @@ package enum RelayCommand: Sendable {
     /// Any record may have changed. Each worker answers with `.activeUsers`.
     case forgetAllUsers
     case reconfigure(Configuration)
-    /// New TLS sessions are made from this; those there are keep theirs.
+    /// New sessions are made from this, TLS or DTLS as it is for; those there are keep theirs.
     case renew(TLSContext)
     /// Publish a snapshot now.
     case publish
@@ -86,7 +106,7 @@ package enum RelayEvent: Sendable {
     /// Who holds allocations on a worker that has forgotten all users: the control plane says which of them still may.
     case activeUsers(Set<String>)
     /// A listener that nobody asked for by name could not be had, and why.
-    case missing(StreamAddress, String)
+    case missing(Endpoint, String)
     /// Something went wrong that an operator should know of; sent at most once for each cause.
     case trouble(String)
 }

@@ -10,6 +10,8 @@ package final class RelayService: Sendable {
     package let listeners: [Endpoint]
     /// Likewise, by TCP.
     package let streamListeners: [StreamAddress]
+    /// Likewise, by DTLS alone.
+    package let dtlsListeners: [DatagramAddress]
 
     private let usage: UsageLedger
     private let mailboxes: [Mailbox]
@@ -27,6 +29,7 @@ package final class RelayService: Sendable {
     ) throws(RelayError) {
         var bound = options.listeners
         var boundStreams: [StreamAddress] = []
+        var boundSecured: [DatagramAddress] = []
         for endpoint in bound where endpoint.port != 0 { try Listener.ensureFree(endpoint) }
         for address in options.streamListeners {
             do throws(RelayError) {
@@ -34,7 +37,16 @@ package final class RelayService: Sendable {
                 boundStreams.append(address)
             } catch {
                 guard address.isImplied else { throw error }
-                onEvent(.missing(address, error.reason))
+                onEvent(.missing(address.endpoint, error.reason))
+            }
+        }
+        for address in options.dtlsListeners {
+            do throws(RelayError) {
+                if address.endpoint.port != 0 { try Listener.ensureFree(address.endpoint, isDTLSOnly: true) }
+                boundSecured.append(address)
+            } catch {
+                guard address.isImplied else { throw error }
+                onEvent(.missing(address.endpoint, error.reason))
             }
         }
         var seed: UInt64 = 0
@@ -47,11 +59,17 @@ package final class RelayService: Sendable {
         var snapshots: [SnapshotBox] = []
         var workers: [WorkerBox] = []
         for number in 0..<max(options.workers, 1) {
-            var set = OwnedList<Listener>(capacity: bound.count)
+            var set = OwnedList<Listener>(capacity: bound.count + boundSecured.count)
             for index in bound.indices {
                 let listener = try Listener(bound[index], allowsSegments: allowsSegments)
                 // The first worker learns which port the kernel chose; the others share it.
                 bound[index].port = listener.endpoint.port
+                set.append(listener)
+            }
+            for index in boundSecured.indices {
+                let wanted = boundSecured[index].endpoint
+                let listener = try Listener(wanted, isDTLSOnly: true, allowsSegments: allowsSegments)
+                boundSecured[index].endpoint.port = listener.endpoint.port
                 set.append(listener)
             }
             var streamSet = OwnedList<StreamListener>(capacity: boundStreams.count)
@@ -61,7 +79,7 @@ package final class RelayService: Sendable {
                 streamSet.append(listener)
             }
             var configuration = configuration
-            for endpoint in bound { configuration.policy.listeners.insert(endpoint) }
+            for endpoint in bound + boundSecured.map(\.endpoint) { configuration.policy.listeners.insert(endpoint) }
             let mailbox: Mailbox
             let worker: WorkerBox
             let snapshot = SnapshotBox()
@@ -91,6 +109,7 @@ package final class RelayService: Sendable {
                         listeners: set,
                         streamListeners: streamSet,
                         certificate: options.certificate,
+                        dtls: try DTLSClients(options.dtlsCertificate),
                         engine: engine,
                         host: host,
                         mailbox: mailbox,
@@ -116,6 +135,7 @@ package final class RelayService: Sendable {
         }
         self.listeners = bound
         streamListeners = boundStreams
+        dtlsListeners = boundSecured
         usage = shared.usage
         self.mailboxes = mailboxes
         self.snapshots = snapshots
@@ -146,7 +166,7 @@ package final class RelayService: Sendable {
     /// Replaces the configuration of all workers. The listeners stay what they are.
     package func reconfigure(_ configuration: Configuration) {
         var configuration = configuration
-        for endpoint in listeners { configuration.policy.listeners.insert(endpoint) }
+        for endpoint in listeners + dtlsListeners.map(\.endpoint) { configuration.policy.listeners.insert(endpoint) }
         send(.reconfigure(configuration))
     }
 

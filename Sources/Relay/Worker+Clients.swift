@@ -11,7 +11,9 @@ extension Worker {
         let descriptor = listeners[number].descriptor.raw
         let count = fromClients.receive(fd: descriptor, at: 0, count: Self.clientSlots)
         guard count > 0 else { return }
+        dtls.openedUsed = 0
         let isWildcard = listeners[number].isWildcard
+        let takesClear = !listeners[number].isDTLSOnly
         let route = ClientRoute(listener: number)
         var server = listeners[number].endpoint
         var slot = 0
@@ -44,7 +46,7 @@ extension Worker {
                     count: min(segment, length &- offset)
                 )
                 countArrival(1, bytes.count)
-                if bytes.count > 0,
+                if takesClear, bytes.count > 0,
                     ChannelData.isChannel(firstByte: bytes[0], wide: engine.configuration.acceptsWideChannels)
                 {
                     let found = allocation ?? engine.allocation(of: tuple)
@@ -56,7 +58,7 @@ extension Worker {
                         route
                     )
                 } else {
-                    receiveMessage(bytes, tuple, route)
+                    receiveOther(bytes, tuple, listener: number)
                     allocation = nil
                 }
                 offset &+= max(segment, 1)
@@ -127,6 +129,8 @@ extension Worker {
             engine.counters.repliesSent &+= 1
             if route.isConnection {
                 sendReply(UnsafeRawBufferPointer(rebasing: replies[reply(length)]), connection: route.connection)
+            } else if route.isSession {
+                sendReply(UnsafeRawBufferPointer(rebasing: replies[reply(length)]), session: route.session)
             } else {
                 sendReply(length, tuple, route.listener)
             }
@@ -139,6 +143,11 @@ extension Worker {
         guard let base = replies.baseAddress else { return }
         let start = UnsafeRawPointer(base + repliesUsed &* Self.replyBytes)
         repliesUsed &+= 1
+        sendWhole(start, length, tuple, listener)
+    }
+
+    /// Has a datagram leave that is no data: it stays where it is until the flush.
+    mutating func sendWhole(_ start: UnsafeRawPointer, _ length: Int, _ tuple: FiveTuple, _ listener: Int) {
         address.pointee = tuple.client.storage
         // Answers are not runs: each is a message of its own.
         if !listeners[listener].outgoing.begin(to: address, source: localAddress(tuple, listener)) {
@@ -181,6 +190,7 @@ extension Worker {
     /// Gives a request to the engine once more, now that the answer is in its cache.
     mutating func replay(_ request: ParkedRequest) {
         if request.route.isConnection { return resume(request) }
+        if request.route.isSession { return resumeSession(request) }
         request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
     }
 
@@ -208,6 +218,7 @@ extension Worker {
         }
         repliesUsed = 0
         slotsHeld = 0
+        dtls.sealedUsed = 0
     }
 
     mutating func flushListener(_ index: Int) {

@@ -52,6 +52,10 @@ extension Worker {
             relayToStream(verdict, payload, length, segment, packets, route.connection)
             return
         }
+        if route.isSession {
+            relayToSession(verdict, payload, length, segment, packets, route.session)
+            return
+        }
         let listener = route.listener
         address.pointee = tuple.client.storage
         let run = ClientRun(

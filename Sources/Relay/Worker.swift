@@ -40,6 +40,7 @@ struct Worker: ~Copyable {
     /// What new TLS sessions are made from; nil where TLS is not served.
     var certificate: TLSContext?
     var handshakesLeft = 0
+    var dtls: DTLSClients
     /// Frames for one connection: they leave by one call.
     let streamParts: UnsafeMutablePointer<UnsafeRawBufferPointer>
     var streamPartCount = 0
@@ -69,6 +70,7 @@ struct Worker: ~Copyable {
         listeners: consuming OwnedList<Listener>,
         streamListeners: consuming OwnedList<StreamListener>,
         certificate: TLSContext?,
+        dtls: consuming DTLSClients,
         engine: consuming Engine,
         host: WorkerHost,
         mailbox: Mailbox,
@@ -95,6 +97,7 @@ struct Worker: ~Copyable {
         streamInput = .allocate(byteCount: StreamLimits.readBytes, alignment: 64)
         streamPlain = .allocate(byteCount: StreamLimits.readBytes + 4_096, alignment: 64)
         self.certificate = certificate
+        self.dtls = dtls
         streamParts = .allocate(capacity: TCPSocket.partsMax)
         streamHeaders = .allocate(byteCount: TCPSocket.partsMax * 64, alignment: 64)
         replies = .allocate(byteCount: Self.replyBytes * Self.replySlots, alignment: 64)
@@ -121,7 +124,7 @@ struct Worker: ~Copyable {
     mutating func run() {
         let events = EventBuffer(capacity: 256)
         while isRunning {
-            let count = host.wait(into: events, timeoutMilliseconds: hasExpired ? 0 : millisecondsToNextTick())
+            let count = host.wait(into: events, timeoutMilliseconds: hasExpired || dtls.table.hasPending ? 0 : waitMilliseconds())
             let began = MonotonicClock.nanoseconds()
             now.monotonicNanoseconds = began
             handshakesLeft = StreamLimits.handshakesPerTurn
@@ -142,21 +145,26 @@ struct Worker: ~Copyable {
                 }
                 index &+= 1
             }
+            if dtls.table.hasPending { advanceHandshakes() }
+            if !dtls.table.handshakes.isEmpty { tendHandshakes() }
             flushClients()
             if began / 1_000_000_000 != lastTickSecond { tick() }
             if hasExpired { expireSome() }
             if hasMail { readMail() }
             busyNanoseconds &+= MonotonicClock.nanoseconds() &- began
         }
+        endAllSessions()
         engine.closeAll(.drained, at: now)
         engine.reportUsage()
         parked.dropAll(into: &engine.counters)
         publish()
     }
 
-    private func millisecondsToNextTick() -> Int32 {
+    /// To the next tick, or to when the flights of handshakes are looked at.
+    private func waitMilliseconds() -> Int32 {
         let into = (now.monotonicNanoseconds % 1_000_000_000) / 1_000_000
-        return Int32(truncatingIfNeeded: 1_000 - into)
+        let tick = Int32(truncatingIfNeeded: 1_000 - into)
+        return dtls.table.handshakes.isEmpty ? tick : min(tick, DTLSLimits.timerMilliseconds)
     }
 
     /// Once a second: what has expired ends, and the counters are shown.
@@ -166,6 +174,7 @@ struct Worker: ~Copyable {
         host.nowNanoseconds = now.monotonicNanoseconds
         hasExpired = true
         closeOverdueStreams()
+        closeIdleSessions()
         engine.reportUsage()
         if number == 0 { host.closeExpiredReservations() }
         publish()
@@ -202,6 +211,7 @@ struct Worker: ~Copyable {
             case .publish:
                 publications &+= 1
                 publish()
+            case .renew(let context) where context.kind == .dtls: dtls.gate?.renew(context)
             case .renew(let context): certificate = context
             case .stop: isRunning = false
             }

@@ -33,25 +33,29 @@ struct CertificateStore: Sendable {
         }
     }
 
-    /// Reads the pair; makes it first where it is the server's own and not there yet.
+    /// Reads the pair for both kinds of sessions; makes it first where it is the server's own and not there yet.
     ///
     /// - Parameters:
     ///   - hosts, addresses: what a pair of the server's own is made out to.
-    func load(hosts: [String], addresses: [String]) throws(ServerError) -> TLSContext {
+    func load(hosts: [String], addresses: [String]) throws(ServerError) -> (tls: TLSContext, dtls: TLSContext) {
         if isOwn, access(certificatePath, F_OK) != 0 || access(privateKeyPath, F_OK) != 0 {
             try make(hosts, addresses)
         }
         try checkMode()
         do throws(TLSError) {
-            return try TLSContext(
-                kind: .tls,
-                certificateChainPath: certificatePath,
-                privateKeyPath: privateKeyPath,
-                nowSeconds: Int64(Date().timeIntervalSince1970)
-            )
+            return (try context(.tls), try context(.dtls))
         } catch {
             throw ServerError(error.description)
         }
+    }
+
+    private func context(_ kind: TLSContext.Kind) throws(TLSError) -> TLSContext {
+        try TLSContext(
+            kind: kind,
+            certificateChainPath: certificatePath,
+            privateKeyPath: privateKeyPath,
+            nowSeconds: Int64(Date().timeIntervalSince1970)
+        )
     }
 
     /// Changes when either file does.

@@ -31,16 +31,23 @@ struct RelaySetup {
             + settings.listen.tls.map {
                 StreamAddress(Endpoint($0), isTLS: true, isImplied: settings.listen.implied.contains("listen.tls"))
             }
+        // An address that `listen.udp` has too is that listener's, which tells the two apart by the first byte (RFC 7983).
+        var dtlsListeners = settings.listen.dtls.filter { $0.port == 0 || !settings.listen.udp.contains($0) }.map {
+            DatagramAddress(Endpoint($0), isImplied: settings.listen.implied.contains("listen.dtls"))
+        }
         // The default listens on both families. A machine whose kernel has no IPv6 serves what it has, and says so.
-        let lacksIPv6 = !Self.hasIPv6 && (listeners + streamListeners.map(\.endpoint)).contains(where: \.address.isIPv4)
+        let all = listeners + streamListeners.map(\.endpoint) + dtlsListeners.map(\.endpoint)
+        let lacksIPv6 = !Self.hasIPv6 && all.contains(where: \.address.isIPv4)
         if lacksIPv6 {
             listeners.removeAll { $0.isWildcard && !$0.address.isIPv4 }
             streamListeners.removeAll { $0.endpoint.isWildcard && !$0.endpoint.address.isIPv4 }
+            dtlsListeners.removeAll { $0.endpoint.isWildcard && !$0.endpoint.address.isIPv4 }
         }
         options = RelayOptions(
             workers: settings.workers == .auto ? cores : settings.workers.number,
             listeners: listeners,
             streamListeners: streamListeners,
+            dtlsListeners: dtlsListeners,
             relayAddresses: addresses,
             ports: settings.relay.minPort...settings.relay.maxPort
         )
@@ -52,7 +59,7 @@ struct RelaySetup {
         policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
         policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
         policy.broadcastAddresses = Set(interfaces.compactMap(\.broadcast))
-        for listener in options.listeners where listener.port != 0 {
+        for listener in options.listeners + dtlsListeners.map(\.endpoint) where listener.port != 0 {
             policy.listeners.formUnion(Self.reachable(listener, interfaces, addresses))
         }
 
@@ -149,7 +156,7 @@ private struct RelayAddressPlan {
             return locals
         }
         var locals: [IPAddress] = []
-        for listener in settings.listen.udp + settings.listen.tcp + settings.listen.tls {
+        for listener in settings.listen.udp + settings.listen.tcp + settings.listen.tls + settings.listen.dtls {
             let address = IPAddress(listener.host)
             if !listener.host.isUnspecified {
                 locals.append(address)

@@ -22,6 +22,7 @@ package final class TurnpikeServer: Sendable {
     private let state: Mutex<State>
     private let nonceKeys: NonceKeys
     private let certificateNames: CertificateNames
+    private let servesDTLS: Bool
     private let relay: RelayService
     private let directory: AccountDirectory
     private let logger: Logger
@@ -58,8 +59,11 @@ package final class TurnpikeServer: Sendable {
 
         var options = setup.options
         let names = CertificateNames(setup.options)
-        if options.streamListeners.contains(where: \.isTLS) {
-            options.certificate = try CertificateStore(settings).load(hosts: names.hosts, addresses: names.addresses)
+        servesDTLS = !settings.listen.dtls.isEmpty
+        if servesDTLS || options.streamListeners.contains(where: \.isTLS) {
+            let contexts = try CertificateStore(settings).load(hosts: names.hosts, addresses: names.addresses)
+            options.certificate = contexts.tls
+            if servesDTLS { options.dtlsCertificate = contexts.dtls }
         }
         certificateNames = names
         // Workers may speak before all is made; what they say waits in the box until there is someone to hear it.
@@ -140,29 +144,32 @@ package final class TurnpikeServer: Sendable {
         }
     }
 
-    /// Changes when the certificate's files do; nil where TLS is not served.
+    /// Changes when the certificate's files do; nil where neither TLS nor DTLS is served.
     var certificateStamp: [Int]? {
-        guard relay.streamListeners.contains(where: \.isTLS) else { return nil }
+        guard servesTLS || servesDTLS else { return nil }
         return CertificateStore(state.withLock { $0.settings }).stamp
     }
 
-    /// Has new TLS sessions made from the certificate as it is now. One that does not hold leaves the old one in use.
+    /// Has new sessions made from the certificate as it is now. One that does not hold leaves the old one in use.
     func renewCertificate() {
-        guard relay.streamListeners.contains(where: \.isTLS) else { return }
+        guard servesTLS || servesDTLS else { return }
         let store = CertificateStore(state.withLock { $0.settings })
         do {
-            let context = try store.load(hosts: certificateNames.hosts, addresses: certificateNames.addresses)
-            relay.send(.renew(context))
+            let contexts = try store.load(hosts: certificateNames.hosts, addresses: certificateNames.addresses)
+            relay.send(.renew(contexts.tls))
+            relay.send(.renew(contexts.dtls))
             logger.notice(
                 "certificate loaded",
                 metadata: [
-                    "file": .string(store.certificatePath), "fingerprint": .string(Self.text(context.fingerprint)),
+                    "file": .string(store.certificatePath), "fingerprint": .string(Self.text(contexts.tls.fingerprint)),
                 ]
             )
         } catch {
             logger.error("the certificate was not reloaded; the old one stays in use", metadata: ["reason": "\(error)"])
         }
     }
+
+    private var servesTLS: Bool { relay.streamListeners.contains(where: \.isTLS) }
 
     private static func text(_ fingerprint: [UInt8]) -> String {
         "sha256:" + fingerprint.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
@@ -242,7 +249,7 @@ package final class TurnpikeServer: Sendable {
         case .activeUsers(let names):
             directory.refresh(names, relay)
         case .missing(let address, let reason):
-            logger.warning("not listening on \(SocketAddress(address.endpoint)): \(reason)")
+            logger.warning("not listening on \(SocketAddress(address)): \(reason)")
         case .trouble(let text):
             logger.error("\(text)")
         case .allocation(.made(let summary)):
@@ -263,6 +270,7 @@ package final class TurnpikeServer: Sendable {
         let places =
             relay.listeners.map { "udp \(SocketAddress($0))" }
             + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
+            + dtlsPlaces.map { "dtls \($0)" }
         logger.notice(
             "turnpike \(Version.current) serves",
             metadata: [
@@ -272,6 +280,12 @@ package final class TurnpikeServer: Sendable {
             ]
         )
         logger.notice("to add a user, type: turnpike user add NAME --data-dir \(settings.dataDirectory) --format env")
+    }
+
+    /// The sockets that take DTLS alone, and those of `listen.udp` that `listen.dtls` names too.
+    private var dtlsPlaces: [SocketAddress] {
+        let named = state.withLock { $0.settings.listen.dtls }
+        return relay.dtlsListeners.map { SocketAddress($0.endpoint) } + listeners.filter { named.contains($0) }
     }
 
     private static func logger(_ log: Settings.Log, _ sink: LogSink) -> Logger {

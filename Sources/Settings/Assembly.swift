@@ -62,11 +62,11 @@ struct Assembly {
         }
         // Who moves the one away, to loopback or to another port, does not mean to leave the other where everybody comes by.
         if places["listen.tcp"] == nil { settings.listen.tcp = settings.listen.udp }
-        if places["listen.tls"] == nil {
-            var hosts: [HostAddress] = []
-            for listener in settings.listen.udp where !hosts.contains(listener.host) { hosts.append(listener.host) }
-            settings.listen.tls = hosts.map { SocketAddress(host: $0, port: 5349) }
-        }
+        var hosts: [HostAddress] = []
+        for listener in settings.listen.udp where !hosts.contains(listener.host) { hosts.append(listener.host) }
+        let secured = hosts.map { SocketAddress(host: $0, port: 5349) }
+        if places["listen.tls"] == nil { settings.listen.tls = secured }
+        if places["listen.dtls"] == nil { settings.listen.dtls = secured }
         settings.listen.implied = settings.listen.implied.filter { places[$0] == nil }
         if (settings.tls.certificate == nil) != (settings.tls.privateKey == nil) {
             let missing = settings.tls.certificate == nil ? "certificate" : "private_key"
@@ -76,7 +76,9 @@ struct Assembly {
                 at: places["tls.\(given)"] ?? .builtIn
             )
         }
-        if settings.listen.udp.isEmpty, settings.listen.tcp.isEmpty, settings.listen.tls.isEmpty {
+        if settings.listen.udp.isEmpty, settings.listen.tcp.isEmpty, settings.listen.tls.isEmpty,
+            settings.listen.dtls.isEmpty
+        {
             refuse(
                 "listen.udp: is empty, so the server would listen nowhere; write 0.0.0.0:3478",
                 at: places["listen.udp"] ?? .builtIn
@@ -94,7 +96,7 @@ struct Assembly {
     private var firstListenerBeyondLoopback: (key: String, address: SocketAddress)? {
         let served = [
             ("listen.udp", settings.listen.udp), ("listen.tcp", settings.listen.tcp),
-            ("listen.tls", settings.listen.tls),
+            ("listen.tls", settings.listen.tls), ("listen.dtls", settings.listen.dtls),
         ]
         let later = planned.mapValues(\.listeners).sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         for (key, addresses) in served + later {

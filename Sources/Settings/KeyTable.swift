@@ -49,7 +49,7 @@ package enum KeyTable {
         .served("listen.udp", .endpoints, \.listen.udp),
         .served("listen.tcp", .endpoints, \.listen.tcp),
         .served("listen.tls", .endpoints, \.listen.tls),
-        .planned("listen.dtls", .endpoints),
+        .served("listen.dtls", .endpoints, \.listen.dtls),
         .planned("listen.https", .endpoints),
         .planned("listen.shared", .endpoints),
         .planned("listen.metrics", .endpoints),

@@ -30,14 +30,17 @@ package struct Settings: Sendable, Equatable {
         package var tcp = Self.everywhere(port: 3478)
         /// Port 5349 of the hosts that `udp` has, where it is not set itself.
         package var tls = Self.everywhere(port: 5349)
+        /// Likewise. Where it is not empty, `udp` takes DTLS too.
+        package var dtls = Self.everywhere(port: 5349)
         /// The lists that nobody wrote.
-        package var implied: Set<String> = ["listen.udp", "listen.tcp", "listen.tls"]
+        package var implied: Set<String> = ["listen.udp", "listen.tcp", "listen.tls", "listen.dtls"]
 
         package init() {}
 
         /// By what is listened on: who wrote it is no part of that.
         package static func == (left: Listen, right: Listen) -> Bool {
             left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls
+                && left.dtls == right.dtls
         }
 
         private static func everywhere(port: UInt16) -> [SocketAddress] {

@@ -6,6 +6,8 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case noAllocation, badChannelData, unboundChannel, noPermission, deniedPeer, badIndication, tooLarge
     case peerNotPermitted, overBandwidth
     case replyBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
+    /// Of DTLS: what no session could open or could begin with; in the clear from where DTLS is spoken; and clients in excess.
+    case badRecord, unprotected, tooManySessions
 
     /// As it stands in logs and metrics.
     package var label: String {
@@ -34,6 +36,9 @@ package enum DropReason: Int, CaseIterable, Sendable {
         case .sendFailed: "send_failed"
         case .clientGone: "client_gone"
         case .desynchronised: "desynchronised"
+        case .badRecord: "bad_record"
+        case .unprotected: "unprotected"
+        case .tooManySessions: "too_many_sessions"
         }
     }
 }
@@ -42,6 +47,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
 package struct Counters: Sendable {
     package var packetsIn: UInt64 = 0
     package var bytesIn: UInt64 = 0
+    /// Messages that were answered or needed no answer, and datagrams of DTLS handshakes.
     package var stunHandled: UInt64 = 0
     package var packetsToPeers: UInt64 = 0
     package var bytesToPeers: UInt64 = 0
@@ -52,7 +58,7 @@ package struct Counters: Sendable {
     package var repliesSent: UInt64 = 0
     package var connectionsAccepted: UInt64 = 0
     package var connectionsRefused: UInt64 = 0
-    private var drops = InlineArray<24, UInt64>(repeating: 0)
+    private var drops = InlineArray<27, UInt64>(repeating: 0)
 
     package init() {}
 

@@ -140,9 +140,9 @@ extension Engine {
         take(from: replies, configuration.unauthenticatedRepliesPerSecond, request)
     }
 
-    /// Budgets are for sources that may be forged; one that holds a connection is not.
+    /// Budgets are for sources that may be forged; one that holds a connection or a session is not.
     private func take(from budget: ReplyBudget, _ limit: UInt32, _ request: Request) -> Bool {
-        request.tuple.transport.isStream
+        request.tuple.transport.isProven
             || budget.take(request.tuple.client.address, limit: limit, at: request.moment)
     }
 

@@ -168,10 +168,20 @@ package struct Engine: ~Copyable {
 
     /// Whether a request from there deserves an answer at all. A port that belongs to a service, or our own listener, means
     /// that the source was forged.
-    private func isWelcome(_ tuple: FiveTuple) -> Bool {
-        if tuple.transport.isStream { return true }
-        return !Limits.isDenied(clientPort: tuple.client.port) && PeerPolicy.isHost(tuple.client.address)
+    private func isWelcome(_ tuple: FiveTuple) -> Bool { tuple.transport.isProven || isPlausible(tuple) }
+
+    /// Whether a client can be there at all, as far as that shows without proof.
+    private func isPlausible(_ tuple: FiveTuple) -> Bool {
+        !Limits.isDenied(clientPort: tuple.client.port) && PeerPolicy.isHost(tuple.client.address)
             && !ownHost.isListener(tuple.client) && tuple.client != tuple.server
+    }
+
+    /// Whether an address that has proved nothing may be answered outside STUN: a DTLS client, which is asked for its cookie.
+    /// - Returns: nil when it may, and the answer is taken from its budget; else why not.
+    package func refusalToAnswer(_ tuple: FiveTuple, at moment: Moment) -> DropReason? {
+        guard isPlausible(tuple) else { return .unwantedSource }
+        let limit = configuration.unauthenticatedRepliesPerSecond
+        return replies.take(tuple.client.address, limit: limit, at: moment) ? nil : .replyBudget
     }
 
     private static func reason(_ error: MalformedMessage) -> DropReason {

@@ -25,19 +25,19 @@ package struct FiveTuple: Equatable, Sendable, BitwiseCopyable {
 
 /// What carries a client's messages.
 package enum ClientTransport: UInt8, Sendable, BitwiseCopyable {
-    case udp, tcp, tls
+    case udp, tcp, tls, dtls
 
-    /// Whether the client's address has proved itself: a stream answers nobody else.
-    package var isStream: Bool { self != .udp }
+    /// Whether the client's address has proved itself, by a connection or by the cookie of DTLS.
+    package var isProven: Bool { self != .udp }
 }
 
 /// A keyed hash for the tables: two secret numbers make its collisions unpredictable, so nobody can choose addresses that
 /// pile up in one place.
-struct TableHash: Sendable {
+package struct TableHash: Sendable {
     let first: UInt64
     let second: UInt64
 
-    init(_ cryptography: any Cryptography) {
+    package init(_ cryptography: any Cryptography) {
         var seeds = (UInt64(0), UInt64(0))
         withUnsafeMutableBytes(of: &seeds) { cryptography.random($0) }
         first = seeds.0
@@ -45,7 +45,7 @@ struct TableHash: Sendable {
     }
 
     @inline(__always)
-    func callAsFunction(_ tuple: FiveTuple) -> UInt32 {
+    package func callAsFunction(_ tuple: FiveTuple) -> UInt32 {
         let ports =
             UInt64(tuple.client.port) << 32 | UInt64(tuple.server.port) << 8 | UInt64(tuple.transport.rawValue)
         let client = fold(tuple.client.address.low ^ first, tuple.client.address.high ^ ports ^ second)

@@ -194,7 +194,11 @@ struct DTLSTests {
         let (client, server) = try connect(context)
         #expect(client.write([7, 7]))
         let datagram = try #require(client.takeDatagrams().first)
-        let read = datagram.withUnsafeBytes { server.receive(lending: $0) { $0.readOne() } }
+        var buffer = [UInt8](repeating: 0, count: 100)
+        let count = buffer.withUnsafeMutableBytes { target in
+            datagram.withUnsafeBytes { server.open($0, into: target) }
+        }
+        let read = Array(buffer.prefix(max(count, 0)))
         #expect(read == [7, 7])
     }
 }

@@ -1,0 +1,343 @@
+import LinuxIO
+import OpenSSLCrypto
+import STUN
+import TURN
+
+/// Clients by DTLS (RFC 7350).
+extension Worker {
+    // MARK: In
+
+    /// Takes a datagram that is no ChannelData in the clear. The caller has counted it.
+    mutating func receiveOther(_ datagram: UnsafeRawBufferPointer, _ tuple: FiveTuple, listener: Int) {
+        if let first = datagram.first, dtls.isServed, DTLSRecordHeader.isRecord(firstByte: first) {
+            receiveRecords(datagram, tuple, listener: listener)
+            return
+        }
+        // A client that came by DTLS is not heard in the clear, or whoever can forge its address could speak for it
+        // (case DT-08).
+        if listeners[listener].isDTLSOnly || hasSession(tuple) {
+            engine.counters.drop(.unprotected)
+            return
+        }
+        receiveMessage(datagram, tuple, ClientRoute(listener: listener))
+    }
+
+    private func hasSession(_ tuple: FiveTuple) -> Bool {
+        var secured = tuple
+        secured.transport = .dtls
+        return dtls.table.find(secured) != noIndex
+    }
+
+    private mutating func receiveRecords(_ datagram: UnsafeRawBufferPointer, _ tuple: FiveTuple, listener: Int) {
+        var tuple = tuple
+        tuple.transport = .dtls
+        let number = dtls.table.find(tuple)
+        guard number != noIndex else {
+            knock(datagram, tuple, listener, known: nil)
+            return
+        }
+        let record = dtls.table[number]
+        if let mark = DTLSGate.helloMark(datagram) {
+            if record.pointee.successor != nil ? mark == record.pointee.successorMark : mark == record.pointee.mark {
+                // The hello of the handshake under way has come again, or that of the session there is.
+                keep(datagram, number)
+            } else if mark == record.pointee.mark {
+                engine.counters.drop(.badRecord)
+            } else {
+                knock(datagram, tuple, listener, known: number)
+            }
+        } else if !record.pointee.isEstablished
+            || record.pointee.successor != nil && DTLSRecordHeader.epoch(of: datagram) == 0
+        {
+            keep(datagram, number)
+        } else {
+            open(datagram, number)
+        }
+    }
+
+    /// Keeps what came for a handshake under way until its turn. A turn goes on with few of them: each may cost a signature,
+    /// and packets wait meanwhile (case RE-06).
+    private mutating func keep(_ datagram: UnsafeRawBufferPointer, _ number: UInt32) {
+        guard dtls.table[number].pointee.candidate.keep(datagram) else {
+            engine.counters.drop(.badRecord)
+            return
+        }
+        engine.counters.stunHandled &+= 1
+        dtls.table.notePending(number)
+    }
+
+    /// Hands a datagram from an address without a session, or from one that begins anew, to the gate.
+    private mutating func knock(
+        _ datagram: UnsafeRawBufferPointer,
+        _ tuple: FiveTuple,
+        _ listener: Int,
+        known number: UInt32?
+    ) {
+        if dtls.sealedUsed &+ DTLSSession.recordLimitBytes > dtls.sealed.count { flushSealed() }
+        switch dtls.ask(datagram, tuple, nowNanoseconds: now.monotonicNanoseconds) {
+        case .drop:
+            engine.counters.drop(.badRecord)
+        case .reply(let length):
+            if let reason = engine.refusalToAnswer(tuple, at: now) {
+                engine.counters.drop(reason)
+                return
+            }
+            sendSealed(length, tuple, listener)
+            engine.counters.stunHandled &+= 1
+            engine.counters.repliesSent &+= 1
+        case .verified(let session):
+            admit(session, datagram, tuple, listener, known: number)
+        }
+    }
+
+    /// Begins a handshake with a client whose address has proved itself.
+    private mutating func admit(
+        _ session: DTLSSession,
+        _ hello: UnsafeRawBufferPointer,
+        _ tuple: FiveTuple,
+        _ listener: Int,
+        known: UInt32?
+    ) {
+        var unprotected = tuple
+        unprotected.transport = .udp
+        // Who holds an allocation in the clear keeps to that (case DT-08).
+        guard engine.allocation(of: unprotected) == noIndex else {
+            engine.counters.drop(.badRecord)
+            return
+        }
+        let source = tuple.client.address
+        guard PeerPolicy.acceptsClient(at: source), known != nil || dtls.table.admits(source) else {
+            engine.counters.connectionsRefused &+= 1
+            engine.counters.drop(.tooManySessions)
+            return
+        }
+        if let oldest = dtls.table.handshakeInTheWay(of: source), oldest != known {
+            engine.counters.connectionsRefused &+= 1
+            giveUpHandshake(oldest)
+        }
+        let mark = DTLSGate.helloMark(hello) ?? 0
+        let deadline = now.monotonicNanoseconds &+ DTLSLimits.patienceNanoseconds
+        let number: UInt32
+        if let known {
+            number = known
+            let record = dtls.table[number]
+            if record.pointee.isEstablished {
+                record.pointee.successor = session
+                record.pointee.successorMark = mark
+            } else {
+                record.pointee.session = session
+                record.pointee.mark = mark
+            }
+            record.pointee.handshakeDeadlineNanoseconds = deadline
+            dtls.table.beginHandshake(number)
+        } else {
+            number = dtls.table.insert(
+                SessionRecord(
+                    tuple: tuple,
+                    listener: listener,
+                    session: session,
+                    mark: mark,
+                    handshakeDeadlineNanoseconds: deadline
+                )
+            )
+        }
+        engine.counters.connectionsAccepted &+= 1
+        engine.counters.stunHandled &+= 1
+        dtls.table.notePending(number)
+    }
+
+    /// Opens the records of a datagram that came for an established session.
+    private mutating func open(_ datagram: UnsafeRawBufferPointer, _ number: UInt32) {
+        let session = dtls.table[number].pointee.session
+        let opened = read(session, number, datagram)
+        let answered = session.hasOutput
+        if answered { sendOutput(session, number) }
+        let isOver = session.state != .established
+        if opened == 0 {
+            if answered || isOver {
+                // A flight of the handshake that came again, or close_notify.
+                engine.counters.stunHandled &+= 1
+            } else if dtls.table[number].pointee.successor != nil {
+                keep(datagram, number)
+            } else {
+                engine.counters.drop(.badRecord)
+            }
+        }
+        if isOver { endSession(number) }
+    }
+
+    /// Handles the plaintext of all records there are.
+    ///
+    /// - Parameter datagram: what came, already counted as one packet; nil for what waits since the handshake.
+    /// - Returns: how many records were opened.
+    private mutating func read(_ session: DTLSSession, _ number: UInt32, _ datagram: UnsafeRawBufferPointer?) -> Int {
+        let route = ClientRoute(session: number)
+        let tuple = dtls.table[number].pointee.tuple
+        let wide = engine.configuration.acceptsWideChannels
+        var records = 0
+        while true {
+            // Data on its way to peers lies where it was opened.
+            if dtls.openedUsed &+ DTLSSession.recordLimitBytes > dtls.opened.count {
+                flushPeers()
+                dtls.openedUsed = 0
+            }
+            let target = UnsafeMutableRawBufferPointer(rebasing: dtls.opened[dtls.openedUsed...])
+            let count =
+                if records == 0, let datagram { session.open(datagram, into: target) } else { session.read(into: target) }
+            guard count > 0 else { return records }
+            // A datagram of several records is as many packets.
+            if records > 0 || datagram == nil { engine.counters.packetsIn &+= 1 }
+            records &+= 1
+            dtls.openedUsed &+= count
+            noteTraffic(number, session)
+            let bytes = UnsafeRawBufferPointer(rebasing: target[..<count])
+            if ChannelData.isChannel(firstByte: bytes[0], wide: wide) {
+                let allocation = engine.allocation(of: tuple)
+                settle(
+                    engine.channelData(bytes, allocation: allocation, now: now.monotonicNanoseconds),
+                    bytes,
+                    tuple,
+                    route
+                )
+            } else {
+                receiveMessage(bytes, tuple, route)
+            }
+        }
+    }
+
+    private mutating func noteTraffic(_ number: UInt32, _ session: DTLSSession) {
+        dtls.table[number].pointee.idleDeadlineNanoseconds = now.monotonicNanoseconds &+ DTLSLimits.patienceNanoseconds
+        keepWarm(number, session)
+    }
+
+    /// Has a session with traffic keep its buffers, and the one that had traffic longest ago give its own back.
+    @inline(__always)
+    mutating func keepWarm(_ number: UInt32, _ session: DTLSSession) {
+        if let cooled = dtls.table.noteTraffic(number) { dtls.table[cooled].pointee.session.keepsBuffers = false }
+        if !session.keepsBuffers { session.keepsBuffers = true }
+    }
+
+    /// Goes on with a request that waited for the account store.
+    mutating func resumeSession(_ request: ParkedRequest) {
+        let number = request.route.session
+        guard dtls.table.isUsed(number), dtls.table[number].pointee.tuple == request.tuple,
+            dtls.table[number].pointee.isEstablished
+        else {
+            engine.counters.drop(.clientGone)
+            return
+        }
+        request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
+    }
+
+    // MARK: Handshakes
+
+    /// Goes on with some of the handshakes that something has come for.
+    mutating func advanceHandshakes() {
+        var left = DTLSLimits.handshakesPerTurn
+        while left > 0, let number = dtls.table.takePending() {
+            left &-= 1
+            let session = dtls.table[number].pointee.candidate
+            session.advance()
+            settleHandshake(session, number)
+        }
+        // What came behind the handshake may have been for peers.
+        flushPeers()
+    }
+
+    private mutating func settleHandshake(_ session: DTLSSession, _ number: UInt32) {
+        sendOutput(session, number)
+        switch session.state {
+        case .handshaking: break
+        case .established: establish(session, number)
+        case .closed, .failed: giveUpHandshake(number)
+        }
+    }
+
+    private mutating func establish(_ session: DTLSSession, _ number: UInt32) {
+        let record = dtls.table[number]
+        if record.pointee.successor != nil {
+            // The client that held the old session is no more, nor is what it held.
+            disconnect(record.pointee.tuple)
+            record.pointee.session = session
+            record.pointee.mark = record.pointee.successorMark
+            record.pointee.successor = nil
+        }
+        record.pointee.isEstablished = true
+        record.pointee.idleDeadlineNanoseconds = now.monotonicNanoseconds &+ DTLSLimits.patienceNanoseconds
+        dtls.table.endHandshake(number)
+        _ = read(session, number, nil)
+        if session.hasOutput { sendOutput(session, number) }
+        session.rest()
+        if session.state != .established { endSession(number) }
+    }
+
+    /// Ends a handshake under way. An established session that it was to replace goes on.
+    private mutating func giveUpHandshake(_ number: UInt32) {
+        if dtls.table[number].pointee.isEstablished {
+            dtls.table[number].pointee.successor = nil
+            dtls.table.endHandshake(number)
+        } else {
+            dtls.table.remove(number)
+        }
+    }
+
+    // MARK: Time
+
+    /// A few times a second while there are handshakes: flights that may be lost are sent again, and those who have had their
+    /// time are given up.
+    mutating func tendHandshakes() {
+        let interval = UInt64(DTLSLimits.timerMilliseconds) &* 1_000_000
+        guard now.monotonicNanoseconds &- dtls.tendedNanoseconds >= interval else { return }
+        dtls.tendedNanoseconds = now.monotonicNanoseconds
+        for number in dtls.table.handshakes {
+            let session = dtls.table[number].pointee.candidate
+            if now.monotonicNanoseconds >= dtls.table[number].pointee.handshakeDeadlineNanoseconds {
+                giveUpHandshake(number)
+            } else {
+                session.handleTimeout()
+                settleHandshake(session, number)
+            }
+        }
+    }
+
+    /// Once a second: sessions that have done nothing for a while and hold no allocation come to an end.
+    mutating func closeIdleSessions() {
+        var number: UInt32 = 0
+        while Int(number) < dtls.table.everUsed {
+            defer { number &+= 1 }
+            guard dtls.table.isUsed(number), dtls.table[number].pointee.isEstablished else { continue }
+            let record = dtls.table[number]
+            if record.pointee.session.state != .established {
+                endSession(number)
+            } else if now.monotonicNanoseconds >= record.pointee.idleDeadlineNanoseconds {
+                if engine.allocation(of: record.pointee.tuple) == noIndex {
+                    endSession(number)
+                } else {
+                    record.pointee.idleDeadlineNanoseconds =
+                        now.monotonicNanoseconds &+ DTLSLimits.patienceNanoseconds
+                }
+            }
+        }
+    }
+
+    /// Says close_notify to all.
+    mutating func endAllSessions() {
+        for number in 0..<UInt32(dtls.table.everUsed) where dtls.table.isUsed(number) { endSession(number) }
+        flushClients()
+    }
+
+    /// Says close_notify, and ends what the client held.
+    private mutating func endSession(_ number: UInt32) {
+        let session = dtls.table[number].pointee.session
+        disconnect(dtls.table[number].pointee.tuple)
+        session.shutdown()
+        sendOutput(session, number)
+        dtls.table.remove(number)
+    }
+
+    private mutating func disconnect(_ tuple: FiveTuple) {
+        host.nowNanoseconds = now.monotonicNanoseconds
+        flushPeers()
+        engine.disconnect(tuple, at: now)
+    }
+}
