@@ -19,6 +19,9 @@ from namespaces import inside
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("TURNPIKE_BIN", REPOSITORY / ".build/release/turnpike"))
 
+# Where a server listens for DTLS that was told nothing else; one of them at a time has it.
+DTLS_PORT = 5349
+
 START_SECONDS = 15
 STOP_SECONDS = 15
 
@@ -106,6 +109,7 @@ class Server:
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.directory), **(environment or {})}
         self.users = {"alice": PASSWORD} if users is None else users
         self.hosts = hosts
+        self.dtls_port = DTLS_PORT
         self.descriptor_limit = descriptors
         with inside(namespace):
             self.port = port or free_port(hosts[0])
@@ -276,7 +280,7 @@ class Server:
         return ports
 
     def relay_sockets(self):
-        return [port for port in self.udp_ports() if port != self.port]
+        return [port for port in self.udp_ports() if port not in (self.port, self.dtls_port)]
 
     # Clients
 
