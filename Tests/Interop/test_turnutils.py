@@ -19,8 +19,8 @@ SECRET = "a shared secret of some length"
 LOOPBACK = ("127.0.0.1", "::1")
 LOAD = ("-m", "20", "-n", "500", "-z", "5")
 MODES = {"udp-channels": (), "udp-send-indications": ("-s",), "tcp-channels": ("-t",),
-         "tcp-send-indications": ("-t", "-s")}
-TRANSPORTS = {"udp": (), "tcp": ("-t",)}
+         "tcp-send-indications": ("-t", "-s"), "dtls-channels": ("-S",), "dtls-send-indications": ("-S", "-s")}
+TRANSPORTS = {"udp": (), "tcp": ("-t",), "dtls": ("-S",)}
 
 
 def by_name(argument, values):
