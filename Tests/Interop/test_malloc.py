@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import stunwire as stun
+from dtlsclient import DTLSClient
 
 SLOTS, SLOT = 256, struct.Struct("QQ")
 PACKETS = 100_000
@@ -105,6 +106,43 @@ def test_relaying_allocates_nothing(counted, path):
         assert set(worker_threads(server.pid)) == set(workers)
         assert sum(allocations.values()) == 0, f"allocations by worker thread: {allocations}"
         client.refresh(0)
+
+
+@pytest.mark.parametrize("path", ["channel-data", "send-and-data-indications"])
+def test_relaying_by_dtls_allocates_nothing(counted, path):
+    """Neither here nor in OpenSSL, as long as a session is one of those that keep their buffers."""
+    server, counts = counted
+    payload = os.urandom(160)
+    with server.client(kind=DTLSClient) as client, server.peer() as peer:
+        client.allocated().permitted(peer.address)
+        if path == "channel-data":
+            client.bound(0x4000, peer.address)
+
+        def to_peer():
+            if path == "channel-data":
+                client.send_channel(0x4000, payload)
+            else:
+                client.send_to(peer.address, payload)
+
+        def at_peer():
+            assert peer.receive()[0] == payload
+
+        def to_client():
+            peer.send(payload, client.relayed)
+
+        def at_client():
+            assert client.receive_data()[1] == payload
+
+        workers = worker_threads(server.pid)
+        exchange(to_peer, at_peer, 1_000)
+        exchange(to_client, at_client, 1_000)
+        before = counts.by_thread()
+        exchange(to_peer, at_peer, PACKETS // 10)
+        exchange(to_client, at_client, PACKETS // 10)
+        after = counts.by_thread()
+        allocations = {thread: after.get(thread, 0) - before.get(thread, 0) for thread in workers}
+        assert sum(allocations.values()) == 0, f"allocations by worker thread: {allocations}"
+        client.finish()
 
 
 def test_the_counter_counts(counted):

@@ -3,12 +3,16 @@
 import json
 import subprocess
 
+from dtlsclient import DTLSWire
 from harness import client_address, wait_until
 from totals import Totals
 
 IDLE_KIB_MAX = 48 * 1024
 PER_ALLOCATION_KIB_MAX = 4.0
 ALLOCATIONS = 5_000
+# Of which 21 are a buffer of OpenSSL's for handshake messages, which DTLS keeps for flights to be sent again.
+PER_DTLS_SESSION_KIB_MAX = 40.0
+DTLS_SESSIONS = 5_000
 CHALLENGES = 1_000_000
 SOURCES = 65_000
 CHALLENGE_GROWTH_KIB_MAX = 8 * 1024
@@ -53,6 +57,23 @@ def test_a_bound_allocation_costs_at_most_four_kibibytes(serve):
     finally:
         for client in clients:
             client.close()
+
+
+def test_an_idle_dtls_session_costs_at_most_forty_kibibytes(serve):
+    server = serve()
+
+    def add(count):
+        for _ in range(count):
+            with DTLSWire(server.address, (client_address(), 0)) as client:
+                client.binding()
+
+    add(100)
+    before = server.resident_kib()
+    add(DTLS_SESSIONS)
+    # They end ten seconds after they were made; all of them count, should the machine be slower than that.
+    each = (server.resident_kib() - before) / DTLS_SESSIONS
+    print(f"{each:.2f} KiB for each of {DTLS_SESSIONS} sessions")
+    assert each <= PER_DTLS_SESSION_KIB_MAX, f"{each:.2f} KiB each"
 
 
 def test_RE_01_a_million_challenges_from_many_sources_keep_no_state(serve, tool):
