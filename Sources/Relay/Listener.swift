@@ -1,5 +1,6 @@
 import LinuxIO
 import STUN
+import TURN
 
 /// A UDP socket that clients send to, one for each worker and address.
 struct Listener: ~Copyable {
@@ -19,12 +20,17 @@ struct Listener: ~Copyable {
     /// Cleared when the device turns out not to cut segments.
     var allowsSegments: Bool
 
+    /// - Parameter key: the setting it comes from.
     /// - Throws: `RelayError`, saying what to mend.
-    init(_ wanted: Endpoint, isDTLSOnly: Bool = false, allowsSegments: Bool) throws(RelayError) {
+    init(
+        _ wanted: Endpoint,
+        key: String,
+        isDTLSOnly: Bool = false,
+        allowsSegments: Bool
+    ) throws(RelayError) {
         self.isDTLSOnly = isDTLSOnly
         let isIPv4 = wanted.address.isIPv4
-        isWildcard =
-            isIPv4 ? wanted.address.v4 == 0 : wanted.address.high == 0 && wanted.address.low == 0
+        isWildcard = wanted.isWildcard
         do throws(SystemCallError) {
             let socket = try UDPSocket.open(isIPv4: isIPv4, reusePort: true)
             try UDPSocket.setReceiveBuffer(socket.raw, bytes: SocketBuffers.listenerBytes)
@@ -36,7 +42,7 @@ struct Listener: ~Copyable {
             descriptor = socket
             endpoint = Endpoint(bound)
         } catch {
-            throw RelayError(Self.explain(error, key: Self.key(isDTLSOnly)), listener: wanted)
+            throw RelayError(Self.explain(error, key: key), listener: wanted)
         }
         self.allowsSegments = allowsSegments
         outgoing = SendBatch(messageCapacity: 256, vectorCapacity: 8_192)
@@ -44,17 +50,14 @@ struct Listener: ~Copyable {
 
     /// Fails when another process listens there. The listeners proper share their port among the workers
     /// (SO_REUSEPORT), so a second server would not fail but take half of the clients.
-    static func ensureFree(_ wanted: Endpoint, isDTLSOnly: Bool = false) throws(RelayError) {
+    static func ensureFree(_ wanted: Endpoint, key: String) throws(RelayError) {
         do throws(SystemCallError) {
             let socket = try UDPSocket.open(isIPv4: wanted.address.isIPv4)
             try UDPSocket.bind(socket.raw, to: wanted.storage)
         } catch {
-            throw RelayError(explain(error, key: key(isDTLSOnly)), listener: wanted)
+            throw RelayError(explain(error, key: key), listener: wanted)
         }
     }
-
-    /// The setting that a listener comes from.
-    private static func key(_ isDTLSOnly: Bool) -> String { isDTLSOnly ? "listen.dtls" : "listen.udp" }
 
     static func explain(_ error: SystemCallError, key: String) -> String {
         switch error.number {

@@ -7,6 +7,8 @@ package struct RelayOptions: Sendable {
     package var workers: Int
     /// UDP addresses to listen on. Port 0 lets the kernel choose.
     package var listeners: [Endpoint]
+    /// Those of the listeners, of both kinds, that are there for the second address of NAT discovery.
+    package var alternates: Set<Endpoint>
     /// TCP addresses to listen on.
     package var streamListeners: [StreamAddress]
     /// What TLS sessions are made from; without it no listener may be for TLS.
@@ -18,9 +20,18 @@ package struct RelayOptions: Sendable {
     package var relayAddresses: [RelayAddress]
     package var ports: ClosedRange<UInt16>
 
+    /// The settings that the listeners come from.
+    func key(of listener: Endpoint) -> String { alternates.contains(listener) ? "listen.alternate" : "listen.udp" }
+
+    func key(of listener: StreamAddress) -> String {
+        guard !listener.isTLS else { return "listen.tls" }
+        return alternates.contains(listener.endpoint) ? "listen.alternate" : "listen.tcp"
+    }
+
     package init(
         workers: Int,
         listeners: [Endpoint],
+        alternates: Set<Endpoint> = [],
         streamListeners: [StreamAddress] = [],
         certificate: TLSContext? = nil,
         dtlsListeners: [DatagramAddress] = [],
@@ -30,6 +41,7 @@ package struct RelayOptions: Sendable {
     ) {
         self.workers = workers
         self.listeners = listeners
+        self.alternates = alternates
         self.streamListeners = streamListeners
         self.certificate = certificate
         self.dtlsListeners = dtlsListeners

@@ -30,10 +30,12 @@ package final class RelayService: Sendable {
         var bound = options.listeners
         var boundStreams: [StreamAddress] = []
         var boundSecured: [DatagramAddress] = []
-        for endpoint in bound where endpoint.port != 0 { try Listener.ensureFree(endpoint) }
+        for endpoint in bound where endpoint.port != 0 {
+            try Listener.ensureFree(endpoint, key: options.key(of: endpoint))
+        }
         for address in options.streamListeners {
             do throws(RelayError) {
-                if address.endpoint.port != 0 { try StreamListener.ensureFree(address) }
+                if address.endpoint.port != 0 { try StreamListener.ensureFree(address, key: options.key(of: address)) }
                 boundStreams.append(address)
             } catch {
                 guard address.isImplied else { throw error }
@@ -42,7 +44,7 @@ package final class RelayService: Sendable {
         }
         for address in options.dtlsListeners {
             do throws(RelayError) {
-                if address.endpoint.port != 0 { try Listener.ensureFree(address.endpoint, isDTLSOnly: true) }
+                if address.endpoint.port != 0 { try Listener.ensureFree(address.endpoint, key: "listen.dtls") }
                 boundSecured.append(address)
             } catch {
                 guard address.isImplied else { throw error }
@@ -61,25 +63,37 @@ package final class RelayService: Sendable {
         for number in 0..<max(options.workers, 1) {
             var set = OwnedList<Listener>(capacity: bound.count + boundSecured.count)
             for index in bound.indices {
-                let listener = try Listener(bound[index], allowsSegments: allowsSegments)
+                let listener = try Listener(
+                    bound[index],
+                    key: options.key(of: bound[index]),
+                    allowsSegments: allowsSegments
+                )
                 // The first worker learns which port the kernel chose; the others share it.
                 bound[index].port = listener.endpoint.port
                 set.append(listener)
             }
             for index in boundSecured.indices {
                 let wanted = boundSecured[index].endpoint
-                let listener = try Listener(wanted, isDTLSOnly: true, allowsSegments: allowsSegments)
+                let listener = try Listener(
+                    wanted,
+                    key: "listen.dtls",
+                    isDTLSOnly: true,
+                    allowsSegments: allowsSegments
+                )
                 boundSecured[index].endpoint.port = listener.endpoint.port
                 set.append(listener)
             }
             var streamSet = OwnedList<StreamListener>(capacity: boundStreams.count)
             for index in boundStreams.indices {
-                let listener = try StreamListener(boundStreams[index])
+                let listener = try StreamListener(boundStreams[index], key: options.key(of: boundStreams[index]))
                 boundStreams[index].endpoint.port = listener.endpoint.port
                 streamSet.append(listener)
             }
-            var configuration = configuration
-            for endpoint in bound + boundSecured.map(\.endpoint) { configuration.policy.listeners.insert(endpoint) }
+            let configuration = configuration.listening(
+                udp: bound,
+                dtls: boundSecured,
+                streams: boundStreams
+            )
             let mailbox: Mailbox
             let worker: WorkerBox
             let snapshot = SnapshotBox()
@@ -165,9 +179,7 @@ package final class RelayService: Sendable {
 
     /// Replaces the configuration of all workers. The listeners stay what they are.
     package func reconfigure(_ configuration: Configuration) {
-        var configuration = configuration
-        for endpoint in listeners + dtlsListeners.map(\.endpoint) { configuration.policy.listeners.insert(endpoint) }
-        send(.reconfigure(configuration))
+        send(.reconfigure(configuration.listening(udp: listeners, dtls: dtlsListeners, streams: streamListeners)))
     }
 
     /// Ends all allocations and threads, and returns what was done in all. Later calls find nothing left to end.
@@ -179,6 +191,20 @@ package final class RelayService: Sendable {
         }
         for thread in threads { thread.join() }
         return snapshot()
+    }
+}
+
+extension Configuration {
+    /// With what can only be known once the sockets are there.
+    fileprivate func listening(
+        udp: [Endpoint],
+        dtls: [DatagramAddress],
+        streams: [StreamAddress]
+    ) -> Configuration {
+        var configuration = self
+        configuration.policy.listeners.formUnion(udp + dtls.map(\.endpoint))
+        configuration.discovery.attach(udp: udp, tcp: streams.filter { !$0.isTLS }.map(\.endpoint))
+        return configuration
     }
 }
 

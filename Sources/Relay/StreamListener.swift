@@ -9,7 +9,7 @@ struct StreamListener: ~Copyable {
     let isTLS: Bool
 
     /// - Throws: `RelayError`, saying what to mend.
-    init(_ address: StreamAddress) throws(RelayError) {
+    init(_ address: StreamAddress, key: String) throws(RelayError) {
         let wanted = address.endpoint
         isTLS = address.isTLS
         do throws(SystemCallError) {
@@ -17,21 +17,16 @@ struct StreamListener: ~Copyable {
             endpoint = Endpoint(try TCPSocket.localAddress(socket.raw))
             descriptor = socket
         } catch {
-            throw RelayError(Listener.explain(error, key: address.key), listener: wanted)
+            throw RelayError(Listener.explain(error, key: key), listener: wanted)
         }
     }
 
     /// Fails when another process listens there: the listeners proper share their port among the workers.
-    static func ensureFree(_ address: StreamAddress) throws(RelayError) {
+    static func ensureFree(_ address: StreamAddress, key: String) throws(RelayError) {
         do throws(SystemCallError) {
             _ = try TCPSocket.listen(on: address.endpoint.storage, backlog: 1)
         } catch {
-            throw RelayError(Listener.explain(error, key: address.key), listener: address.endpoint)
+            throw RelayError(Listener.explain(error, key: key), listener: address.endpoint)
         }
     }
-}
-
-extension StreamAddress {
-    /// The setting it comes from.
-    fileprivate var key: String { isTLS ? "listen.tls" : "listen.tcp" }
 }

@@ -134,6 +134,9 @@ extension Worker {
             } else {
                 sendReply(length, tuple, route.listener)
             }
+        case .replyElsewhere(let length, let origin, let destination):
+            engine.counters.stunHandled &+= 1
+            sendReply(length, from: origin, to: destination)
         case .needsCredentials(let query):
             park(query, bytes, tuple, route)
         }
@@ -156,6 +159,23 @@ extension Worker {
         }
         _ = listeners[listener].outgoing.append(start, length)
         listeners[listener].repliesWaiting &+= 1
+    }
+
+    /// Sends an answer of NAT discovery by the socket that has its origin; what cannot be sent was a request handled.
+    private mutating func sendReply(_ length: Int, from origin: Endpoint, to destination: Endpoint) {
+        var index = 0
+        while index < listenerCount {
+            let endpoint = listeners[index].endpoint
+            if endpoint == origin
+                || listeners[index].isWildcard && endpoint.port == origin.port
+                    && endpoint.address.isIPv4 == origin.address.isIPv4
+            {
+                engine.counters.repliesSent &+= 1
+                sendReply(length, FiveTuple(client: destination, server: origin, transport: .udp), index)
+                return
+            }
+            index &+= 1
+        }
     }
 
     /// The first bytes of the reply buffer in use.

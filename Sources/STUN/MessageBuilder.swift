@@ -70,6 +70,11 @@ package struct MessageBuilder {
         for (index, type) in types.enumerated() { space.store(type.rawValue, at: index * 2) }
     }
 
+    /// PADDING: zeros, so that a large answer carries nothing of anybody's (RFC 5780 section 7.6).
+    package mutating func append(paddingBytes count: Int) {
+        reserve(.padding, count)?.initializeMemory(as: UInt8.self, repeating: 0)
+    }
+
     /// Must be followed by nothing but the other integrity attribute and FINGERPRINT.
     package mutating func append(
         _ integrity: Integrity,

@@ -11,6 +11,8 @@ struct RelaySetup {
     let configuration: Configuration
     /// What an operator should know of the settings, though they work.
     let warnings: [String]
+    /// What keeps the server from starting, though one that runs goes on without it.
+    let problems: [String]
 
     /// - Throws: `ServerError` where the settings do not fit this machine.
     init(_ settings: Settings, nonceKeys: NonceKeys, secrets: [SharedSecret]) throws(ServerError) {
@@ -43,10 +45,12 @@ struct RelaySetup {
             streamListeners.removeAll { $0.endpoint.isWildcard && !$0.endpoint.address.isIPv4 }
             dtlsListeners.removeAll { $0.endpoint.isWildcard && !$0.endpoint.address.isIPv4 }
         }
+        let plan = DiscoveryPlan(settings, interfaces, listeners: listeners, streamListeners: streamListeners)
         options = RelayOptions(
             workers: settings.workers == .auto ? cores : settings.workers.number,
-            listeners: listeners,
-            streamListeners: streamListeners,
+            listeners: listeners + plan.listeners,
+            alternates: Set(plan.listeners + plan.streamListeners.map(\.endpoint)),
+            streamListeners: streamListeners + plan.streamListeners,
             dtlsListeners: dtlsListeners,
             relayAddresses: addresses,
             ports: settings.relay.minPort...settings.relay.maxPort
@@ -59,8 +63,10 @@ struct RelaySetup {
         policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
         policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
         policy.broadcastAddresses = Set(interfaces.compactMap(\.broadcast))
+        let outside = Self.outside(settings.externalAddress, interfaces.map(\.address) + addresses.map(\.local))
+        policy.ownAddresses.formUnion(outside.values)
         for listener in options.listeners + dtlsListeners.map(\.endpoint) where listener.port != 0 {
-            policy.listeners.formUnion(Self.reachable(listener, interfaces, addresses))
+            policy.listeners.formUnion(Self.reachable(listener, interfaces, outside))
         }
 
         var configuration = Configuration(realm: settings.realm, nonceKeys: nonceKeys)
@@ -72,6 +78,8 @@ struct RelaySetup {
         for address in addresses where address.local != address.advertised {
             configuration.insideAddresses[address.advertised] = address.local
         }
+        configuration.outsideAddresses = outside
+        configuration.discovery = plan.discovery
         configuration.acceptsWideChannels = settings.relay.rfc5766Channels
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
         configuration.allocationsTotal = settings.limits.allocationsTotal
@@ -83,6 +91,7 @@ struct RelaySetup {
         )
         configuration.bindingRepliesPerSecond = UInt32(clamping: settings.limits.bindingRepliesPerSecond)
         self.configuration = configuration
+        problems = plan.problems.map { "listen.alternate: " + $0 }
         warnings =
             Self.warnings(settings, addresses)
             + (lacksIPv6 ? ["this machine has no IPv6: [::] is not listened on"] : [])
@@ -97,16 +106,32 @@ struct RelaySetup {
         }
     }
 
-    /// The endpoints a listener is reached at: itself, or every address of this machine for a wildcard.
+    /// The endpoints a listener is reached at: itself, or every address of this machine for a wildcard; and what stands
+    /// for them outside.
     private static func reachable(
         _ listener: Endpoint,
         _ interfaces: [InterfaceAddress],
-        _ relays: [RelayAddress]
+        _ outside: [IPAddress: IPAddress]
     ) -> [Endpoint] {
-        guard listener.isWildcard else { return [listener] }
-        let addresses = interfaces.map(\.address) + relays.map(\.advertised)
-        return addresses.filter { $0.isIPv4 == listener.address.isIPv4 }
-            .map { Endpoint(address: $0, port: listener.port) }
+        let inside =
+            listener.isWildcard
+            ? interfaces.map(\.address).filter { $0.isIPv4 == listener.address.isIPv4 } : [listener.address]
+        return (inside + inside.compactMap { outside[$0] }).map { Endpoint(address: $0, port: listener.port) }
+    }
+
+    /// What clients know this machine's addresses by, where that is another address.
+    private static func outside(_ external: Settings.ExternalAddress, _ inside: [IPAddress]) -> [IPAddress: IPAddress] {
+        var outside: [IPAddress: IPAddress] = [:]
+        switch external {
+        case .auto: break
+        case .addresses(let addresses):
+            for inside in inside where !inside.isLoopback && !inside.isLinkLocal {
+                outside[inside] = addresses.first { $0.isIPv4 == inside.isIPv4 }.map(IPAddress.init)
+            }
+        case .pairs(let pairs):
+            for pair in pairs { outside[IPAddress(pair.privateAddress)] = IPAddress(pair.publicAddress) }
+        }
+        return outside
     }
 
     private static func warnings(_ settings: Settings, _ addresses: [RelayAddress]) -> [String] {
@@ -138,7 +163,8 @@ private struct RelayAddressPlan {
 
     init(_ settings: Settings, _ interfaces: [InterfaceAddress]) throws(ServerError) {
         let locals = try Self.locals(settings, interfaces)
-        addresses = try Self.advertise(locals, settings.externalAddress)
+        let alternates = settings.listen.alternate.map { IPAddress($0.host) }
+        addresses = try Self.advertise(locals, settings.externalAddress, alternates)
     }
 
     /// Named addresses, else those of the listeners, else every address of this machine that others can reach.
@@ -180,7 +206,8 @@ private struct RelayAddressPlan {
 
     private static func advertise(
         _ locals: [IPAddress],
-        _ external: Settings.ExternalAddress
+        _ external: Settings.ExternalAddress,
+        _ alternates: [IPAddress]
     ) throws(ServerError) -> [RelayAddress] {
         switch external {
         case .auto:
@@ -191,7 +218,9 @@ private struct RelayAddressPlan {
                 return RelayAddress(local: local, advertised: outside ?? local)
             }
         case .pairs(let pairs):
-            for pair in pairs where !locals.contains(IPAddress(pair.privateAddress)) {
+            // Clients of NAT discovery are told of its second address, though nothing may be relayed from there.
+            let known = locals + alternates
+            for pair in pairs where !known.contains(IPAddress(pair.privateAddress)) {
                 throw ServerError(
                     "external_address: \(pair.privateAddress) is no relay address of this machine; the pair is "
                         + "public/private, and the private one must be in relay.addresses"
@@ -222,8 +251,6 @@ extension HostAddress {
 }
 
 extension Endpoint {
-    fileprivate var isWildcard: Bool { HostAddress(address).isUnspecified }
-
     init(_ address: SocketAddress) { self.init(address: IPAddress(address.host), port: address.port) }
 }
 

@@ -56,6 +56,7 @@ package final class TurnpikeServer: Sendable {
         let secrets = try store.allSecrets()
         let setup = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets)
         for warning in setup.warnings { logger.warning("\(warning)") }
+        if let problem = setup.problems.first { throw ServerError(problem) }
 
         var options = setup.options
         let names = CertificateNames(setup.options)
@@ -271,14 +272,15 @@ package final class TurnpikeServer: Sendable {
             relay.listeners.map { "udp \(SocketAddress($0))" }
             + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
             + dtlsPlaces.map { "dtls \($0)" }
-        logger.notice(
-            "turnpike \(Version.current) serves",
-            metadata: [
-                "listen": .array(places.map { .string($0) }), "realm": .string(settings.realm),
-                "data_dir": .string(settings.dataDirectory), "workers": .stringConvertible(relay.workerCount),
-                "openssl": .string(OpenSSLVersion.text),
-            ]
-        )
+        var metadata: Logger.Metadata = [
+            "listen": .array(places.map { .string($0) }), "realm": .string(settings.realm),
+            "data_dir": .string(settings.dataDirectory), "workers": .stringConvertible(relay.workerCount),
+            "openssl": .string(OpenSSLVersion.text),
+        ]
+        if !settings.listen.alternate.isEmpty {
+            metadata["alternate"] = .array(settings.listen.alternate.map { .string("\($0)") })
+        }
+        logger.notice("turnpike \(Version.current) serves", metadata: metadata)
         logger.notice("to add a user, type: turnpike user add NAME --data-dir \(settings.dataDirectory) --format env")
     }
 

@@ -16,6 +16,37 @@ extension ValueForm<[SocketAddress]> {
         show: { .list($0.map(\.description)) }
     )
 
+    /// Second addresses for NAT behaviour discovery: one for each family at most, and what a client can be told.
+    static let alternates = ValueForm(
+        read: { raw throws(ValueProblem) in
+            var alternates: [SocketAddress] = []
+            for item in try raw.items(expected: "addresses with ports") {
+                let text = try item.single(expected: "an address with its port, such as 203.0.113.11:3479")
+                let alternate = try endpoint(text, at: item)
+                if alternate.host.isUnspecified {
+                    throw ValueProblem(
+                        "\(alternate) is no single address; write the second address of this machine, "
+                            + "such as 203.0.113.11:3479",
+                        at: item
+                    )
+                }
+                if alternate.port == 0 {
+                    throw ValueProblem("\(alternate) has no fixed port; write one such as 3479", at: item)
+                }
+                if let other = alternates.first(where: { $0.isIPv4 == alternate.isIPv4 }) {
+                    let family = alternate.isIPv4 ? "IPv4" : "IPv6"
+                    throw ValueProblem(
+                        "\(other) and \(alternate) are both \(family); write one for each family",
+                        at: item
+                    )
+                }
+                alternates.append(alternate)
+            }
+            return alternates
+        },
+        show: { .list($0.map(\.description)) }
+    )
+
     private static func endpoint(_ text: String, at raw: RawValue) throws(ValueProblem) -> SocketAddress {
         let mend = "write 0.0.0.0:3478 or \"[::]:3478\""
         if HostAddress(text) != nil || HostAddress(text.dropFirst().dropLast()) != nil {

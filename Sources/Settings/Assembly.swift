@@ -84,6 +84,11 @@ struct Assembly {
                 at: places["listen.udp"] ?? .builtIn
             )
         }
+        for alternate in settings.listen.alternate {
+            if let problem = problem(of: alternate) {
+                refuse("listen.alternate: \(alternate) \(problem)", at: places["listen.alternate"] ?? .builtIn)
+            }
+        }
         if relay.allowLoopbackPeers, let open = firstListenerBeyondLoopback {
             refuse(
                 "relay.allow_loopback_peers: true is refused while \(open.key) has \(open.address), which is not "
@@ -93,10 +98,41 @@ struct Assembly {
         }
     }
 
+    /// What keeps NAT behaviour discovery from working with this second address; nil where nothing does.
+    private func problem(of alternate: SocketAddress) -> String? {
+        let family = alternate.isIPv4 ? "IPv4" : "IPv6"
+        let listen = settings.listen
+        guard settings.natDiscovery else {
+            return "is for NAT discovery, and nat_discovery is false; remove the one or the other"
+        }
+        guard listen.udp.contains(where: { $0.isIPv4 == alternate.isIPv4 }) else {
+            return "has no \(family) listener beside it in listen.udp; add one, or remove it"
+        }
+        guard let primary = listen.primary(of: alternate) else {
+            return "has the address of listen.udp; name a second address of this machine"
+        }
+        if primary.port == 0 {
+            return "needs a fixed port in listen.udp, which has \(primary); write one such as 3478"
+        }
+        if primary.port == alternate.port {
+            return "has the port of \(primary) in listen.udp; choose a second port, such as 3479"
+        }
+        if listen.tls.contains(where: { $0.isIPv4 == alternate.isIPv4 && $0.port == alternate.port }) {
+            return "has a port of listen.tls; choose another port, such as 3479"
+        }
+        if case .addresses(let outside) = settings.externalAddress,
+            outside.contains(where: { $0.isIPv4 == alternate.isIPv4 })
+        {
+            return "is a second address, and external_address names one for all; write PUBLIC/PRIVATE pairs there"
+        }
+        return nil
+    }
+
     private var firstListenerBeyondLoopback: (key: String, address: SocketAddress)? {
         let served = [
             ("listen.udp", settings.listen.udp), ("listen.tcp", settings.listen.tcp),
             ("listen.tls", settings.listen.tls), ("listen.dtls", settings.listen.dtls),
+            ("listen.alternate", settings.listen.alternate),
         ]
         let later = planned.mapValues(\.listeners).sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         for (key, addresses) in served + later {

@@ -53,7 +53,7 @@ package enum KeyTable {
         .planned("listen.https", .endpoints),
         .planned("listen.shared", .endpoints),
         .planned("listen.metrics", .endpoints),
-        .planned("listen.alternate", .endpoints),
+        .served("listen.alternate", .alternates, \.listen.alternate),
         .served("external_address", .externalAddress, \.externalAddress),
         .served("relay.addresses", .relayAddresses, \.relay.addresses),
         .served("relay.min_port", .port(from: 1024), \.relay.minPort),
@@ -64,7 +64,7 @@ package enum KeyTable {
         .planned("relay.tcp", .bool),
         .planned("relay.mobility", .bool),
         .served("relay.rfc5766_channels", .bool, \.relay.rfc5766Channels),
-        .planned("nat_discovery", .bool),
+        .served("nat_discovery", .bool, \.natDiscovery),
         .served("tls.certificate", .optionalPath, \.tls.certificate),
         .served("tls.private_key", .optionalPath, \.tls.privateKey),
         // RFC 8656 section 5 wants a nonce to expire at least hourly; an operator with idle clients may stretch it.

@@ -10,6 +10,8 @@ package struct Settings: Sendable, Equatable {
     package var listen = Listen()
     package var externalAddress = ExternalAddress.auto
     package var relay = Relay()
+    /// RFC 5780. Whole only with `listen.alternate`.
+    package var natDiscovery = true
     package var tls = TLS()
     package var auth = Auth()
     package var limits = Limits()
@@ -32,6 +34,9 @@ package struct Settings: Sendable, Equatable {
         package var tls = Self.everywhere(port: 5349)
         /// Likewise. Where it is not empty, `udp` takes DTLS too.
         package var dtls = Self.everywhere(port: 5349)
+        /// The second address and port of NAT behaviour discovery (RFC 5780 section 6): one address of this machine for a
+        /// family at most, none of them the wildcard, no port 0. Each has a `primary`.
+        package var alternate: [SocketAddress] = []
         /// The lists that nobody wrote.
         package var implied: Set<String> = ["listen.udp", "listen.tcp", "listen.tls", "listen.dtls"]
 
@@ -39,8 +44,13 @@ package struct Settings: Sendable, Equatable {
 
         /// By what is listened on: who wrote it is no part of that.
         package static func == (left: Listen, right: Listen) -> Bool {
-            left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls
-                && left.dtls == right.dtls
+            left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls && left.dtls == right.dtls
+                && left.alternate == right.alternate
+        }
+
+        /// The UDP listener that an alternate address stands beside: the first of its family that has another address.
+        package func primary(of alternate: SocketAddress) -> SocketAddress? {
+            udp.first { $0.isIPv4 == alternate.isIPv4 && $0.host != alternate.host }
         }
 
         private static func everywhere(port: UInt16) -> [SocketAddress] {

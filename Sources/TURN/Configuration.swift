@@ -13,6 +13,9 @@ package struct Configuration: Sendable {
     package var policy = PeerPolicy()
     /// Outside address of each relay address behind 1:1 NAT.
     package var insideAddresses: [IPAddress: IPAddress] = [:]
+    /// What clients are told instead of an address of this host, behind 1:1 NAT.
+    package var outsideAddresses: [IPAddress: IPAddress] = [:]
+    package var discovery = NATDiscovery()
     /// Also accept channels 0x5000 to 0x7FFF.
     package var acceptsWideChannels = false
     /// 0 means no limit, here and below.

@@ -16,21 +16,6 @@ extension Engine {
         let credentialExpirySeconds: UInt64?
     }
 
-    func binding(_ request: Request, _ reply: UnsafeMutableRawBufferPointer) -> Verdict {
-        // An error to anyone comes from the budget for errors, whatever the method (case AM-05).
-        let unknown = unknownAttributes(of: request.message)
-        if !unknown.isEmpty { return refuse(request, .unknownAttribute, reply, unknown: unknown) }
-        guard take(from: bindings, configuration.bindingRepliesPerSecond, request)
-        else { return .drop(.replyBudget) }
-        var builder = MessageBuilder(
-            MessageType(.binding, .successResponse),
-            request.message.transactionID,
-            into: reply
-        )
-        builder.append(.xorMappedAddress, xor: request.tuple.client)
-        return finish(&builder, request)
-    }
-
     /// An error answer to someone who has proved nothing. It is short, unsigned, and taken from the source's budget.
     func refuse(
         _ request: Request,
@@ -123,12 +108,16 @@ extension Engine {
     }
 
     /// Attributes of a request that must be understood and are not, or nothing (RFC 8489 section 6.3.1).
-    func unknownAttributes(of message: MessageView) -> [AttributeType] {
+    /// - Parameter known: further ones that this kind of request may have.
+    func unknownAttributes(
+        of message: MessageView,
+        known: (AttributeType) -> Bool = { _ in false }
+    ) -> [AttributeType] {
         var unknown: [AttributeType] = []
         var iterator = message.attributes
         while let attribute = iterator.next(), unknown.count < Limits.unknownAttributesListed {
             if attribute.type.isComprehensionRequired, !Self.understands(attribute.type),
-                !unknown.contains(attribute.type)
+                !known(attribute.type), !unknown.contains(attribute.type)
             {
                 unknown.append(attribute.type)
             }
@@ -141,7 +130,7 @@ extension Engine {
     }
 
     /// Budgets are for sources that may be forged; one that holds a connection or a session is not.
-    private func take(from budget: ReplyBudget, _ limit: UInt32, _ request: Request) -> Bool {
+    func take(from budget: ReplyBudget, _ limit: UInt32, _ request: Request) -> Bool {
         request.tuple.transport.isProven
             || budget.take(request.tuple.client.address, limit: limit, at: request.moment)
     }

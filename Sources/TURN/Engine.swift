@@ -209,6 +209,8 @@ struct Request {
 package enum Verdict {
     /// The first `length` bytes of the reply buffer go back to the client.
     case reply(length: Int)
+    /// The same by UDP, from another address or port of this server, or to another port of the client (RFC 5780).
+    case replyElsewhere(length: Int, from: Endpoint, to: Endpoint)
     /// Part of the datagram goes to a peer.
     case forward(Forward)
     /// Done, and nobody hears of it.

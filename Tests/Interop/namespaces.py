@@ -97,6 +97,6 @@ class Namespaces:
 def remove_stale_namespaces():
     """A killed test run leaves its namespaces behind; their owner's process id is in the name."""
     for line in ip("netns", "list").stdout.splitlines():
-        match = re.match(r"tpk(\d+)x\d+[sw]\b", line)
+        match = re.match(r"tpk(\d+)x\d+[a-z]\d*\b", line)
         if match and not Path(f"/proc/{match[1]}").exists():
             ip("netns", "del", match[0], check=False)

@@ -60,6 +60,8 @@ PASSWORD_ALGORITHMS = 0x8002
 ICMP = 0x8004
 SOFTWARE = 0x8022
 FINGERPRINT = 0x8028
+RESPONSE_ORIGIN = 0x802B
+OTHER_ADDRESS = 0x802C
 MOBILITY_TICKET = 0x8030
 ORIGIN = 0x802F
 
@@ -187,6 +189,15 @@ class Message:
     def address(self, kind):
         value = self.get(kind)
         return None if value is None else decode_address(value, self.transaction)
+
+    def plain_address(self, kind):
+        """An address that is not XORed: MAPPED-ADDRESS, RESPONSE-ORIGIN, OTHER-ADDRESS."""
+        value = self.get(kind)
+        if value is None:
+            return None
+        family, port = struct.unpack_from("!xBH", value)
+        assert (value[0], family, len(value)) in ((0, 1, 8), (0, 2, 20)), f"address {value.hex()}"
+        return socket.inet_ntop(socket.AF_INET if family == 1 else socket.AF_INET6, value[4:]), port
 
     def verify(self, key, integrity):
         """Whether the integrity attribute of that kind is there and right."""

@@ -149,15 +149,33 @@ def test_AM_06_no_error_carries_a_reason_phrase_or_software(server):
         assert answer.reason == b"" and stun.SOFTWARE not in answer.kinds(), answer
 
 
-@pytest.mark.parametrize("kind, value", [
+DISCOVERY = [
     (stun.CHANGE_REQUEST, struct.pack("!I", 6)), (stun.PADDING, bytes(1000)), (stun.RESPONSE_PORT, b"\x12\x34\0\0"),
-], ids=["CHANGE-REQUEST", "PADDING", "RESPONSE-PORT"])
-def test_AM_07_nat_discovery_without_a_second_address_is_420(server, kind, value):
+]
+
+
+@pytest.mark.parametrize("kind, value", DISCOVERY, ids=["CHANGE-REQUEST", "PADDING", "RESPONSE-PORT"])
+def test_AM_07_nat_discovery_switched_off_is_420(serve, kind, value):
+    server = serve({"nat_discovery": False})
     with server.wire() as wire:
         request = stun.build(stun.BINDING, attributes=[(kind, value)])
         answer = wire.exchange(request)
         assert answer.error == 420 and answer.get(stun.UNKNOWN_ATTRIBUTES) == struct.pack("!H", kind), answer
         assert len(answer.raw) <= len(request) + 8
+
+
+def test_AM_07_without_a_second_address_it_cannot_be_asked_for_and_padding_is_no_longer_than_the_request(server):
+    with server.wire() as wire:
+        assert wire.request(stun.BINDING, [DISCOVERY[0]]).error == 420
+        for size in (0, 10, 40, 400, 1472, 1500, 20_000):
+            request = stun.build(stun.BINDING, attributes=[(stun.PADDING, b"x" * size)])
+            answer = wire.exchange(request)
+            assert answer.is_success and answer.get(stun.OTHER_ADDRESS) is None
+            padding = answer.get(stun.PADDING)
+            assert padding is None or len(answer.raw) <= len(request), (size, len(answer.raw))
+            # It comes back as long as it went, as far as that makes two fragments of it.
+            assert size < 40 or len(answer.raw) >= min(len(request), 1500) - 3
+            assert not any(padding or b"")
 
 
 def test_AM_08_a_response_address_never_redirects_the_answer(server):
@@ -342,6 +360,7 @@ def test_AM_14_unvalidated_sources_get_at_most_three_times_their_bytes(server):
     requests += [make() for make in eliciting_requests(None).values()]
     requests += [stun.build(stun.BINDING, fingerprint=True), stun.build(stun.ALLOCATE, fingerprint=True),
                  stun.build(stun.BINDING, attributes=[(0x7F00 + n, b"") for n in range(100)])]
+    requests += [stun.build(stun.BINDING, attributes=[asked]) for asked in DISCOVERY]
     requests += [datagram for datagram in forty_kinds() if datagram]
     for request in requests:
         with server.wire() as wire:

@@ -167,6 +167,45 @@ import Testing
         #expect(try load(relay + "listen: {udp: ['127.9.9.9:0'], https: ['127.0.0.1:443']}").settings != nil)
     }
 
+    @Test func alternateAddressesAreOneForEachFamilyBesideAListener() throws {
+        let outcome = try load("listen: {alternate: ['203.0.113.11:3479', '[2001:db8::11]:3479']}")
+        #expect(outcome.diagnostics.isEmpty, "\(outcome.diagnostics)")
+        let listen = try #require(outcome.settings?.listen)
+        #expect(listen.alternate.map(\.description) == ["203.0.113.11:3479", "[2001:db8::11]:3479"])
+        #expect(listen.alternate.map { listen.primary(of: $0)?.description } == ["0.0.0.0:3478", "[::]:3478"])
+        // Whoever lists both addresses means the other one as the primary.
+        let both = "listen: {udp: ['203.0.113.11:3478', '203.0.113.10:3478'], alternate: ['203.0.113.11:3479']}"
+        let specific = try #require(try load(both).settings?.listen)
+        #expect(specific.alternate.first.flatMap(specific.primary)?.description == "203.0.113.10:3478")
+    }
+
+    @Test(arguments: [
+        ("alternate: ['0.0.0.0:3479']", "no single address"), ("alternate: ['203.0.113.11:0']", "no fixed port"),
+        ("alternate: ['203.0.113.11:3479', '203.0.113.12:3479']", "are both IPv4"),
+        ("alternate: ['203.0.113.11']", "has no port"),
+        ("alternate: ['203.0.113.11:3478']", "has the port of 0.0.0.0:3478"),
+        ("alternate: ['203.0.113.11:5349']", "has a port of listen.tls"),
+        ("udp: ['203.0.113.11:3478'], alternate: ['203.0.113.11:3479']", "name a second address"),
+        ("udp: ['[::]:3478'], alternate: ['203.0.113.11:3479']", "no IPv4 listener"),
+        ("udp: ['0.0.0.0:0'], alternate: ['203.0.113.11:3479']", "needs a fixed port"),
+    ])
+    func otherAlternateAddressesAreRefused(text: String, reason: String) throws {
+        let outcome = try load("listen: {\(text)}")
+        #expect(outcome.settings == nil)
+        #expect(outcome.errors.first?.message.hasPrefix("listen.alternate: ") == true, "\(outcome.diagnostics)")
+        #expect(outcome.errors.first?.message.contains(reason) == true, "\(outcome.diagnostics)")
+    }
+
+    @Test func alternateAddressesNeedDiscoveryAndAnOutsideAddressOfTheirOwn() throws {
+        let alternate = "listen: {alternate: ['10.0.0.6:3479']}\n"
+        #expect(try load(alternate + "nat_discovery: false").errors.first?.message.contains("nat_discovery") == true)
+        #expect(try load(alternate + "external_address: 203.0.113.10").errors.first?.message.contains("pairs") == true)
+        #expect(try load(alternate + "external_address: '2001:db8::1'").settings != nil)
+        #expect(
+            try load(alternate + "external_address: [203.0.113.10/10.0.0.5, 203.0.113.11/10.0.0.6]").settings != nil
+        )
+    }
+
     @Test func externalAddressesHaveFourForms() throws {
         func external(_ text: String) throws -> Settings.ExternalAddress? {
             try load("external_address: \(text)").settings?.externalAddress

@@ -39,6 +39,7 @@ import Testing
     @Test func defaultsAreThoseOfTheContract() {
         let settings = Settings()
         #expect(settings.listen.udp.map(\.description) == ["0.0.0.0:3478", "[::]:3478"])
+        #expect(settings.listen.alternate.isEmpty && settings.natDiscovery)
         #expect(settings.relay.minPort == 49152 && settings.relay.maxPort == 65535)
         #expect(settings.auth.nonceLifetimeSeconds == 600 && settings.auth.maxCredentialTTLSeconds == 86_400)
         #expect(settings.limits.allocationsPerUser == 10 && settings.limits.allocationsTotal == 0)

@@ -110,9 +110,8 @@ import Testing
 
     @Test func keysOfFeaturesToComeAreAcceptedAndSaidToDoNothing() throws {
         let silent = """
-            listen: {tcp: [], tls: [], dtls: [], https: [], shared: [], metrics: [], alternate: []}
+            listen: {tcp: [], tls: [], dtls: [], https: [], shared: [], metrics: []}
             relay: {tcp: false, mobility: no}
-            nat_discovery: false
             tls: {certificate: null, private_key: ~}
             signaling: {enabled: false, allowed_origins: []}
             admin: {socket: null}

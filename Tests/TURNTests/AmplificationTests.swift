@@ -136,7 +136,7 @@ import Testing
     }
 
     @Test func sp15_am07_am08_whatIsNotUnderstoodIs420() throws {
-        let client = try Lab().client()
+        let client = try Lab { $0.discovery.isEnabled = false }.client()
         for type in [0x7FFF, 0x0000, 0x0002, 0x0003, 0x0026, 0x0027] as [UInt16] {
             let answer = try #require(
                 client.send(binding(client) { $0.append(AttributeType(rawValue: type), [0, 0, 0, 6]) }).answer

@@ -22,6 +22,8 @@ final class Lab {
     /// What became of a client's datagram.
     enum Outcome {
         case reply(Answer)
+        /// An answer that leaves from elsewhere, or goes elsewhere.
+        case replyElsewhere(Answer, from: Endpoint, to: Endpoint)
         case forward(Forward, payload: [UInt8])
         case handled
         case drop(DropReason)
@@ -188,6 +190,9 @@ final class Lab {
         case .reply(let length):
             // An answer that is no STUN message would be a defect of its own; tests then miss their reply.
             return Answer(Array(reply.prefix(length))).map(Outcome.reply) ?? .handled
+        case .replyElsewhere(let length, let origin, let destination):
+            return Answer(Array(reply.prefix(length)))
+                .map { Outcome.replyElsewhere($0, from: origin, to: destination) } ?? .handled
         case .forward(let forward):
             return .forward(forward, payload: Array(bytes[forward.offset..<(forward.offset + forward.length)]))
         case .handled, .needsCredentials: return .handled
@@ -201,7 +206,14 @@ extension Lab.Outcome {
     var drop: DropReason? { if case .drop(let reason) = self { reason } else { nil } }
     var forward: Forward? { if case .forward(let forward, _) = self { forward } else { nil } }
     var payload: [UInt8]? { if case .forward(_, let payload) = self { payload } else { nil } }
-    var isSilence: Bool { answer == nil && forward == nil }
+    var diverted: (answer: Answer, origin: Endpoint, destination: Endpoint)? {
+        if case .replyElsewhere(let answer, let origin, let destination) = self {
+            (answer, origin, destination)
+        } else {
+            nil
+        }
+    }
+    var isSilence: Bool { answer == nil && forward == nil && diverted == nil }
 }
 
 extension Engine.PeerVerdict {
