@@ -22,6 +22,11 @@ package final class TLSSession {
     private let ssl: OpaquePointer
     private let pipe: UnsafeMutablePointer<SessionPipe>
     private var hasSaidClose = false
+    /// The peer said close_notify: nothing more will come.
+    package private(set) var hasHeardClose = false
+    /// Keeps the session established when the peer says close_notify, so that what is still on its way to it can go
+    /// (RFC 8446 section 6.1). Else close_notify is answered at once, as RFC 5246 section 7.2.1 had it.
+    package var staysOpenToWrite = false
 
     /// The server's side of a connection.
     /// - Throws: `TLSError` where OpenSSL has no memory, or the context is for DTLS.
@@ -82,14 +87,14 @@ package final class TLSSession {
     /// - Returns: bytes written to `target`; 0 when none wait or the handshake is not over; -1 when the session ended.
     package func read(into target: UnsafeMutableRawBufferPointer) -> Int {
         if state == .handshaking { advance() }
-        guard state == .established else { return state == .handshaking ? 0 : -1 }
+        guard state == .established, !hasHeardClose else { return state == .handshaking ? 0 : -1 }
         guard let base = target.baseAddress, target.count > 0 else { return 0 }
         ERR_clear_error()
         var count = 0
         let result = SSL_read_ex(ssl, base, target.count, &count)
         guard result == 1 else {
             settle(result)
-            return state == .established ? 0 : -1
+            return state == .established && !hasHeardClose ? 0 : -1
         }
         pipe.pointee.applicationBytes &+= count
         return count
@@ -163,6 +168,8 @@ package final class TLSSession {
             // The bound may break at the last record of what was fed.
             if pipe.pointee.brokenBound != nil { fail() }
         case SSL_ERROR_ZERO_RETURN:
+            hasHeardClose = true
+            if staysOpenToWrite { break }
             // TLS 1.2 wants the answer (RFC 5246 section 7.2.1), and TLS 1.3 does not mind it. What waits goes ahead of it.
             shutdown()
             state = .closed
