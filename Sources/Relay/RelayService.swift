@@ -46,7 +46,13 @@ package final class RelayService: Sendable {
         var mailboxes: [Mailbox] = []
         var snapshots: [SnapshotBox] = []
         var workers: [WorkerBox] = []
-        for number in 0..<max(options.workers, 1) {
+        let count = max(options.workers, 1)
+        do {
+            for _ in 0..<count { mailboxes.append(try Mailbox()) }
+        } catch {
+            throw RelayError("cannot make mailboxes for \(count) relay workers: \(error)")
+        }
+        for number in 0..<count {
             var set = OwnedList<Listener>(capacity: bound.count)
             for index in bound.indices {
                 let listener = try Listener(bound[index], allowsSegments: allowsSegments)
@@ -61,18 +67,16 @@ package final class RelayService: Sendable {
                 streamSet.append(listener)
             }
             var configuration = configuration
-            for endpoint in bound { configuration.policy.listeners.insert(endpoint) }
-            let mailbox: Mailbox
+            for endpoint in bound + boundStreams.map(\.endpoint) { configuration.policy.listeners.insert(endpoint) }
             let worker: WorkerBox
             let snapshot = SnapshotBox()
             do {
-                mailbox = try Mailbox()
                 let host = try WorkerHost(
                     pool: pool,
                     nowNanoseconds: MonotonicClock.nanoseconds(),
                     onEvent: onEvent
                 )
-                try host.watch(mailbox.descriptor, .mailbox)
+                try host.watch(mailboxes[number].descriptor, .mailbox)
                 for index in 0..<set.count {
                     try host.watch(set.pointer(index).pointee.descriptor.raw, .listener(UInt32(index)))
                 }
@@ -83,7 +87,8 @@ package final class RelayService: Sendable {
                     configuration: configuration,
                     shared: shared,
                     cryptography: try OpenSSLCryptography(),
-                    host: host
+                    host: host,
+                    connectionIDs: ConnectionIDs(worker: number, of: count)
                 )
                 worker = WorkerBox(
                     try Worker(
@@ -93,14 +98,13 @@ package final class RelayService: Sendable {
                         certificate: options.certificate,
                         engine: engine,
                         host: host,
-                        mailbox: mailbox,
+                        mailboxes: mailboxes,
                         published: snapshot
                     )
                 )
             } catch {
                 throw RelayError("cannot start relay worker \(number): \(error)")
             }
-            mailboxes.append(mailbox)
             snapshots.append(snapshot)
             workers.append(worker)
         }
@@ -146,7 +150,9 @@ package final class RelayService: Sendable {
     /// Replaces the configuration of all workers. The listeners stay what they are.
     package func reconfigure(_ configuration: Configuration) {
         var configuration = configuration
-        for endpoint in listeners { configuration.policy.listeners.insert(endpoint) }
+        for endpoint in listeners + streamListeners.map(\.endpoint) {
+            configuration.policy.listeners.insert(endpoint)
+        }
         send(.reconfigure(configuration))
     }
 

@@ -130,6 +130,9 @@ extension Worker {
             } else {
                 sendReply(length, tuple, route.listener)
             }
+        case .bind(let binding):
+            engine.counters.stunHandled &+= 1
+            if route.isConnection { bind(binding, connection: route.connection) }
         case .needsCredentials(let query):
             park(query, bytes, tuple, route)
         }

@@ -12,6 +12,8 @@ struct Worker: ~Copyable {
     var engine: Engine
     let host: WorkerHost
     let mailbox: Mailbox
+    /// The mailboxes of all workers, by their numbers.
+    let colleagues: [Mailbox]
     let published: SnapshotBox
     let number: Int
 
@@ -32,6 +34,10 @@ struct Worker: ~Copyable {
     let streamListeners: UnsafeMutablePointer<StreamListener>
     let streamListenerCount: Int
     var streams = StreamTable()
+    var tunnels = TunnelTable()
+    /// Streams that a limit of bandwidth holds back, and when they are looked at again.
+    var throttled: [PeerConnectionKey] = []
+    var throttledUntilNanoseconds: UInt64 = 0
     var reserve: ReserveDescriptor
     /// What is read from a connection, until its frames are handled.
     let streamInput: UnsafeMutableRawBufferPointer
@@ -71,7 +77,7 @@ struct Worker: ~Copyable {
         certificate: TLSContext?,
         engine: consuming Engine,
         host: WorkerHost,
-        mailbox: Mailbox,
+        mailboxes: [Mailbox],
         published: SnapshotBox
     ) throws(SystemCallError) {
         // All that can fail comes first: a half-made worker could not be taken apart again.
@@ -86,7 +92,8 @@ struct Worker: ~Copyable {
         self.number = number
         self.engine = engine
         self.host = host
-        self.mailbox = mailbox
+        mailbox = mailboxes[number]
+        colleagues = mailboxes
         self.published = published
         listenerCount = listeners.count
         self.listeners = listeners.release()
@@ -121,7 +128,7 @@ struct Worker: ~Copyable {
     mutating func run() {
         let events = EventBuffer(capacity: 256)
         while isRunning {
-            let count = host.wait(into: events, timeoutMilliseconds: hasExpired ? 0 : millisecondsToNextTick())
+            let count = host.wait(into: events, timeoutMilliseconds: hasExpired ? 0 : millisecondsToNextWork())
             let began = MonotonicClock.nanoseconds()
             now.monotonicNanoseconds = began
             handshakesLeft = StreamLimits.handshakesPerTurn
@@ -137,6 +144,10 @@ struct Worker: ~Copyable {
                     connectionEvent(source.number, events[index].events)
                 } else if source.isStreamListener {
                     accept(Int(source.number))
+                } else if source.isTunnel {
+                    tunnelEvent(source, events[index].events)
+                } else if source.isStreamRelay {
+                    acceptPeers(source.number)
                 } else {
                     hasMail = true
                 }
@@ -146,15 +157,19 @@ struct Worker: ~Copyable {
             if began / 1_000_000_000 != lastTickSecond { tick() }
             if hasExpired { expireSome() }
             if hasMail { readMail() }
+            resumeThrottled()
+            settleEffects()
             busyNanoseconds &+= MonotonicClock.nanoseconds() &- began
         }
         engine.closeAll(.drained, at: now)
+        settleEffects()
         engine.reportUsage()
         parked.dropAll(into: &engine.counters)
         publish()
     }
 
-    private func millisecondsToNextTick() -> Int32 {
+    private func millisecondsToNextWork() -> Int32 {
+        if !throttled.isEmpty { return Int32(TunnelLimits.throttleNanoseconds / 1_000_000) }
         let into = (now.monotonicNanoseconds % 1_000_000_000) / 1_000_000
         return Int32(truncatingIfNeeded: 1_000 - into)
     }
@@ -206,6 +221,7 @@ struct Worker: ~Copyable {
             case .stop: isRunning = false
             }
         }
+        for handover in mailbox.takeHandovers() { adopt(handover) }
         flushClients()
     }
 

@@ -52,7 +52,8 @@ struct RelaySetup {
         policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
         policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
         policy.broadcastAddresses = Set(interfaces.compactMap(\.broadcast))
-        for listener in options.listeners where listener.port != 0 {
+        let bound = options.listeners + options.streamListeners.map(\.endpoint)
+        for listener in bound where listener.port != 0 {
             policy.listeners.formUnion(Self.reachable(listener, interfaces, addresses))
         }
 
@@ -65,6 +66,7 @@ struct RelaySetup {
         for address in addresses where address.local != address.advertised {
             configuration.insideAddresses[address.advertised] = address.local
         }
+        configuration.relaysTCP = settings.relay.tcp
         configuration.acceptsWideChannels = settings.relay.rfc5766Channels
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
         configuration.allocationsTotal = settings.limits.allocationsTotal

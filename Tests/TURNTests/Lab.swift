@@ -23,6 +23,7 @@ final class Lab {
     enum Outcome {
         case reply(Answer)
         case forward(Forward, payload: [UInt8])
+        case bind(ConnectionBinding)
         case handled
         case drop(DropReason)
     }
@@ -190,6 +191,7 @@ final class Lab {
             return Answer(Array(reply.prefix(length))).map(Outcome.reply) ?? .handled
         case .forward(let forward):
             return .forward(forward, payload: Array(bytes[forward.offset..<(forward.offset + forward.length)]))
+        case .bind(let binding): return .bind(binding)
         case .handled, .needsCredentials: return .handled
         case .drop(let reason): return .drop(reason)
         }
