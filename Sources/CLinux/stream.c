@@ -75,6 +75,8 @@ int turnpike_tcp_set_keepalive(int fd, int idle_seconds, int interval_seconds, i
     return failure != 0 ? failure : set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 }
 
+int turnpike_tcp_share_port(int fd) { return set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1); }
+
 int turnpike_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) < 0 ? -errno : 0; }
 
 int turnpike_tcp_abort(int fd) {

@@ -22,6 +22,12 @@ package enum TCPSocket {
         )
     }
 
+    /// Lets sockets of this user connect from a port that this one was bound to alone. Binding had to be refused while
+    /// another program has the port, which `reusePort` from the start would not do.
+    package static func sharePort(_ fd: Int32) throws(SystemCallError) {
+        try checked(turnpike_tcp_share_port(fd), "setsockopt(SO_REUSEPORT)")
+    }
+
     /// Takes a connection that waits, non-blocking and close-on-exec.
     ///
     /// - Parameter peer: Set to the address of the other end.

@@ -68,12 +68,17 @@ package class SecureSession {
             // The bound may break at the last record of what was fed.
             if pipe.pointee.brokenBound != nil { fail() }
         case SSL_ERROR_ZERO_RETURN:
-            // TLS 1.2 wants the answer (RFC 5246 section 7.2.1), and later ones do not mind it. What waits goes ahead of it.
-            shutdown()
-            end()
+            hearClose()
         default:
             fail()
         }
+    }
+
+    /// The peer said close_notify. TLS 1.2 wants the answer (RFC 5246 section 7.2.1), and later ones do not mind it. What
+    /// waits goes ahead of it.
+    func hearClose() {
+        shutdown()
+        end()
     }
 
     /// The session is over in good order.

@@ -6,6 +6,11 @@ import COpenSSL
 /// has not taken yet waits here.
 package final class TLSSession: SecureSession {
     private var hasSaidClose = false
+    /// The peer said close_notify: nothing more will come.
+    package private(set) var hasHeardClose = false
+    /// Keeps the session established when the peer says close_notify, so that what is still on its way to it can go
+    /// (RFC 8446 section 6.1). Else close_notify is answered at once, as RFC 5246 section 7.2.1 had it.
+    package var staysOpenToWrite = false
 
     /// The server's side of a connection.
     /// - Throws: `TLSError` where OpenSSL has no memory, or the context is for DTLS.
@@ -44,14 +49,14 @@ package final class TLSSession: SecureSession {
     /// - Returns: bytes written to `target`; 0 when none wait or the handshake is not over; -1 when the session ended.
     package func read(into target: UnsafeMutableRawBufferPointer) -> Int {
         if state == .handshaking { advance() }
-        guard state == .established else { return state == .handshaking ? 0 : -1 }
+        guard state == .established, !hasHeardClose else { return state == .handshaking ? 0 : -1 }
         guard let base = target.baseAddress, target.count > 0 else { return 0 }
         ERR_clear_error()
         var count = 0
         let result = SSL_read_ex(ssl, base, target.count, &count)
         guard result == 1 else {
             settle(result)
-            return state == .established ? 0 : -1
+            return state == .established && !hasHeardClose ? 0 : -1
         }
         pipe.pointee.applicationBytes &+= count
         return count
@@ -110,5 +115,10 @@ package final class TLSSession: SecureSession {
         ERR_clear_error()
         if SSL_shutdown(ssl) == 1 { end() }
         ERR_clear_error()
+    }
+
+    override func hearClose() {
+        hasHeardClose = true
+        if !staysOpenToWrite { super.hearClose() }
     }
 }

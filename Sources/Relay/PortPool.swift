@@ -19,10 +19,13 @@ final class PortPool: Sendable {
 
     private let state: Mutex<State>
     private let live: LivePorts
+    /// Relays by TCP. A number is one relay's, by one transport.
+    private let liveStreams: LivePorts
 
     init(_ addresses: [RelayAddress], _ ports: ClosedRange<UInt16>) {
         state = Mutex(State(addresses: addresses.map { AddressPorts($0, ports) }))
         live = LivePorts(addresses)
+        liveStreams = LivePorts(addresses)
     }
 
     enum Taken {
@@ -39,6 +42,7 @@ final class PortPool: Sendable {
         _ family: AddressFamily,
         near address: IPAddress,
         parity: RelayRequest.Parity,
+        isStream: Bool = false,
         refused: Set<UInt16>
     ) -> Taken {
         state.withLock { state in
@@ -46,7 +50,7 @@ final class PortPool: Sendable {
             guard let first = candidates.first else { return .familyUnavailable }
             let index = candidates.first { state.addresses[$0].address.local == address } ?? first
             guard let port = state.addresses[index].take(parity, refused) else { return .exhausted }
-            live.set(index, port, true)
+            (isStream ? liveStreams : live).set(index, port, true)
             return .port(port, state.addresses[index].address, index: index)
         }
     }
@@ -65,12 +69,16 @@ final class PortPool: Sendable {
             guard let index = state.addresses.firstIndex(where: { $0.address.local == local.address }) else { return }
             state.addresses[index].release(local.port)
             live.set(index, local.port, false)
+            liveStreams.set(index, local.port, false)
         }
     }
 
     /// Whether a relay is open there, at its inside or its outside address. Takes no lock: two peers that both stand behind
     /// this relay ask it for every packet.
     func isLive(_ endpoint: Endpoint) -> Bool { live.contains(endpoint) }
+
+    /// The same for relays by TCP.
+    func isLiveStream(_ endpoint: Endpoint) -> Bool { liveStreams.contains(endpoint) }
 
     /// Holds an open relay for whoever shows the token.
     func reserve(_ leg: RelayLeg, untilNanoseconds: UInt64) -> UInt64 {

@@ -60,7 +60,13 @@ package final class RelayService: Sendable {
         var mailboxes: [Mailbox] = []
         var snapshots: [SnapshotBox] = []
         var workers: [WorkerBox] = []
-        for number in 0..<max(options.workers, 1) {
+        let count = max(options.workers, 1)
+        do {
+            for _ in 0..<count { mailboxes.append(try Mailbox()) }
+        } catch {
+            throw RelayError("cannot make mailboxes for \(count) relay workers: \(error)")
+        }
+        for number in 0..<count {
             var set = OwnedList<Listener>(capacity: bound.count + boundSecured.count)
             for index in bound.indices {
                 let listener = try Listener(
@@ -94,17 +100,15 @@ package final class RelayService: Sendable {
                 dtls: boundSecured,
                 streams: boundStreams
             )
-            let mailbox: Mailbox
             let worker: WorkerBox
             let snapshot = SnapshotBox()
             do {
-                mailbox = try Mailbox()
                 let host = try WorkerHost(
                     pool: pool,
                     nowNanoseconds: MonotonicClock.nanoseconds(),
                     onEvent: onEvent
                 )
-                try host.watch(mailbox.descriptor, .mailbox)
+                try host.watch(mailboxes[number].descriptor, .mailbox)
                 for index in 0..<set.count {
                     try host.watch(set.pointer(index).pointee.descriptor.raw, .listener(UInt32(index)))
                 }
@@ -115,7 +119,8 @@ package final class RelayService: Sendable {
                     configuration: configuration,
                     shared: shared,
                     cryptography: try OpenSSLCryptography(),
-                    host: host
+                    host: host,
+                    connectionIDs: ConnectionIDs(worker: number, of: count)
                 )
                 worker = WorkerBox(
                     try Worker(
@@ -126,14 +131,13 @@ package final class RelayService: Sendable {
                         dtls: try DTLSClients(options.dtlsCertificate),
                         engine: engine,
                         host: host,
-                        mailbox: mailbox,
+                        mailboxes: mailboxes,
                         published: snapshot
                     )
                 )
             } catch {
                 throw RelayError("cannot start relay worker \(number): \(error)")
             }
-            mailboxes.append(mailbox)
             snapshots.append(snapshot)
             workers.append(worker)
         }
@@ -202,7 +206,7 @@ extension Configuration {
         streams: [StreamAddress]
     ) -> Configuration {
         var configuration = self
-        configuration.policy.listeners.formUnion(udp + dtls.map(\.endpoint))
+        configuration.policy.listeners.formUnion(udp + dtls.map(\.endpoint) + streams.map(\.endpoint))
         configuration.discovery.attach(udp: udp, tcp: streams.filter { !$0.isTLS }.map(\.endpoint))
         return configuration
     }

@@ -15,6 +15,8 @@ struct StreamConnection: ~Copyable {
     var input = StreamBuffer()
     /// What the kernel has not taken yet.
     var output = SendQueue()
+    /// It asks to carry the data of a peer connection, and waits to be handed over.
+    var binding: ConnectionBinding?
     /// Frames are not looked at before the account store has answered, or requests sent in a row would be answered out of it.
     var isParked = false
     /// The client has sent all it will, or nothing more is wanted of it: what waits is sent, and that is the end.
@@ -113,15 +115,18 @@ struct StreamTable: ~Copyable {
         return number
     }
 
-    mutating func remove(_ number: UInt32) {
+    mutating func remove(_ number: UInt32) { _ = take(number) }
+
+    /// Gives a connection away.
+    mutating func take(_ number: UInt32) -> StreamConnection {
         let key = Self.key(records[Int(number)].tuple.client.address)
         if records[Int(number)].isHandshaking { handshaking -= 1 }
         let left = sources[key, default: 1] - 1
         sources[key] = left > 0 ? left : nil
-        (records + Int(number)).deinitialize(count: 1)
         used[Int(number)] = false
         free.append(number)
         count -= 1
+        return (records + Int(number)).move()
     }
 
     func isUsed(_ number: UInt32) -> Bool { Int(number) < everUsed && used[Int(number)] }

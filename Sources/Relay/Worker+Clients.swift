@@ -137,6 +137,9 @@ extension Worker {
         case .replyElsewhere(let length, let origin, let destination):
             engine.counters.stunHandled &+= 1
             sendReply(length, from: origin, to: destination)
+        case .bind(let binding):
+            engine.counters.stunHandled &+= 1
+            if route.isConnection { bind(binding, connection: route.connection) }
         case .needsCredentials(let query):
             park(query, bytes, tuple, route)
         }

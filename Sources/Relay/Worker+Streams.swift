@@ -210,6 +210,7 @@ extension Worker {
         flushPeers()
         let wasWhole = stream.pointee.input.count == 0
         stream.pointee.input.keep(rest)
+        guard stream.pointee.binding == nil else { return handOver(number) }
         // Half a frame has so long to become a whole one, however slowly it comes.
         // Without an allocation the deadline is that of the connection, which no half frame moves (case RE-05).
         if wasWhole, stream.pointee.input.count > 0, engine.allocation(of: tuple) != noIndex {
@@ -226,7 +227,13 @@ extension Worker {
         }
         streams[number].pointee.isParked = false
         request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
-        guard streams.isUsed(number), !streams[number].pointee.isParked else { return }
+        guard streams.isUsed(number) else { return }
+        if streams[number].pointee.binding != nil { return handOver(number) }
+        if !streams[number].pointee.isParked { goOn(number) }
+    }
+
+    /// Goes on with what a connection has sent already.
+    mutating func goOn(_ number: UInt32) {
         consume(number, UnsafeRawBufferPointer(start: nil, count: 0))
         guard streams.isUsed(number), !streams[number].pointee.isParked else { return }
         if let session = streams[number].pointee.tls { open(session, number) }

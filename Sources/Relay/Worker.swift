@@ -12,6 +12,8 @@ struct Worker: ~Copyable {
     var engine: Engine
     let host: WorkerHost
     let mailbox: Mailbox
+    /// The mailboxes of all workers, by their numbers.
+    let colleagues: [Mailbox]
     let published: SnapshotBox
     let number: Int
 
@@ -32,6 +34,10 @@ struct Worker: ~Copyable {
     let streamListeners: UnsafeMutablePointer<StreamListener>
     let streamListenerCount: Int
     var streams = StreamTable()
+    var tunnels = TunnelTable()
+    /// Streams that a limit of bandwidth holds back, and when they are looked at again.
+    var throttled: [PeerConnectionKey] = []
+    var throttledUntilNanoseconds: UInt64 = 0
     var reserve: ReserveDescriptor
     /// What is read from a connection, until its frames are handled.
     let streamInput: UnsafeMutableRawBufferPointer
@@ -73,7 +79,7 @@ struct Worker: ~Copyable {
         dtls: consuming DTLSClients,
         engine: consuming Engine,
         host: WorkerHost,
-        mailbox: Mailbox,
+        mailboxes: [Mailbox],
         published: SnapshotBox
     ) throws(SystemCallError) {
         // All that can fail comes first: a half-made worker could not be taken apart again.
@@ -88,7 +94,8 @@ struct Worker: ~Copyable {
         self.number = number
         self.engine = engine
         self.host = host
-        self.mailbox = mailbox
+        mailbox = mailboxes[number]
+        colleagues = mailboxes
         self.published = published
         listenerCount = listeners.count
         self.listeners = listeners.release()
@@ -124,7 +131,8 @@ struct Worker: ~Copyable {
     mutating func run() {
         let events = EventBuffer(capacity: 256)
         while isRunning {
-            let count = host.wait(into: events, timeoutMilliseconds: hasExpired || dtls.table.hasPending ? 0 : waitMilliseconds())
+            let isWaiting = !hasExpired && !dtls.table.hasPending
+            let count = host.wait(into: events, timeoutMilliseconds: isWaiting ? millisecondsToNextWork() : 0)
             let began = MonotonicClock.nanoseconds()
             now.monotonicNanoseconds = began
             handshakesLeft = StreamLimits.handshakesPerTurn
@@ -140,6 +148,10 @@ struct Worker: ~Copyable {
                     connectionEvent(source.number, events[index].events)
                 } else if source.isStreamListener {
                     accept(Int(source.number))
+                } else if source.isTunnel {
+                    tunnelEvent(source, events[index].events)
+                } else if source.isStreamRelay {
+                    acceptPeers(source.number)
                 } else {
                     hasMail = true
                 }
@@ -151,17 +163,21 @@ struct Worker: ~Copyable {
             if began / 1_000_000_000 != lastTickSecond { tick() }
             if hasExpired { expireSome() }
             if hasMail { readMail() }
+            resumeThrottled()
+            settleEffects()
             busyNanoseconds &+= MonotonicClock.nanoseconds() &- began
         }
         endAllSessions()
         engine.closeAll(.drained, at: now)
+        settleEffects()
         engine.reportUsage()
         parked.dropAll(into: &engine.counters)
         publish()
     }
 
-    /// To the next tick, or to when the flights of handshakes are looked at.
-    private func waitMilliseconds() -> Int32 {
+    /// To the next tick, or to when the flights of handshakes or the throttled streams are looked at.
+    private func millisecondsToNextWork() -> Int32 {
+        if !throttled.isEmpty { return Int32(TunnelLimits.throttleNanoseconds / 1_000_000) }
         let into = (now.monotonicNanoseconds % 1_000_000_000) / 1_000_000
         let tick = Int32(truncatingIfNeeded: 1_000 - into)
         return dtls.table.handshakes.isEmpty ? tick : min(tick, DTLSLimits.timerMilliseconds)
@@ -216,6 +232,7 @@ struct Worker: ~Copyable {
             case .stop: isRunning = false
             }
         }
+        for handover in mailbox.takeHandovers() { adopt(handover) }
         flushClients()
     }
 

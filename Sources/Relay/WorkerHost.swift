@@ -37,13 +37,20 @@ final class WorkerHost: RelayHost {
         }
         var refused: Set<UInt16> = []
         while true {
-            switch pool.take(request.family, near: request.clientSide, parity: request.parity, refused: refused) {
+            let taken = pool.take(
+                request.family,
+                near: request.clientSide,
+                parity: request.parity,
+                isStream: request.isStream,
+                refused: refused
+            )
+            switch taken {
             case .familyUnavailable:
                 return .familyUnavailable
             case .exhausted:
                 return .exhausted
             case .port(let port, let address, let index):
-                switch open(port, address) {
+                switch request.isStream ? listen(port, address) : open(port, address) {
                 case .inUse:
                     // Another program holds it: the next one is tried, and 508 is said only when all fail.
                     refused.insert(port)
@@ -80,6 +87,8 @@ final class WorkerHost: RelayHost {
 
     func isLiveRelay(_ endpoint: Endpoint) -> Bool { pool.isLive(endpoint) }
 
+    func isLiveStreamRelay(_ endpoint: Endpoint) -> Bool { pool.isLiveStream(endpoint) }
+
     func scheduleExpiry(allocation: UInt32, atSecond second: UInt64) {
         if second == .max { timers.cancel(allocation) } else { timers.schedule(allocation, atSecond: second) }
     }
@@ -97,8 +106,12 @@ final class WorkerHost: RelayHost {
         if troublesTold.insert(trouble).inserted { onEvent(.trouble(trouble)) }
     }
 
-    func watch(_ descriptor: Int32, _ source: EventSource) throws(SystemCallError) {
-        try epoll.add(descriptor, .readable, data: source.rawValue)
+    func watch(
+        _ descriptor: Int32,
+        _ source: EventSource,
+        _ events: EpollEvents = .readable
+    ) throws(SystemCallError) {
+        try epoll.add(descriptor, events, data: source.rawValue)
     }
 
     /// Changes what is watched for. That it was watched before is known, so a failure has no cause but a lack of memory, and
@@ -106,6 +119,9 @@ final class WorkerHost: RelayHost {
     func rewatch(_ descriptor: Int32, _ events: EpollEvents, _ source: EventSource) {
         try? epoll.modify(descriptor, events, data: source.rawValue)
     }
+
+    /// Ends the watching of a descriptor that lives on.
+    func unwatch(_ descriptor: Int32) { try? epoll.remove(descriptor) }
 
     func wait(into buffer: borrowing EventBuffer, timeoutMilliseconds: Int32) -> Int {
         epoll.wait(into: buffer, timeoutMilliseconds: timeoutMilliseconds)
@@ -160,6 +176,25 @@ final class WorkerHost: RelayHost {
         }
     }
 
+    /// Opens a relay by TCP. Nobody else may have the port; afterwards connections to peers leave from it too
+    /// (RFC 6062 section 5.2).
+    private func listen(_ port: UInt16, _ address: RelayAddress) -> Opening {
+        let local = Endpoint(address: address.local, port: port)
+        do throws(SystemCallError) {
+            let socket = try TCPSocket.listen(on: local.storage, backlog: TunnelLimits.backlog)
+            try TCPSocket.sharePort(socket.raw)
+            return .opened(
+                RelayLeg(
+                    descriptor: socket.release(),
+                    local: local,
+                    advertised: Endpoint(address: address.advertised, port: port)
+                )
+            )
+        } catch {
+            return error.number == Errno.addressInUse ? .inUse : .failed(error)
+        }
+    }
+
     private func reserve(_ port: UInt16, _ address: RelayAddress, _ index: Int) -> UInt64? {
         guard pool.take(exactly: port, on: index) else { return nil }
         guard case .opened(let leg) = open(port, address) else {
@@ -172,7 +207,11 @@ final class WorkerHost: RelayHost {
 
     private func watch(_ leg: RelayLeg, _ request: RelayRequest) -> Bool {
         do throws(SystemCallError) {
-            try watch(leg.descriptor, .relay(request.allocation, isSecondary: request.isSecondary))
+            let source =
+                request.isStream
+                ? EventSource.streamRelay(request.allocation)
+                : .relay(request.allocation, isSecondary: request.isSecondary)
+            try watch(leg.descriptor, source)
             return true
         } catch {
             tell("cannot watch relay sockets: \(error); raise the limit on epoll watches (fs.epoll.max_user_watches)")

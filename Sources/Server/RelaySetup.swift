@@ -65,7 +65,8 @@ struct RelaySetup {
         policy.broadcastAddresses = Set(interfaces.compactMap(\.broadcast))
         let outside = Self.outside(settings.externalAddress, interfaces.map(\.address) + addresses.map(\.local))
         policy.ownAddresses.formUnion(outside.values)
-        for listener in options.listeners + dtlsListeners.map(\.endpoint) where listener.port != 0 {
+        let bound = options.listeners + dtlsListeners.map(\.endpoint) + options.streamListeners.map(\.endpoint)
+        for listener in bound where listener.port != 0 {
             policy.listeners.formUnion(Self.reachable(listener, interfaces, outside))
         }
 
@@ -80,6 +81,7 @@ struct RelaySetup {
         }
         configuration.outsideAddresses = outside
         configuration.discovery = plan.discovery
+        configuration.relaysTCP = settings.relay.tcp
         configuration.acceptsWideChannels = settings.relay.rfc5766Channels
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
         configuration.allocationsTotal = settings.limits.allocationsTotal

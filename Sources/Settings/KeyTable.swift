@@ -61,7 +61,7 @@ package enum KeyTable {
         .served("relay.allow_peers", .allowedRanges, \.relay.allowPeers),
         .served("relay.deny_peers", .deniedRanges, \.relay.denyPeers),
         .served("relay.allow_loopback_peers", .bool, \.relay.allowLoopbackPeers),
-        .planned("relay.tcp", .bool),
+        .served("relay.tcp", .bool, \.relay.tcp),
         .planned("relay.mobility", .bool),
         .served("relay.rfc5766_channels", .bool, \.relay.rfc5766Channels),
         .served("nat_discovery", .bool, \.natDiscovery),

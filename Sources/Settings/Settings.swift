@@ -105,6 +105,7 @@ package struct Settings: Sendable, Equatable {
         package var denyPeers: [AddressRange] = []
         /// True only while every listener is on loopback.
         package var allowLoopbackPeers = false
+        package var tcp = false
         package var rfc5766Channels = false
 
         package init() {}

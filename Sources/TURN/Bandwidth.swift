@@ -31,6 +31,15 @@ struct Bandwidth: BitwiseCopyable, Sendable {
         return run.first(room / max(ticks(bytes: run.segmentBytes), 1))
     }
 
+    /// How many bytes may pass now; `.max` where there is no limit.
+    func bytesFree(fullAtTicks: UInt64, now: UInt64) -> UInt64 {
+        guard bitsPerSecond != 0 else { return .max }
+        let limit = Self.ticks(now) &+ burstTicks
+        let level = max(fullAtTicks, Self.ticks(now))
+        // Divided by what 1,024 bytes take, since one byte may take less than a tick.
+        return level < limit ? ((limit &- level) / max(ticks(bytes: 1_024), 1)) &* 1_024 : 0
+    }
+
     /// The bucket after these bytes have passed.
     func fullAtTicks(after bytes: UInt64, fullAtTicks: UInt64, now: UInt64) -> UInt64 {
         max(fullAtTicks, Self.ticks(now)) &+ ticks(bytes: bytes)
@@ -114,6 +123,22 @@ extension Engine {
         }
         slot.pointee.traffic.packetsOverBandwidth &+= run.packets &- passing.packets
         return passing
+    }
+
+    /// Takes bytes that have passed already.
+    func charge(_ bytes: UInt64, to slot: UnsafeMutablePointer<Allocation>, now: UInt64) {
+        let own = slot.pointee.bandwidth
+        if own.bitsPerSecond != 0 {
+            let level = slot.pointee.fullAtTicks
+            slot.pointee.fullAtTicks = own.fullAtTicks(after: bytes, fullAtTicks: level, now: now)
+        }
+        guard totalBandwidth.bitsPerSecond != 0 else { return }
+        while true {
+            let seen = totalFullAtTicks.pointee.load(ordering: .relaxed)
+            let new = totalBandwidth.fullAtTicks(after: bytes, fullAtTicks: seen, now: now)
+            let outcome = totalFullAtTicks.pointee.compareExchange(expected: seen, desired: new, ordering: .relaxed)
+            if outcome.exchanged { return }
+        }
     }
 
     private func takeFromTotal(_ run: PayloadRun, now: UInt64) -> PayloadRun {

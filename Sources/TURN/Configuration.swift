@@ -18,6 +18,8 @@ package struct Configuration: Sendable {
     package var discovery = NATDiscovery()
     /// Also accept channels 0x5000 to 0x7FFF.
     package var acceptsWideChannels = false
+    /// Allocations may relay TCP (RFC 6062).
+    package var relaysTCP = false
     /// 0 means no limit, here and below.
     package var allocationsPerUser = 10
     package var allocationsTotal = 0

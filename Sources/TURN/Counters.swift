@@ -58,6 +58,11 @@ package struct Counters: Sendable {
     package var repliesSent: UInt64 = 0
     package var connectionsAccepted: UInt64 = 0
     package var connectionsRefused: UInt64 = 0
+    /// Relayed by TCP, apart from packets.
+    package var streamBytesToPeers: UInt64 = 0
+    package var streamBytesToClients: UInt64 = 0
+    package var peerConnectionsMade: UInt64 = 0
+    package var peerConnectionsRefused: UInt64 = 0
     private var drops = InlineArray<27, UInt64>(repeating: 0)
 
     package init() {}
@@ -87,6 +92,10 @@ package struct Counters: Sendable {
         repliesSent &+= other.repliesSent
         connectionsAccepted &+= other.connectionsAccepted
         connectionsRefused &+= other.connectionsRefused
+        streamBytesToPeers &+= other.streamBytesToPeers
+        streamBytesToClients &+= other.streamBytesToClients
+        peerConnectionsMade &+= other.peerConnectionsMade
+        peerConnectionsRefused &+= other.peerConnectionsRefused
         for reason in DropReason.allCases { drop(reason, other[reason]) }
     }
 }

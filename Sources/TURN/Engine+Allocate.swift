@@ -20,9 +20,13 @@ extension Engine {
             return fail(request, .forbidden, authentication, reply)
         }
         let wish: AllocateWish
-        switch AllocateWish.read(request.message) {
+        switch AllocateWish.read(request.message, relaysTCP: configuration.relaysTCP) {
         case .failure(let code): return fail(request, code.value, authentication, reply)
         case .success(let read): wish = read
+        }
+        // RFC 6062 section 5.1: a client of a TCP allocation speaks TCP itself.
+        guard !wish.isStream || request.tuple.transport.isStream else {
+            return fail(request, .badRequest, authentication, reply)
         }
         guard !configuration.isDraining else {
             return fail(request, .insufficientCapacity, authentication, reply)
@@ -68,6 +72,7 @@ extension Engine {
             user: 0,
             generation: 0,
             isLive: false,
+            isStream: wish.isStream,
             permissionTokens: permissionBurst,
             permissionTokensAtNanoseconds: moment.monotonicNanoseconds,
             hardDeadlineNanoseconds: hardDeadline,
@@ -88,7 +93,8 @@ extension Engine {
             isSecondary: false,
             family: wish.family,
             clientSide: request.tuple.server.address,
-            parity: wish.parity
+            parity: wish.parity,
+            isStream: wish.isStream
         )
         switch host.openRelay(relay) {
         case .familyUnavailable:
@@ -195,14 +201,25 @@ struct AllocateWish {
     var additionalFamily: AddressFamily?
     var parity = RelayRequest.Parity.any
     var lifetimeSeconds: UInt32?
+    /// TCP is to be relayed.
+    var isStream = false
 
     /// Checks in the order of RFC 8656 section 7.2, items 3 to 9.
-    static func read(_ message: MessageView) -> Result<AllocateWish, RefusalCode> {
+    static func read(_ message: MessageView, relaysTCP: Bool) -> Result<AllocateWish, RefusalCode> {
         var wish = AllocateWish()
         guard let transport = message.first(.requestedTransport), transport.count == 4 else {
             return refuse(.badRequest)
         }
-        guard transport[0] == 17 else { return refuse(.unsupportedTransport) }
+        switch transport[0] {
+        case 17: break
+        case 6 where relaysTCP:
+            // RFC 6062 section 5.1: ports come one by one, and a stream has no datagrams to fragment.
+            guard message.first(.evenPort) == nil, message.first(.dontFragment) == nil,
+                message.first(.reservationToken) == nil
+            else { return refuse(.badRequest) }
+            wish.isStream = true
+        default: return refuse(.unsupportedTransport)
+        }
         if let fragment = message.first(.dontFragment), fragment.count != 0 { return refuse(.badRequest) }
         if let lifetime = message.first(.lifetime) {
             guard lifetime.count == 4 else { return refuse(.badRequest) }

@@ -13,6 +13,8 @@ extension Engine {
             case .allocate: return allocate(request, authentication, reply)
             case .refresh: return refresh(request, authentication, reply)
             case .createPermission: return createPermission(request, authentication, reply)
+            case .connect: return connect(request, authentication, reply)
+            case .connectionBind: return connectionBind(request, authentication, reply)
             default: return channelBind(request, authentication, reply)
             }
         }

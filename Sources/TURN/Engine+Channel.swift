@@ -12,6 +12,8 @@ extension Engine {
         case .failure(let code): return fail(request, code.value, authentication, reply)
         case .success(let found): index = found
         }
+        // There are no channels in RFC 6062: what is bound there is a connection.
+        guard !allocations[index].pointee.isStream else { return fail(request, .forbidden, authentication, reply) }
         guard let numberValue = request.message.first(.channelNumber), numberValue.count == 4,
             let peerValue = request.message.first(.xorPeerAddress),
             let peer = AddressAttribute.decodeXOR(peerValue, request.message.transactionID),

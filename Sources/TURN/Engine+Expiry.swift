@@ -19,6 +19,7 @@ extension Engine {
         guard slot.pointee.isLive else { return }
         sweepChannels(of: index, at: moment)
         sweepPermissions(of: index, at: moment)
+        sweepPeerConnections(of: index) { $0.deadlineNanoseconds <= now }
         if slot.pointee.primary.isOpen { schedule(index, noLaterThan: slot.pointee.primary.expiryNanoseconds) }
         if slot.pointee.secondary.isOpen { schedule(index, noLaterThan: slot.pointee.secondary.expiryNanoseconds) }
         var current = slot.pointee.firstPermission
@@ -32,6 +33,12 @@ extension Engine {
         while current != noIndex {
             schedule(index, noLaterThan: channels[current].pointee.expiryNanoseconds)
             current = channels[current].pointee.next
+        }
+        current = slot.pointee.firstPeerConnection
+        while current != noIndex {
+            let deadline = peerConnections[current].pointee.deadlineNanoseconds
+            if deadline != .max { schedule(index, noLaterThan: deadline) }
+            current = peerConnections[current].pointee.next
         }
     }
 
@@ -85,6 +92,7 @@ extension Engine {
                 permissions[current].pointee.isOwnHost = decision == .ownHost
                 current = permissions[current].pointee.next
             }
+            sweepPeerConnections(of: index) { new.policy.decide($0.peer.address) == .denied }
             current = allocations[index].pointee.firstChannel
             while current != noIndex {
                 channels[current].pointee.destination = ownHost.destination(for: channels[current].pointee.peer)
@@ -120,6 +128,7 @@ extension Engine {
             let leg = keepsPrimary ? slot.pointee.secondary : slot.pointee.primary
             guard leg.isOpen else { return }
             sweepChannels(of: index, at: moment, descriptor: leg.descriptor)
+            sweepPeerConnections(of: index) { $0.peer.family == leg.advertised.family }
             host.closeRelay(leg)
             if keepsPrimary { slot.pointee.secondary = .none } else { slot.pointee.primary = .none }
         }
@@ -130,6 +139,8 @@ extension Engine {
         host.report(.ended(summary(of: index, at: moment), end))
         keepUsage(of: index)
         sweepChannels(of: index, at: moment, all: true)
+        // RFC 6062 section 5.5: data connections end with their allocation.
+        sweepPeerConnections(of: index) { _ in true }
         sweepPermissions(of: index, at: moment, all: true)
         if slot.pointee.primary.isOpen { host.closeRelay(slot.pointee.primary) }
         if slot.pointee.secondary.isOpen { host.closeRelay(slot.pointee.secondary) }

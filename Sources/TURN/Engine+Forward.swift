@@ -42,6 +42,8 @@ extension Engine {
     mutating func sendIndication(_ message: MessageView, from tuple: FiveTuple, at moment: Moment) -> Verdict {
         let index = allocation(of: tuple)
         guard index != noIndex else { return .drop(.noAllocation) }
+        // RFC 6062 has no Send: data goes over connections of its own.
+        guard !allocations[index].pointee.isStream else { return .drop(.badIndication) }
         var peerValue: UnsafeRawBufferPointer?
         var data: UnsafeRawBufferPointer?
         var dontFragment = false

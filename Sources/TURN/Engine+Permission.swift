@@ -76,6 +76,13 @@ extension Engine {
             Int(slot.pointee.permissionCount) + new <= Int(UInt16.max),
             permissions.count + new <= permissions.capacity
         else { return false }
+        return takePeerTokens(new, of: index, at: moment)
+    }
+
+    /// Takes from the pace at which an allocation may name new peers.
+    /// - Returns: false, with nothing taken, where it has named too many of late.
+    func takePeerTokens(_ new: Int, of index: UInt32, at moment: Moment) -> Bool {
+        let slot = allocations[index]
         let elapsed = moment.monotonicNanoseconds &- slot.pointee.permissionTokensAtNanoseconds
         // Thousandths of a token for each nanosecond, computed so that no product wraps.
         let earned = min(elapsed / 1_000_000, 1 << 32) * Limits.newPermissionsPerSecond

@@ -140,7 +140,7 @@ extension Engine {
         case .mappedAddress, .username, .messageIntegrity, .errorCode, .unknownAttributes, .realm, .nonce,
             .messageIntegritySHA256, .passwordAlgorithm, .userhash, .xorMappedAddress, .channelNumber, .lifetime,
             .xorPeerAddress, .data, .xorRelayedAddress, .requestedAddressFamily, .evenPort, .requestedTransport,
-            .dontFragment, .reservationToken:
+            .dontFragment, .reservationToken, .connectionID:
             true
         default:
             false

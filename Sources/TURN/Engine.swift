@@ -15,6 +15,7 @@ package struct Engine: ~Copyable {
     var allocations: Slab<Allocation>
     var permissions: Slab<Permission>
     var channels: Slab<Channel>
+    var peerConnections: Slab<PeerConnection>
     var allocationByTuple = IndexTable()
     var permissionByAddress = IndexTable()
     var channelByPeer = IndexTable()
@@ -22,6 +23,11 @@ package struct Engine: ~Copyable {
     var credentials = CredentialCache()
     var users = UserTable()
     var deletions = RecentDeletions()
+    var peerConnectionByID: [UInt32: UInt32] = [:]
+    /// By the number of their peer connection.
+    var connectAnswers: [UInt32: ConnectAnswers] = [:]
+    var effects: [StreamEffect] = []
+    package let connectionIDs: ConnectionIDs
 
     /// The last generation given to a slab slot that was used before.
     var generations: UInt32 = 1
@@ -34,6 +40,8 @@ package struct Engine: ~Copyable {
     let replies: ReplyBudget
     let bindings: ReplyBudget
     let quota: QuotaLedger
+    /// Peer connections of each user.
+    let connectionQuota: QuotaLedger
     let usage: UsageLedger
     var totalBandwidth: Bandwidth
     let total: TotalBandwidth
@@ -49,6 +57,7 @@ package struct Engine: ~Copyable {
         package let replies: ReplyBudget
         package let bindings: ReplyBudget
         package let quota: QuotaLedger
+        package let connectionQuota: QuotaLedger
         package let bandwidth: TotalBandwidth
         package let usage: UsageLedger
 
@@ -57,6 +66,7 @@ package struct Engine: ~Copyable {
             replies = ReplyBudget(seed: seed)
             bindings = ReplyBudget(seed: seed &* 0x2545_F491_4F6C_DD1D)
             quota = QuotaLedger()
+            connectionQuota = QuotaLedger()
             bandwidth = TotalBandwidth()
             usage = UsageLedger()
         }
@@ -66,15 +76,18 @@ package struct Engine: ~Copyable {
         configuration: Configuration,
         shared: Shared,
         cryptography: any Cryptography,
-        host: any RelayHost
+        host: any RelayHost,
+        connectionIDs: ConnectionIDs = ConnectionIDs(worker: 0, of: 1)
     ) {
         self.configuration = configuration
+        self.connectionIDs = connectionIDs
         ownHost = OwnHost(configuration)
         self.cryptography = cryptography
         self.host = host
         replies = shared.replies
         bindings = shared.bindings
         quota = shared.quota
+        connectionQuota = shared.connectionQuota
         usage = shared.usage
         totalBandwidth = Bandwidth(bitsPerSecond: configuration.bitsPerSecondTotal)
         total = shared.bandwidth
@@ -83,6 +96,7 @@ package struct Engine: ~Copyable {
         allocations = Slab(capacity: Limits.allocationsPerWorker)
         permissions = Slab(capacity: Limits.permissionsPerWorker)
         channels = Slab(capacity: Limits.channelsPerWorker)
+        peerConnections = Slab(capacity: Limits.peerConnectionsPerWorker)
         signingKey = .allocate(byteCount: 32, alignment: 8)
     }
 
@@ -155,6 +169,10 @@ package struct Engine: ~Copyable {
             let request = Request(message: message, tuple: tuple, listener: listener, moment: moment)
             return message.type.method == .binding
                 ? binding(request, reply) : authenticated(request, reply)
+        case (.connect, .request) where configuration.relaysTCP,
+            (.connectionBind, .request) where configuration.relaysTCP:
+            guard isWelcome(tuple) else { return .drop(.unwantedSource) }
+            return authenticated(Request(message: message, tuple: tuple, listener: listener, moment: moment), reply)
         case (_, .successResponse), (_, .errorResponse):
             // An answer is never answered, or two servers could talk for ever (CVE-2024-2169).
             return .drop(.unexpectedClass)
@@ -218,6 +236,8 @@ package enum Verdict {
     case drop(DropReason)
     /// The account store must be asked first; the datagram is to be given again once its answer has come.
     case needsCredentials(CredentialQuery)
+    /// The client's connection is to carry the data of a peer connection, if the worker that has it says so.
+    case bind(ConnectionBinding)
 }
 
 /// Bytes of a client's datagram that go to a peer.

@@ -29,6 +29,9 @@ package enum ClientTransport: UInt8, Sendable, BitwiseCopyable {
 
     /// Whether the client's address has proved itself, by a connection or by the cookie of DTLS.
     package var isProven: Bool { self != .udp }
+
+    /// Whether the client holds a connection.
+    package var isStream: Bool { self == .tcp || self == .tls }
 }
 
 /// A keyed hash for the tables: two secret numbers make its collisions unpredictable, so nobody can choose addresses that

@@ -19,6 +19,11 @@ package enum Limits {
     /// RFC 8489 section 14.14, the same.
     package static let softwareBytesMaximum = 763
 
+    /// RFC 6062 section 5.2: at least 30 seconds for a peer to answer.
+    package static let connectSeconds: UInt64 = 30
+    /// RFC 6062 sections 5.2 and 5.3: so long a peer connection waits for its ConnectionBind.
+    package static let claimSeconds: UInt64 = 30
+
     /// Allocations on one worker: a relay address has at most 64,512 ports above the well-known ones.
     package static let allocationsPerWorker = 65_536
     /// Four permissions for each allocation at full load, and 128 for each of 2,048 busy ones.
@@ -27,6 +32,18 @@ package enum Limits {
     /// New peer addresses an allocation may name in a second once its burst is spent: a browser names a few dozen at most, a
     /// scanner thousands (case PC-08).
     package static let newPermissionsPerSecond: UInt64 = 5
+    /// Peer connections on one worker, in all phases: each takes two descriptors once it carries data, and a process has
+    /// some ten thousands.
+    package static let peerConnectionsPerWorker = 16_384
+    /// Of one allocation: more than a browser opens to one server by an order of magnitude.
+    package static let peerConnectionsPerAllocation: UInt16 = 64
+    /// Of these, those under way or waiting for their client, each of which holds a descriptor for up to 30 seconds: a
+    /// peer with a permission, or a client that never binds, gets no further.
+    package static let unboundPeerConnectionsPerAllocation: UInt16 = 32
+    /// Of one user's allocations on all workers: no user can use up the descriptors.
+    package static let peerConnectionsPerUser = 256
+    /// A try fails for a number in use, or one of two at the ends; after so many the random source is broken.
+    static let connectionIDTries = 8
     /// The highest limit of bandwidth there is. No machine relays as much; below it, no arithmetic of a bucket overflows.
     package static let bitsPerSecondMaximum: UInt64 = 400_000_000_000
     /// What a bucket holds at least: more than the longest datagram, which could otherwise never pass.
@@ -58,6 +75,9 @@ package enum Limits {
         default: false
         }
     }
+
+    /// The same for peers by TCP, and mail besides: an open way to port 25 is used for nothing but spam.
+    static func isDenied(streamPeerPort port: UInt16) -> Bool { port == 25 || isDenied(peerPort: port) }
 
     /// Ports no client has, so a request from one was forged to make two servers talk (CVE-2024-2169, case AM-11).
     @inline(__always)

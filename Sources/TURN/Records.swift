@@ -41,13 +41,19 @@ struct Allocation: BitwiseCopyable {
     /// Counts the uses of this slab slot, so that an event for an earlier use can be told.
     var generation: UInt32
     var isLive: Bool
+    /// Relays TCP (RFC 6062).
+    var isStream: Bool
     /// Whether a packet has to ask a bucket: its allocation's or the server's.
     var isLimited = false
 
     var firstPermission: UInt32 = noIndex
     var firstChannel: UInt32 = noIndex
+    var firstPeerConnection: UInt32 = noIndex
     var permissionCount: UInt16 = 0
     var channelCount: UInt16 = 0
+    var peerConnectionCount: UInt16 = 0
+    /// Of these, the ones that no client's connection is bound to.
+    var unboundPeerConnections: UInt16 = 0
     /// The channel of the last packet each way: a call sends many in a row.
     var lastChannelFromClient: UInt32 = noIndex
     var lastChannelFromPeer: UInt32 = noIndex

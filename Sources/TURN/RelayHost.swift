@@ -12,6 +12,9 @@ package protocol RelayHost: AnyObject {
     /// Whether a relay of this server, of any worker, is open at that advertised endpoint.
     func isLiveRelay(_ endpoint: Endpoint) -> Bool
 
+    /// The same for one that relays TCP: a port may be open by one transport and another program's by the other.
+    func isLiveStreamRelay(_ endpoint: Endpoint) -> Bool
+
     /// Asks that `Engine.expire` be called for the allocation once that monotonic second has come. A later call for the same
     /// allocation replaces an earlier one; `.max` cancels.
     func scheduleExpiry(allocation: UInt32, atSecond second: UInt64)
@@ -28,6 +31,8 @@ package struct RelayRequest: Sendable {
     /// The server address the client reached, which is the first choice for the relay's.
     package var clientSide: IPAddress
     package var parity: Parity
+    /// To relay TCP: what is opened listens.
+    package var isStream = false
 
     package enum Parity: Sendable, Equatable {
         case any

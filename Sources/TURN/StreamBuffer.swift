@@ -80,6 +80,13 @@ package struct StreamBuffer: ~Copyable {
         }
     }
 
+    /// Gives out what is kept and forgets it: for a connection that carries frames no longer. No frame may be used any more.
+    package mutating func takeRest() -> [UInt8] {
+        defer { release() }
+        releaseRetired()
+        return Array(kept)
+    }
+
     private var kept: UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: storage.map { UnsafeRawPointer($0 + start) }, count: count)
     }

@@ -16,6 +16,8 @@ class Totals:
         fields = {**entry, **entry.get("metadata", {})}
         self.packets_in = int(fields[PACKETS_IN])
         self.outcomes = {name: int(fields[name]) for name in OUTCOMES}
+        self.stream_bytes_to_peers = int(fields["stream_bytes_to_peers"])
+        self.stream_bytes_to_clients = int(fields["stream_bytes_to_clients"])
         self.authentication_failures = int(fields["authentication_failures"])
         self.dropped = {
             name.removeprefix(DROPPED_PREFIX): int(value)

@@ -67,7 +67,13 @@ final class FakeRelays: RelayHost {
         closings += 1
     }
 
-    func isLiveRelay(_ endpoint: Endpoint) -> Bool { open.values.contains { $0.leg.advertised == endpoint } }
+    func isLiveRelay(_ endpoint: Endpoint) -> Bool {
+        open.values.contains { $0.leg.advertised == endpoint && !$0.request.isStream }
+    }
+
+    func isLiveStreamRelay(_ endpoint: Endpoint) -> Bool {
+        open.values.contains { $0.leg.advertised == endpoint && $0.request.isStream }
+    }
 
     func scheduleExpiry(allocation: UInt32, atSecond second: UInt64) {
         timers[allocation] = second == .max ? nil : second

@@ -25,6 +25,7 @@ final class Lab {
         /// An answer that leaves from elsewhere, or goes elsewhere.
         case replyElsewhere(Answer, from: Endpoint, to: Endpoint)
         case forward(Forward, payload: [UInt8])
+        case bind(ConnectionBinding)
         case handled
         case drop(DropReason)
     }
@@ -195,6 +196,7 @@ final class Lab {
                 .map { Outcome.replyElsewhere($0, from: origin, to: destination) } ?? .handled
         case .forward(let forward):
             return .forward(forward, payload: Array(bytes[forward.offset..<(forward.offset + forward.length)]))
+        case .bind(let binding): return .bind(binding)
         case .handled, .needsCredentials: return .handled
         case .drop(let reason): return .drop(reason)
         }

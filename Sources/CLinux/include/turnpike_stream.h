@@ -19,6 +19,8 @@ int turnpike_pending_error(int fd);
 int turnpike_tcp_set_no_delay(int fd, bool on);
 int turnpike_tcp_set_keepalive(int fd, int idle_seconds, int interval_seconds, int probes);
 int turnpike_shutdown_write(int fd);
+// SO_REUSEPORT, for a socket that is bound already.
+int turnpike_tcp_share_port(int fd);
 // Closes without a farewell: the peer sees a reset, and nothing stays behind in the kernel.
 int turnpike_tcp_abort(int fd);
 

@@ -1,0 +1,171 @@
+import LinuxIO
+import STUN
+import TURN
+
+/// TCP relaying (RFC 6062): how peers' connections come and go, and how clients' are bound to them.
+extension Worker {
+    /// Does what the engine wants done for TCP allocations.
+    mutating func settleEffects() {
+        while engine.hasEffects {
+            for effect in engine.takeEffects() {
+                switch effect {
+                case .connect(let key, let peer, let source): beginConnecting(key, to: peer, from: source)
+                case .close(let key): cut(key)
+                case .send(let message): deliver(message)
+                }
+            }
+        }
+    }
+
+    private mutating func deliver(_ message: ClientMessage) {
+        let route = ClientRoute(rawValue: message.listener)
+        guard route.isConnection, streams.isUsed(route.connection),
+            streams[route.connection].pointee.tuple == message.tuple
+        else { return }
+        if message.isAnswer { engine.counters.repliesSent &+= 1 }
+        message.bytes.withUnsafeBytes { sendReply($0, connection: route.connection) }
+    }
+
+    // MARK: Peers
+
+    private mutating func beginConnecting(_ key: PeerConnectionKey, to peer: Endpoint, from source: Endpoint) {
+        do throws(SystemCallError) {
+            let descriptor = try TCPSocket.connect(to: peer.storage, from: source.storage)
+            prepare(descriptor.raw)
+            tunnels.insert(Tunnel(key, .connecting, peer: descriptor))
+            if !watch(key) { engine.peerConnectionFailed(key) }
+        } catch {
+            if Errno.isDescriptorShortage(error.number) { tellShortage() }
+            engine.peerConnectionFailed(key)
+        }
+    }
+
+    private func prepare(_ descriptor: Int32) {
+        try? TCPSocket.setNoDelay(descriptor)
+        try? TCPSocket.setKeepalive(descriptor, idleSeconds: 60, intervalSeconds: 15, probes: 4)
+    }
+
+    private mutating func finishConnecting(_ key: PeerConnectionKey) {
+        guard TCPSocket.pendingError(tunnels[key].pointee.peer.descriptor) == 0 else {
+            engine.peerConnectionFailed(key)
+            return
+        }
+        tunnels[key].pointee.phase = .waiting
+        _ = watch(key)
+        engine.peerConnected(key, at: now)
+    }
+
+    /// Takes peers that have connected to a relayed address (RFC 6062 section 5.3).
+    mutating func acceptPeers(_ allocation: UInt32) {
+        host.nowNanoseconds = now.monotonicNanoseconds
+        for isSecondary in [false, true] {
+            var left = TunnelLimits.acceptsPerTurn
+            while left > 0 {
+                left &-= 1
+                // What was to be done before may have closed the relay, or given a tunnel's number back.
+                settleEffects()
+                let listener = engine.relayDescriptor(of: allocation, isSecondary: isSecondary)
+                guard listener >= 0 else { break }
+                var source = AddressParts(high: 0, low: 0, isIPv4: true, port: 0)
+                let accepted = TCPSocket.accept(listener, peer: &source)
+                guard accepted >= 0 else {
+                    if Errno.isDescriptorShortage(0 &- accepted) {
+                        tellShortage()
+                        engine.counters.peerConnectionsRefused &+= 1
+                        _ = reserve.refuse(at: listener)
+                    }
+                    break
+                }
+                let descriptor = FileDescriptor(owning: accepted)
+                guard let key = engine.peerArrived(from: Endpoint(source), allocation: allocation, at: now) else {
+                    engine.counters.peerConnectionsRefused &+= 1
+                    TCPSocket.abort(descriptor)
+                    continue
+                }
+                prepare(accepted)
+                tunnels.insert(Tunnel(key, .waiting, peer: descriptor))
+            }
+        }
+    }
+
+    private func tellShortage() {
+        host.tell("no descriptors are left: connections of peers are refused; raise the limit on open files")
+    }
+
+    mutating func tunnelEvent(_ source: EventSource, _ events: EpollEvents) {
+        let key = source.tunnel
+        guard tunnels.holds(key) else { return }
+        if tunnels[key].pointee.phase == .connecting {
+            finishConnecting(key)
+        } else {
+            pump(key, isPeer: source.isTunnelPeer, events)
+        }
+    }
+
+    /// Closes what the engine has ended. What the kernel has taken it still sends; where more waits, or would have come, a
+    /// reset says that the stream is not whole.
+    private mutating func cut(_ key: PeerConnectionKey) {
+        guard tunnels.holds(key) else { return }
+        let tunnel = tunnels[key]
+        if !tunnel.pointee.peer.queue.isEmpty { tunnel.pointee.peer.abort() }
+        if !tunnel.pointee.client.queue.isEmpty { tunnel.pointee.client.abort() }
+        tunnels.remove(key)
+    }
+
+    // MARK: Clients
+
+    /// Takes note that a connection asks to carry data. It is handed over when what it has sent behind the request is safe.
+    mutating func bind(_ binding: ConnectionBinding, connection number: UInt32) {
+        guard streams.isUsed(number) else { return }
+        streams[number].pointee.binding = binding
+        // Nothing behind the request may be taken for a frame.
+        streams[number].pointee.isParked = true
+    }
+
+    /// Gives a connection to the worker that the CONNECTION-ID names, which may be this one.
+    mutating func handOver(_ number: UInt32) {
+        guard streams.isUsed(number), let binding = streams[number].pointee.binding else { return }
+        let owner = engine.connectionIDs.owner(of: binding.id)
+        guard colleagues.indices.contains(owner) else { return close(number) }
+        streams[number].pointee.binding = nil
+        host.unwatch(streams[number].pointee.descriptor.raw)
+        colleagues[owner].post(Handover(streams.take(number), binding))
+    }
+
+    /// Takes a connection that asks for a peer connection of this worker.
+    mutating func adopt(_ handover: Handover) {
+        guard var connection = handover.take() else { return }
+        settleEffects()
+        engine.counters.repliesSent &+= 1
+        let binding = handover.binding
+        guard let key = engine.claim(binding.id, by: binding.user, at: now), tunnels.holds(key) else {
+            readmit(connection, binding.failure)
+            return
+        }
+        let rest = connection.input.takeRest()
+        let tunnel = tunnels[key]
+        tunnel.pointee.tls = connection.tls
+        tunnel.pointee.client = TunnelSide(connection.descriptor.release(), connection.output)
+        tunnel.pointee.phase = .joined
+        begin(key, answer: binding.success, rest)
+    }
+
+    /// Goes on with a connection that got nothing, as the client it was before.
+    private mutating func readmit(_ connection: consuming StreamConnection, _ answer: [UInt8]) {
+        guard streams.admits(connection.tuple.client.address) else { return }
+        connection.isParked = false
+        connection.watched = .readable
+        connection.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
+        let descriptor = connection.descriptor.raw
+        let number = streams.insert(connection)
+        do throws(SystemCallError) {
+            try host.watch(descriptor, .connection(number))
+        } catch {
+            host.tell("cannot watch connections: \(error); raise the limit on epoll watches")
+            streams.remove(number)
+            return
+        }
+        answer.withUnsafeBytes { sendReply($0, connection: number) }
+        if streams.isUsed(number) { goOn(number) }
+    }
+}
