@@ -135,7 +135,7 @@ extension Worker {
         }
     }
 
-    private mutating func sendReply(_ length: Int, _ tuple: FiveTuple, _ listener: Int) {
+    mutating func sendReply(_ length: Int, _ tuple: FiveTuple, _ listener: Int) {
         guard let base = replies.baseAddress else { return }
         let start = UnsafeRawPointer(base + repliesUsed &* Self.replyBytes)
         repliesUsed &+= 1
@@ -150,7 +150,7 @@ extension Worker {
     }
 
     /// The first bytes of the reply buffer in use.
-    private func reply(_ length: Int) -> Range<Int> {
+    func reply(_ length: Int) -> Range<Int> {
         (repliesUsed &* Self.replyBytes)..<(repliesUsed &* Self.replyBytes &+ length)
     }
 
@@ -196,7 +196,10 @@ extension Worker {
         try? UDPSocket.setPathMTUDiscovery(forward.descriptor, isIPv4: isIPv4, .do)
         toPeers.append(forward, base + forward.offset)
         flushPeers()
-        try? UDPSocket.setPathMTUDiscovery(forward.descriptor, isIPv4: isIPv4, .dont)
+        let isTooLong = toPeers.lastErrno == Errno.messageTooLong
+        try? UDPSocket.setPathMTUDiscovery(forward.descriptor, isIPv4: isIPv4, .ofRelay(isIPv4: isIPv4))
+        // What is longer than the path is known to take has not left, and the kernel says so in place of a router.
+        if isTooLong { receivePeerErrors(forward.allocation, forward.descriptor, sentTo: forward.destination) }
     }
 
     /// Sends all that waits for clients. The slots and reply buffers it lay in are free afterwards.

@@ -63,6 +63,8 @@ struct Worker: ~Copyable {
     /// Datagrams taken from one relay socket before the others have their turn.
     static let peerBatch = 16
     static let expiriesPerTurn = 256
+    /// ICMP errors taken from one relay socket before the others have their turn.
+    static let errorsPerTurn = 16
 
     init(
         number: Int,
@@ -130,6 +132,9 @@ struct Worker: ~Copyable {
             while index < count {
                 let source = EventSource(rawValue: events[index].data)
                 if source.isRelay {
+                    if events[index].events.contains(.error) {
+                        receivePeerErrors(source.number, isSecondary: source.isSecondary)
+                    }
                     receiveFromPeers(source.number, isSecondary: source.isSecondary)
                 } else if source.isListener {
                     receiveFromClients(Int(source.number))

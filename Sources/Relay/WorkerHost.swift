@@ -133,8 +133,8 @@ final class WorkerHost: RelayHost {
             try UDPSocket.setReceiveBuffer(socket.raw, bytes: SocketBuffers.relayBytes)
             try UDPSocket.setSendBuffer(socket.raw, bytes: SocketBuffers.relayBytes)
             UDPSocket.setReceiveMerging(socket.raw, true)
-            // DF stays clear, so that a datagram longer than a hop's MTU is cut and not lost (RFC 8656 section 15).
-            try UDPSocket.setPathMTUDiscovery(socket.raw, isIPv4: isIPv4, .dont)
+            try UDPSocket.setPathMTUDiscovery(socket.raw, isIPv4: isIPv4, .ofRelay(isIPv4: isIPv4))
+            try UDPSocket.setErrorQueue(socket.raw, isIPv4: isIPv4)
             do throws(SystemCallError) {
                 try UDPSocket.bind(
                     socket.raw,

@@ -43,6 +43,8 @@ struct LogFields: Sendable {
             "packets_to_clients": .stringConvertible(counters.packetsToClients),
             "stun_handled": .stringConvertible(counters.stunHandled),
             "replies_sent": .stringConvertible(counters.repliesSent),
+            "peer_errors": .stringConvertible(counters.peerErrors),
+            "peer_errors_told": .stringConvertible(counters.peerErrorsTold),
             "allocations_made": .stringConvertible(counters.allocationsMade),
             "authentication_failures": .stringConvertible(counters.authenticationFailures),
             "packets_dropped": .stringConvertible(counters.packetsDropped),

@@ -34,6 +34,9 @@ package enum Limits {
     /// One report of usage looks at one in so many allocations, so that a worker with all it can have is held up for
     /// about a millisecond; each is looked at once in as many reports.
     package static let usageReportParts: UInt32 = 4
+    /// ICMP errors that a client is told of in one second: enough to learn of each peer that is gone, while a burst to one
+    /// of them is not doubled by its answers.
+    package static let peerErrorsPerSecond: UInt16 = 10
     /// UNKNOWN-ATTRIBUTES is capped so that an answer stays shorter than what provoked it.
     package static let unknownAttributesListed = 8
     /// Addresses in one CreatePermission; a browser sends one.

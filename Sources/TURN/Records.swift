@@ -78,6 +78,9 @@ struct Allocation: BitwiseCopyable {
     var bandwidth = Bandwidth.unlimited
     /// The bucket that goes with it.
     var fullAtTicks: UInt64 = 0
+    /// How many ICMP errors the client was told of in that monotonic second.
+    var errorSecond: UInt32 = 0
+    var errorsTold: UInt16 = 0
     /// The user's own limit, which replaces the server's; 0 for none.
     var ownBitsPerSecond: UInt64?
 }

@@ -154,6 +154,12 @@ final class Lab {
     // `#expect` takes no calls on a value that cannot be copied, so the engine is asked through the lab.
     func allocation(of tuple: FiveTuple) -> UInt32 { engine.allocation(of: tuple) }
 
+    func peerError(_ report: PeerErrorReport, of tuple: FiveTuple, into bytes: inout [UInt8]) -> Int? {
+        bytes.withUnsafeMutableBytes {
+            engine.peerError(report, allocation: engine.allocation(of: tuple), at: moment, into: $0)
+        }
+    }
+
     func isCurrent(_ request: RelayRequest) -> Bool {
         engine.isCurrent(request.allocation, generation: request.generation)
     }
