@@ -15,6 +15,7 @@ package final class RelayService: Sendable {
     private let mailboxes: [Mailbox]
     private let snapshots: [SnapshotBox]
     private let threads: Mutex<[ThreadHandle]>
+    private let sending = Mutex(())
 
     /// Opens the sockets and starts the threads.
     ///
@@ -43,10 +44,18 @@ package final class RelayService: Sendable {
         let pool = PortPool(options.relayAddresses, options.ports)
         let allowsSegments = UDPSocket.isSegmentationSupported()
 
-        var mailboxes: [Mailbox] = []
+        let workerCount = max(options.workers, 1)
+        let mailboxes: [Mailbox]
+        do throws(SystemCallError) {
+            var made: [Mailbox] = []
+            for _ in 0..<workerCount { made.append(try Mailbox()) }
+            mailboxes = made
+        } catch {
+            throw RelayError("cannot start relay workers: \(error)")
+        }
         var snapshots: [SnapshotBox] = []
         var workers: [WorkerBox] = []
-        for number in 0..<max(options.workers, 1) {
+        for number in 0..<workerCount {
             var set = OwnedList<Listener>(capacity: bound.count)
             for index in bound.indices {
                 let listener = try Listener(bound[index], allowsSegments: allowsSegments)
@@ -62,13 +71,13 @@ package final class RelayService: Sendable {
             }
             var configuration = configuration
             for endpoint in bound { configuration.policy.listeners.insert(endpoint) }
-            let mailbox: Mailbox
+            let mailbox = mailboxes[number]
             let worker: WorkerBox
             let snapshot = SnapshotBox()
             do {
-                mailbox = try Mailbox()
                 let host = try WorkerHost(
                     pool: pool,
+                    mailboxes: mailboxes,
                     nowNanoseconds: MonotonicClock.nanoseconds(),
                     onEvent: onEvent
                 )
@@ -83,7 +92,8 @@ package final class RelayService: Sendable {
                     configuration: configuration,
                     shared: shared,
                     cryptography: try OpenSSLCryptography(),
-                    host: host
+                    host: host,
+                    worker: number
                 )
                 worker = WorkerBox(
                     try Worker(
@@ -100,7 +110,6 @@ package final class RelayService: Sendable {
             } catch {
                 throw RelayError("cannot start relay worker \(number): \(error)")
             }
-            mailboxes.append(mailbox)
             snapshots.append(snapshot)
             workers.append(worker)
         }
@@ -126,7 +135,10 @@ package final class RelayService: Sendable {
 
     /// Tells all workers.
     package func send(_ command: RelayCommand) {
-        for mailbox in mailboxes { mailbox.post(command) }
+        // One at a time, so that all workers hear of all commands in one order.
+        sending.withLock { _ in
+            for mailbox in mailboxes { mailbox.post(command) }
+        }
     }
 
     /// Tells one worker, as the answer to its query.
@@ -158,7 +170,17 @@ package final class RelayService: Sendable {
             return threads
         }
         for thread in threads { thread.join() }
+        for mailbox in mailboxes { closeWhatWasMoving(mailbox) }
         return snapshot()
+    }
+}
+
+extension RelayService {
+    /// An allocation on its way to a worker that had ended when it came.
+    private func closeWhatWasMoving(_ mailbox: Mailbox) {
+        for case .move(.arrived(let moving)) in mailbox.takeAll() {
+            for descriptor in moving.descriptors { _ = FileDescriptor(owning: descriptor) }
+        }
     }
 }
 

@@ -119,7 +119,11 @@ extension Worker {
                 toPeers.append(forward, base + forward.offset)
             }
         case .drop(let reason):
-            engine.counters.drop(reason)
+            if reason == .noAllocation, engine.isArriving(tuple) {
+                hold(bytes, tuple, route)
+            } else {
+                engine.counters.drop(reason)
+            }
         case .handled:
             engine.counters.stunHandled &+= 1
         case .reply(let length):
@@ -132,6 +136,10 @@ extension Worker {
             }
         case .needsCredentials(let query):
             park(query, bytes, tuple, route)
+        case .needsOwner(let request, let owner):
+            ask(request, owner, bytes, tuple, route)
+        case .arriving:
+            hold(bytes, tuple, route)
         }
     }
 
@@ -181,7 +189,7 @@ extension Worker {
     /// Gives a request to the engine once more, now that the answer is in its cache.
     mutating func replay(_ request: ParkedRequest) {
         if request.route.isConnection { return resume(request) }
-        request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
+        request.bytes.withUnsafeBytes { give($0, request.tuple, request.route) }
     }
 
     // MARK: Out

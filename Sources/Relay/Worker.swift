@@ -28,6 +28,7 @@ struct Worker: ~Copyable {
     /// Scratch for addresses on their way to the kernel.
     let address: UnsafeMutablePointer<SocketAddressStorage>
     var parked = ParkedRequests()
+    var moves = MovingClients()
 
     let streamListeners: UnsafeMutablePointer<StreamListener>
     let streamListenerCount: Int
@@ -156,6 +157,7 @@ struct Worker: ~Copyable {
         engine.closeAll(.drained, at: now)
         engine.reportUsage()
         parked.dropAll(into: &engine.counters)
+        moves.dropAll(into: &engine.counters)
         publish()
     }
 
@@ -204,6 +206,7 @@ struct Worker: ~Copyable {
                 engine.forgetAllUsers()
                 host.tell(activeUsers: engine.activeUsers())
             case .reconfigure(let configuration): engine.reconfigure(configuration, at: now)
+            case .move(let message): take(message)
             case .publish:
                 publications &+= 1
                 publish()

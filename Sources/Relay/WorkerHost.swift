@@ -8,16 +8,20 @@ final class WorkerHost: RelayHost {
     private let epoll: Epoll
     private var timers: TimerWheel
     private let onEvent: @Sendable (RelayEvent) -> Void
+    /// Of all workers, by their numbers.
+    private let mailboxes: [Mailbox]
     private var troublesTold: Set<String> = []
     /// The time of the loop's present turn.
     var nowNanoseconds: UInt64
 
     init(
         pool: PortPool,
+        mailboxes: [Mailbox],
         nowNanoseconds: UInt64,
         onEvent: @escaping @Sendable (RelayEvent) -> Void
     ) throws(SystemCallError) {
         self.pool = pool
+        self.mailboxes = mailboxes
         self.onEvent = onEvent
         self.nowNanoseconds = nowNanoseconds
         epoll = try Epoll()
@@ -76,6 +80,20 @@ final class WorkerHost: RelayHost {
         // Closing takes it out of epoll too, since nothing else holds the socket.
         _ = FileDescriptor(owning: leg.descriptor)
         pool.release(leg.local)
+    }
+
+    func disownRelay(_ leg: RelayLeg) {
+        // Fails only for a socket that is not watched, and then there is nothing to do.
+        try? epoll.remove(leg.descriptor)
+    }
+
+    func adoptRelay(_ leg: RelayLeg, allocation: UInt32, isSecondary: Bool) -> Bool {
+        watch(leg, allocation: allocation, isSecondary: isSecondary)
+    }
+
+    func send(_ message: MoveMessage, to worker: Int) {
+        guard mailboxes.indices.contains(worker) else { return }
+        mailboxes[worker].post(.move(message))
     }
 
     func isLiveRelay(_ endpoint: Endpoint) -> Bool { pool.isLive(endpoint) }
@@ -171,8 +189,12 @@ final class WorkerHost: RelayHost {
     }
 
     private func watch(_ leg: RelayLeg, _ request: RelayRequest) -> Bool {
+        watch(leg, allocation: request.allocation, isSecondary: request.isSecondary)
+    }
+
+    private func watch(_ leg: RelayLeg, allocation: UInt32, isSecondary: Bool) -> Bool {
         do throws(SystemCallError) {
-            try watch(leg.descriptor, .relay(request.allocation, isSecondary: request.isSecondary))
+            try watch(leg.descriptor, .relay(allocation, isSecondary: isSecondary))
             return true
         } catch {
             tell("cannot watch relay sockets: \(error); raise the limit on epoll watches (fs.epoll.max_user_watches)")

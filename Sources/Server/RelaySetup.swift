@@ -66,6 +66,7 @@ struct RelaySetup {
             configuration.insideAddresses[address.advertised] = address.local
         }
         configuration.acceptsWideChannels = settings.relay.rfc5766Channels
+        configuration.allowsMobility = settings.relay.mobility
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
         configuration.allocationsTotal = settings.limits.allocationsTotal
         configuration.permissionsPerAllocation = settings.limits.permissionsPerAllocation

@@ -62,7 +62,7 @@ package enum KeyTable {
         .served("relay.deny_peers", .deniedRanges, \.relay.denyPeers),
         .served("relay.allow_loopback_peers", .bool, \.relay.allowLoopbackPeers),
         .planned("relay.tcp", .bool),
-        .planned("relay.mobility", .bool),
+        .served("relay.mobility", .bool, \.relay.mobility),
         .served("relay.rfc5766_channels", .bool, \.relay.rfc5766Channels),
         .planned("nat_discovery", .bool),
         .served("tls.certificate", .optionalPath, \.tls.certificate),

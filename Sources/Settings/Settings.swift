@@ -93,6 +93,8 @@ package struct Settings: Sendable, Equatable {
         /// True only while every listener is on loopback.
         package var allowLoopbackPeers = false
         package var rfc5766Channels = false
+        /// RFC 8016.
+        package var mobility = false
 
         package init() {}
     }

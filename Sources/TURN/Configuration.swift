@@ -15,6 +15,8 @@ package struct Configuration: Sendable {
     package var insideAddresses: [IPAddress: IPAddress] = [:]
     /// Also accept channels 0x5000 to 0x7FFF.
     package var acceptsWideChannels = false
+    /// RFC 8016.
+    package var allowsMobility = false
     /// 0 means no limit, here and below.
     package var allocationsPerUser = 10
     package var allocationsTotal = 0

@@ -41,7 +41,7 @@ extension Engine {
     /// A Send indication (RFC 8656 section 11.2). It is not authenticated; the permission is what lets it through.
     mutating func sendIndication(_ message: MessageView, from tuple: FiveTuple, at moment: Moment) -> Verdict {
         let index = allocation(of: tuple)
-        guard index != noIndex else { return .drop(.noAllocation) }
+        guard index != noIndex else { return isArriving(tuple) ? .arriving : .drop(.noAllocation) }
         var peerValue: UnsafeRawBufferPointer?
         var data: UnsafeRawBufferPointer?
         var dontFragment = false

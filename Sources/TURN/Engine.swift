@@ -23,9 +23,21 @@ package struct Engine: ~Copyable {
     var users = UserTable()
     var deletions = RecentDeletions()
 
+    /// Mobile allocations that are here, by their names.
+    var mobiles: [UInt64: MobileAllocation] = [:]
+    /// Clients that have moved here and whose allocations have not yet.
+    var arrivals: [FiveTuple: Arrival] = [:]
+    /// How many moves were asked for.
+    var moveRequests: UInt64 = 0
+    /// How many users were revoked, and who was last: workers hear of it in one order, but not at one time.
+    var revocations: UInt64 = 0
+    var recentlyRevoked: [String] = []
+
     /// The last generation given to a slab slot that was used before.
     var generations: UInt32 = 1
 
+    /// This worker's number among those that share.
+    let worker: Int
     let hash: TableHash
     let cryptography: any Cryptography
     // Whoever makes an engine keeps the host alive as long as the engine. Unsafe, since a checked reference would count its
@@ -35,6 +47,8 @@ package struct Engine: ~Copyable {
     let bindings: ReplyBudget
     let quota: QuotaLedger
     let usage: UsageLedger
+    let mobileDirectory: MobileDirectory
+    let ticketKeys: TicketKeys
     var totalBandwidth: Bandwidth
     let total: TotalBandwidth
     /// The bucket in `total`.
@@ -51,6 +65,8 @@ package struct Engine: ~Copyable {
         package let quota: QuotaLedger
         package let bandwidth: TotalBandwidth
         package let usage: UsageLedger
+        let mobileDirectory: MobileDirectory
+        let ticketKeys: TicketKeys
 
         /// - Parameter seed: random.
         package init(seed: UInt64) {
@@ -59,6 +75,8 @@ package struct Engine: ~Copyable {
             quota = QuotaLedger()
             bandwidth = TotalBandwidth()
             usage = UsageLedger()
+            mobileDirectory = MobileDirectory()
+            ticketKeys = TicketKeys()
         }
     }
 
@@ -66,8 +84,10 @@ package struct Engine: ~Copyable {
         configuration: Configuration,
         shared: Shared,
         cryptography: any Cryptography,
-        host: any RelayHost
+        host: any RelayHost,
+        worker: Int = 0
     ) {
+        self.worker = worker
         self.configuration = configuration
         ownHost = OwnHost(configuration)
         self.cryptography = cryptography
@@ -76,6 +96,8 @@ package struct Engine: ~Copyable {
         bindings = shared.bindings
         quota = shared.quota
         usage = shared.usage
+        mobileDirectory = shared.mobileDirectory
+        ticketKeys = shared.ticketKeys
         totalBandwidth = Bandwidth(bitsPerSecond: configuration.bitsPerSecondTotal)
         total = shared.bandwidth
         totalFullAtTicks = shared.bandwidth.fullAtTicks
@@ -206,6 +228,10 @@ package enum Verdict {
     case drop(DropReason)
     /// The account store must be asked first; the datagram is to be given again once its answer has come.
     case needsCredentials(CredentialQuery)
+    /// The worker that has the allocation must be asked first; likewise.
+    case needsOwner(MoveRequest, worker: Int)
+    /// The allocation has to be called here first (`Engine.callAllocation`); likewise.
+    case arriving
 }
 
 /// Bytes of a client's datagram that go to a peer.

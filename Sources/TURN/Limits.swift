@@ -45,6 +45,10 @@ package enum Limits {
     package static let parkedRequests = 512
     /// Deleted allocations whose Refresh may come again within the 40 seconds a client retransmits.
     package static let deletionsRemembered = 1_024
+    /// How often a request for an allocation that moves meanwhile is passed on before it is refused.
+    package static let moveHops = 16
+    /// Revoked users whose allocations may be on their way between two workers.
+    package static let revocationsRemembered = 64
     /// Credentials cached on one worker, in each of two generations.
     package static let credentialsCached = 32_768
     /// Names that nobody has, likewise: about a megabyte for both generations, whatever is guessed.

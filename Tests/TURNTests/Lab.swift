@@ -25,6 +25,7 @@ final class Lab {
         case forward(Forward, payload: [UInt8])
         case handled
         case drop(DropReason)
+        case needsOwner(MoveRequest, worker: Int)
     }
 
     /// - Parameters:
@@ -33,6 +34,7 @@ final class Lab {
     init(
         relays: FakeRelays = FakeRelays(),
         shared: Engine.Shared = Engine.Shared(seed: 7),
+        worker: Int = 0,
         _ configure: (inout Configuration) -> Void = { _ in }
     ) throws {
         self.relays = relays
@@ -44,7 +46,13 @@ final class Lab {
         configuration.bindingRepliesPerSecond = 0
         configure(&configuration)
         initialConfiguration = configuration
-        engine = Engine(configuration: configuration, shared: shared, cryptography: cryptography, host: relays)
+        engine = Engine(
+            configuration: configuration,
+            shared: shared,
+            cryptography: cryptography,
+            host: relays,
+            worker: worker
+        )
         relays.nowNanoseconds = moment.monotonicNanoseconds
         add(user: "alice", password: "wonderland")
         add(user: "bob", password: "builder")
@@ -160,6 +168,17 @@ final class Lab {
         }
     }
 
+    func receive(_ message: MoveMessage) -> MoveOutcome { engine.receive(message, at: moment) }
+
+    func isArriving(_ tuple: FiveTuple) -> Bool { engine.isArriving(tuple) }
+
+    /// Clients that have moved here and whose allocations have not yet.
+    var arrivals: Int { engine.arrivalCount }
+
+    func revoke(_ name: String) { engine.revoke(user: name, at: moment) }
+
+    func disconnect(_ tuple: FiveTuple) { engine.disconnect(tuple, at: moment) }
+
     func isCurrent(_ request: RelayRequest) -> Bool {
         engine.isCurrent(request.allocation, generation: request.generation)
     }
@@ -196,7 +215,8 @@ final class Lab {
             return Answer(Array(reply.prefix(length))).map(Outcome.reply) ?? .handled
         case .forward(let forward):
             return .forward(forward, payload: Array(bytes[forward.offset..<(forward.offset + forward.length)]))
-        case .handled, .needsCredentials: return .handled
+        case .needsOwner(let request, let worker): return .needsOwner(request, worker: worker)
+        case .handled, .needsCredentials, .arriving: return .handled
         case .drop(let reason): return .drop(reason)
         }
     }
