@@ -1,12 +1,19 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <unistd.h>
 
 _Static_assert(IP_PMTUDISC_DONT == TURNPIKE_MTU_DONT && IPV6_PMTUDISC_DONT == TURNPIKE_MTU_DONT, "MTU mode");
 _Static_assert(IP_PMTUDISC_WANT == TURNPIKE_MTU_WANT && IPV6_PMTUDISC_WANT == TURNPIKE_MTU_WANT, "MTU mode");
 _Static_assert(IP_PMTUDISC_DO == TURNPIKE_MTU_DO && IPV6_PMTUDISC_DO == TURNPIKE_MTU_DO, "MTU mode");
 _Static_assert(IP_PMTUDISC_PROBE == TURNPIKE_MTU_PROBE && IPV6_PMTUDISC_PROBE == TURNPIKE_MTU_PROBE, "MTU mode");
+_Static_assert(IP_PMTUDISC_OMIT == TURNPIKE_MTU_OMIT && IPV6_PMTUDISC_OMIT == TURNPIKE_MTU_OMIT, "MTU mode");
+_Static_assert(
+    SO_EE_ORIGIN_LOCAL == TURNPIKE_ERROR_LOCAL && SO_EE_ORIGIN_ICMP == TURNPIKE_ERROR_ICMP
+        && SO_EE_ORIGIN_ICMP6 == TURNPIKE_ERROR_ICMP6,
+    "error origin"
+);
 
 static int set_option(int fd, int level, int option, int value) {
     return setsockopt(fd, level, option, &value, sizeof value) < 0 ? -errno : 0;
@@ -53,6 +60,44 @@ int turnpike_set_packet_info(int fd, bool is_v4, bool on) {
 int turnpike_set_mtu_discovery(int fd, bool is_v4, int mode) {
     return is_v4 ? set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, mode)
                  : set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode);
+}
+
+int turnpike_set_error_queue(int fd, bool is_v4, bool on) {
+    return is_v4 ? set_option(fd, IPPROTO_IP, IP_RECVERR, on) : set_option(fd, IPPROTO_IPV6, IPV6_RECVERR, on);
+}
+
+int turnpike_receive_error(int fd, turnpike_socket_error *error) {
+    // The error with the address of who reported it, with room for what else a later kernel may say.
+    union {
+        struct cmsghdr aligned;
+        uint8_t bytes[256];
+    } control;
+    struct msghdr message = {
+        .msg_name = &error->destination,
+        .msg_namelen = sizeof(struct sockaddr_in6),
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof control.bytes,
+    };
+    memset(error, 0, sizeof *error);
+    ssize_t length;
+    do {
+        length = recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT);
+    } while (length < 0 && errno == EINTR);
+    if (length < 0) return errno == EAGAIN ? 0 : -errno;
+    error->destination.length = message.msg_namelen;
+    for (struct cmsghdr *at = CMSG_FIRSTHDR(&message); at != NULL; at = CMSG_NXTHDR(&message, at)) {
+        bool is_error = (at->cmsg_level == IPPROTO_IP && at->cmsg_type == IP_RECVERR)
+                        || (at->cmsg_level == IPPROTO_IPV6 && at->cmsg_type == IPV6_RECVERR);
+        struct sock_extended_err detail;
+        if (!is_error || at->cmsg_len < CMSG_LEN(sizeof detail)) continue;
+        memcpy(&detail, CMSG_DATA(at), sizeof detail);
+        error->number = (int)detail.ee_errno;
+        error->information = detail.ee_info;
+        error->origin = detail.ee_origin;
+        error->type = detail.ee_type;
+        error->code = detail.ee_code;
+    }
+    return 1;
 }
 
 bool turnpike_segment_supported(void) {

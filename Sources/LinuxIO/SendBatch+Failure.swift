@@ -1,6 +1,18 @@
 import CLinux
 
 extension SendBatch {
+    /// Sends messages, again where an error that an earlier datagram has left may be all that was wrong. A few times, since
+    /// another may have come meanwhile, and not without end, since the error may be this datagram's own.
+    func send(_ message: UnsafeMutablePointer<turnpike_message>, _ count: UInt32, fd: Int32) -> Int32 {
+        var outcome = turnpike_send(fd, message, count)
+        var triesLeft = mayFailForAnother ? 3 : 0
+        while outcome < 0, triesLeft > 0, Errno.mayBeLeftOver(0 &- outcome) {
+            outcome = turnpike_send(fd, message, count)
+            triesLeft &-= 1
+        }
+        return outcome
+    }
+
     /// Counts or repeats a message that the kernel did not take, and says where to go on.
     func settle(failed index: Int, errno number: Int32, fd: Int32, into result: inout SendResult) -> Int {
         if number == EAGAIN {
@@ -29,7 +41,7 @@ extension SendBatch {
         var cursor = VectorCursor(messages[index].header)
         for datagram in 0..<shape.datagrams {
             single.header.msg_iovlen = cursor.take(shape.segmentBytes, into: scratch)
-            let outcome = turnpike_send(fd, &single, 1)
+            let outcome = send(&single, 1, fd: fd)
             if outcome > 0 {
                 result.sent &+= 1
                 result.refusalErrno = refusal

@@ -41,6 +41,8 @@ package struct SendBatch: ~Copyable {
     /// The run that the last message belongs to, while it can take more.
     private var openFlowKey: UInt64 = 0
     private var isRunOpen = false
+    /// Whether a send may fail with an error that an earlier datagram left.
+    var mayFailForAnother = false
 
     /// - Parameters:
     ///   - messageCapacity: 1 to 1,024, the kernel's limit for one call; other numbers are brought into that range.
@@ -178,11 +180,15 @@ package struct SendBatch: ~Copyable {
     }
 
     /// Sends everything and makes the batch empty. Datagrams that cannot be sent are dropped and counted.
-    package mutating func flush(fd: Int32) -> SendResult {
+    ///
+    /// - Parameter hasErrorQueue: The socket keeps ICMP errors (`UDPSocket.setErrorQueue`). One that waits fails a send
+    ///   it has nothing to do with, which is then made again.
+    package mutating func flush(fd: Int32, hasErrorQueue: Bool = false) -> SendResult {
         var result = SendResult()
         var next = 0
+        mayFailForAnother = hasErrorQueue
         while next < count {
-            let outcome = turnpike_send(fd, messages + next, UInt32(truncatingIfNeeded: count &- next))
+            let outcome = send(messages + next, UInt32(truncatingIfNeeded: count &- next), fd: fd)
             if outcome > 0 {
                 let end = min(next &+ Int(outcome), count)
                 while next < end {

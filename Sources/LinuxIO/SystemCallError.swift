@@ -33,6 +33,18 @@ package enum Errno {
     package static let tooManyDescriptors = EMFILE
     package static let familyNotSupported = EAFNOSUPPORT
 
+    /// Whether it may have been left by an ICMP error for an earlier datagram, so that the same call can succeed the second
+    /// time (ip(7), IP_RECVERR). They are what the kernel makes of ICMP types and codes.
+    @inline(__always)
+    package static func mayBeLeftOver(_ number: Int32) -> Bool {
+        switch number {
+        case ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENONET, EMSGSIZE, ENOPROTOOPT, EOPNOTSUPP, EPROTO,
+            EACCES:
+            true
+        default: false
+        }
+    }
+
     /// Whether a call failed because this process, or the machine, has no number left for another descriptor.
     package static func isDescriptorShortage(_ number: Int32) -> Bool {
         number == EMFILE || number == ENFILE

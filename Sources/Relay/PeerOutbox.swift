@@ -30,6 +30,8 @@ struct PeerOutbox: ~Copyable {
     private var batch: SendBatch
     private let address: UnsafeMutablePointer<SocketAddressStorage>
     private var allowsSegments: Bool
+    /// Why datagrams of the last call were dropped, 0 when none were.
+    private(set) var lastErrno: Int32 = 0
 
     /// As many datagrams as a batch from clients can hold: 64 slots of up to 64 merged ones.
     private static let entriesMax = 4_096
@@ -128,7 +130,8 @@ struct PeerOutbox: ~Copyable {
     }
 
     private mutating func deliver(_ descriptor: Int32, _ bytes: Int, _ counters: inout Counters) {
-        let result = batch.flush(fd: descriptor)
+        let result = batch.flush(fd: descriptor, hasErrorQueue: true)
+        lastErrno = result.lastErrno
         // EIO: the device does not cut segments; it is asked no more. Other refusals are about one destination.
         if result.refusalErrno == Errno.inputOutput { allowsSegments = false }
         counters.packetsToPeers &+= UInt64(truncatingIfNeeded: result.sent)

@@ -105,6 +105,8 @@ package enum RelayCommand: Sendable {
     case reconfigure(Configuration)
     /// New sessions are made from this, TLS or DTLS as it is for; those there are keep theirs.
     case renew(TLSContext)
+    /// A worker's word to another about an allocation whose client moves.
+    case move(MoveMessage)
     /// Publish a snapshot now.
     case publish
     /// End all allocations and the thread.

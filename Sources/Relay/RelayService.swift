@@ -17,6 +17,7 @@ package final class RelayService: Sendable {
     private let mailboxes: [Mailbox]
     private let snapshots: [SnapshotBox]
     private let threads: Mutex<[ThreadHandle]>
+    private let sending = Mutex(())
 
     /// Opens the sockets and starts the threads.
     ///
@@ -57,16 +58,18 @@ package final class RelayService: Sendable {
         let pool = PortPool(options.relayAddresses, options.ports)
         let allowsSegments = UDPSocket.isSegmentationSupported()
 
-        var mailboxes: [Mailbox] = []
+        let workerCount = max(options.workers, 1)
+        let mailboxes: [Mailbox]
+        do throws(SystemCallError) {
+            var made: [Mailbox] = []
+            for _ in 0..<workerCount { made.append(try Mailbox()) }
+            mailboxes = made
+        } catch {
+            throw RelayError("cannot start relay workers: \(error)")
+        }
         var snapshots: [SnapshotBox] = []
         var workers: [WorkerBox] = []
-        let count = max(options.workers, 1)
-        do {
-            for _ in 0..<count { mailboxes.append(try Mailbox()) }
-        } catch {
-            throw RelayError("cannot make mailboxes for \(count) relay workers: \(error)")
-        }
-        for number in 0..<count {
+        for number in 0..<workerCount {
             var set = OwnedList<Listener>(capacity: bound.count + boundSecured.count)
             for index in bound.indices {
                 let listener = try Listener(
@@ -105,6 +108,7 @@ package final class RelayService: Sendable {
             do {
                 let host = try WorkerHost(
                     pool: pool,
+                    mailboxes: mailboxes,
                     nowNanoseconds: MonotonicClock.nanoseconds(),
                     onEvent: onEvent
                 )
@@ -120,7 +124,8 @@ package final class RelayService: Sendable {
                     shared: shared,
                     cryptography: try OpenSSLCryptography(),
                     host: host,
-                    connectionIDs: ConnectionIDs(worker: number, of: count)
+                    connectionIDs: ConnectionIDs(worker: number, of: workerCount),
+                    worker: number
                 )
                 worker = WorkerBox(
                     try Worker(
@@ -164,7 +169,10 @@ package final class RelayService: Sendable {
 
     /// Tells all workers.
     package func send(_ command: RelayCommand) {
-        for mailbox in mailboxes { mailbox.post(command) }
+        // One at a time, so that all workers hear of all commands in one order.
+        sending.withLock { _ in
+            for mailbox in mailboxes { mailbox.post(command) }
+        }
     }
 
     /// Tells one worker, as the answer to its query.
@@ -194,6 +202,7 @@ package final class RelayService: Sendable {
             return threads
         }
         for thread in threads { thread.join() }
+        for mailbox in mailboxes { closeWhatWasMoving(mailbox) }
         return snapshot()
     }
 }
@@ -209,6 +218,15 @@ extension Configuration {
         configuration.policy.listeners.formUnion(udp + dtls.map(\.endpoint) + streams.map(\.endpoint))
         configuration.discovery.attach(udp: udp, tcp: streams.filter { !$0.isTLS }.map(\.endpoint))
         return configuration
+    }
+}
+
+extension RelayService {
+    /// An allocation on its way to a worker that had ended when it came.
+    private func closeWhatWasMoving(_ mailbox: Mailbox) {
+        for case .move(.arrived(let moving)) in mailbox.takeAll() {
+            for descriptor in moving.descriptors { _ = FileDescriptor(owning: descriptor) }
+        }
     }
 }
 

@@ -121,7 +121,11 @@ extension Worker {
                 toPeers.append(forward, base + forward.offset)
             }
         case .drop(let reason):
-            engine.counters.drop(reason)
+            if reason == .noAllocation, engine.isArriving(tuple) {
+                hold(bytes, tuple, route)
+            } else {
+                engine.counters.drop(reason)
+            }
         case .handled:
             engine.counters.stunHandled &+= 1
         case .reply(let length):
@@ -142,10 +146,14 @@ extension Worker {
             if route.isConnection { bind(binding, connection: route.connection) }
         case .needsCredentials(let query):
             park(query, bytes, tuple, route)
+        case .needsOwner(let request, let owner):
+            ask(request, owner, bytes, tuple, route)
+        case .arriving:
+            hold(bytes, tuple, route)
         }
     }
 
-    private mutating func sendReply(_ length: Int, _ tuple: FiveTuple, _ listener: Int) {
+    mutating func sendReply(_ length: Int, _ tuple: FiveTuple, _ listener: Int) {
         guard let base = replies.baseAddress else { return }
         let start = UnsafeRawPointer(base + repliesUsed &* Self.replyBytes)
         repliesUsed &+= 1
@@ -182,7 +190,7 @@ extension Worker {
     }
 
     /// The first bytes of the reply buffer in use.
-    private func reply(_ length: Int) -> Range<Int> {
+    func reply(_ length: Int) -> Range<Int> {
         (repliesUsed &* Self.replyBytes)..<(repliesUsed &* Self.replyBytes &+ length)
     }
 
@@ -214,7 +222,7 @@ extension Worker {
     mutating func replay(_ request: ParkedRequest) {
         if request.route.isConnection { return resume(request) }
         if request.route.isSession { return resumeSession(request) }
-        request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
+        request.bytes.withUnsafeBytes { give($0, request.tuple, request.route) }
     }
 
     // MARK: Out
@@ -229,7 +237,10 @@ extension Worker {
         try? UDPSocket.setPathMTUDiscovery(forward.descriptor, isIPv4: isIPv4, .do)
         toPeers.append(forward, base + forward.offset)
         flushPeers()
-        try? UDPSocket.setPathMTUDiscovery(forward.descriptor, isIPv4: isIPv4, .dont)
+        let isTooLong = toPeers.lastErrno == Errno.messageTooLong
+        try? UDPSocket.setPathMTUDiscovery(forward.descriptor, isIPv4: isIPv4, .ofRelay(isIPv4: isIPv4))
+        // What is longer than the path is known to take has not left, and the kernel says so in place of a router.
+        if isTooLong { receivePeerErrors(forward.allocation, forward.descriptor, sentTo: forward.destination) }
     }
 
     /// Sends all that waits for clients. The slots and reply buffers it lay in are free afterwards.

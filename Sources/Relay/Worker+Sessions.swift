@@ -226,7 +226,7 @@ extension Worker {
             engine.counters.drop(.clientGone)
             return
         }
-        request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
+        request.bytes.withUnsafeBytes { give($0, request.tuple, request.route) }
     }
 
     // MARK: Handshakes

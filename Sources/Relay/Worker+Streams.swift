@@ -226,7 +226,7 @@ extension Worker {
             return
         }
         streams[number].pointee.isParked = false
-        request.bytes.withUnsafeBytes { receiveMessage($0, request.tuple, request.route) }
+        request.bytes.withUnsafeBytes { give($0, request.tuple, request.route) }
         guard streams.isUsed(number) else { return }
         if streams[number].pointee.binding != nil { return handOver(number) }
         if !streams[number].pointee.isParked { goOn(number) }
@@ -391,6 +391,6 @@ extension Worker {
         guard moment >= stream.pointee.deadlineNanoseconds, !stream.pointee.isParked else { return false }
         // An allocation may be silent as long as it lives, but half a frame may not lie there for ever.
         return stream.pointee.isFinishing || stream.pointee.input.count > 0
-            || engine.allocation(of: stream.pointee.tuple) == noIndex
+            || engine.allocation(of: stream.pointee.tuple) == noIndex && !engine.isArriving(stream.pointee.tuple)
     }
 }

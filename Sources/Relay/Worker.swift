@@ -30,6 +30,7 @@ struct Worker: ~Copyable {
     /// Scratch for addresses on their way to the kernel.
     let address: UnsafeMutablePointer<SocketAddressStorage>
     var parked = ParkedRequests()
+    var moves = MovingClients()
 
     let streamListeners: UnsafeMutablePointer<StreamListener>
     let streamListenerCount: Int
@@ -70,6 +71,8 @@ struct Worker: ~Copyable {
     /// Datagrams taken from one relay socket before the others have their turn.
     static let peerBatch = 16
     static let expiriesPerTurn = 256
+    /// ICMP errors taken from one relay socket before the others have their turn.
+    static let errorsPerTurn = 16
 
     init(
         number: Int,
@@ -141,6 +144,9 @@ struct Worker: ~Copyable {
             while index < count {
                 let source = EventSource(rawValue: events[index].data)
                 if source.isRelay {
+                    if events[index].events.contains(.error) {
+                        receivePeerErrors(source.number, isSecondary: source.isSecondary)
+                    }
                     receiveFromPeers(source.number, isSecondary: source.isSecondary)
                 } else if source.isListener {
                     receiveFromClients(Int(source.number))
@@ -172,6 +178,7 @@ struct Worker: ~Copyable {
         settleEffects()
         engine.reportUsage()
         parked.dropAll(into: &engine.counters)
+        moves.dropAll(into: &engine.counters)
         publish()
     }
 
@@ -224,6 +231,7 @@ struct Worker: ~Copyable {
                 engine.forgetAllUsers()
                 host.tell(activeUsers: engine.activeUsers())
             case .reconfigure(let configuration): engine.reconfigure(configuration, at: now)
+            case .move(let message): take(message)
             case .publish:
                 publications &+= 1
                 publish()

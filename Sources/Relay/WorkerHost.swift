@@ -8,16 +8,20 @@ final class WorkerHost: RelayHost {
     private let epoll: Epoll
     private var timers: TimerWheel
     private let onEvent: @Sendable (RelayEvent) -> Void
+    /// Of all workers, by their numbers.
+    private let mailboxes: [Mailbox]
     private var troublesTold: Set<String> = []
     /// The time of the loop's present turn.
     var nowNanoseconds: UInt64
 
     init(
         pool: PortPool,
+        mailboxes: [Mailbox],
         nowNanoseconds: UInt64,
         onEvent: @escaping @Sendable (RelayEvent) -> Void
     ) throws(SystemCallError) {
         self.pool = pool
+        self.mailboxes = mailboxes
         self.onEvent = onEvent
         self.nowNanoseconds = nowNanoseconds
         epoll = try Epoll()
@@ -85,6 +89,20 @@ final class WorkerHost: RelayHost {
         pool.release(leg.local)
     }
 
+    func disownRelay(_ leg: RelayLeg) {
+        // Fails only for a socket that is not watched, and then there is nothing to do.
+        try? epoll.remove(leg.descriptor)
+    }
+
+    func adoptRelay(_ leg: RelayLeg, allocation: UInt32, isSecondary: Bool) -> Bool {
+        watch(leg, allocation: allocation, isSecondary: isSecondary)
+    }
+
+    func send(_ message: MoveMessage, to worker: Int) {
+        guard mailboxes.indices.contains(worker) else { return }
+        mailboxes[worker].post(.move(message))
+    }
+
     func isLiveRelay(_ endpoint: Endpoint) -> Bool { pool.isLive(endpoint) }
 
     func isLiveStreamRelay(_ endpoint: Endpoint) -> Bool { pool.isLiveStream(endpoint) }
@@ -149,8 +167,8 @@ final class WorkerHost: RelayHost {
             try UDPSocket.setReceiveBuffer(socket.raw, bytes: SocketBuffers.relayBytes)
             try UDPSocket.setSendBuffer(socket.raw, bytes: SocketBuffers.relayBytes)
             UDPSocket.setReceiveMerging(socket.raw, true)
-            // DF stays clear, so that a datagram longer than a hop's MTU is cut and not lost (RFC 8656 section 15).
-            try UDPSocket.setPathMTUDiscovery(socket.raw, isIPv4: isIPv4, .dont)
+            try UDPSocket.setPathMTUDiscovery(socket.raw, isIPv4: isIPv4, .ofRelay(isIPv4: isIPv4))
+            try UDPSocket.setErrorQueue(socket.raw, isIPv4: isIPv4)
             do throws(SystemCallError) {
                 try UDPSocket.bind(
                     socket.raw,
@@ -206,12 +224,20 @@ final class WorkerHost: RelayHost {
     }
 
     private func watch(_ leg: RelayLeg, _ request: RelayRequest) -> Bool {
+        watch(
+            leg,
+            allocation: request.allocation,
+            isSecondary: request.isSecondary,
+            isStream: request.isStream
+        )
+    }
+
+    private func watch(_ leg: RelayLeg, allocation: UInt32, isSecondary: Bool, isStream: Bool = false) -> Bool {
         do throws(SystemCallError) {
-            let source =
-                request.isStream
-                ? EventSource.streamRelay(request.allocation)
-                : .relay(request.allocation, isSecondary: request.isSecondary)
-            try watch(leg.descriptor, source)
+            try watch(
+                leg.descriptor,
+                isStream ? .streamRelay(allocation) : .relay(allocation, isSecondary: isSecondary)
+            )
             return true
         } catch {
             tell("cannot watch relay sockets: \(error); raise the limit on epoll watches (fs.epoll.max_user_watches)")

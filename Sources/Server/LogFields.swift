@@ -47,6 +47,8 @@ struct LogFields: Sendable {
             "peer_connections_refused": .stringConvertible(counters.peerConnectionsRefused),
             "stun_handled": .stringConvertible(counters.stunHandled),
             "replies_sent": .stringConvertible(counters.repliesSent),
+            "peer_errors": .stringConvertible(counters.peerErrors),
+            "peer_errors_told": .stringConvertible(counters.peerErrorsTold),
             "allocations_made": .stringConvertible(counters.allocationsMade),
             "authentication_failures": .stringConvertible(counters.authenticationFailures),
             "packets_dropped": .stringConvertible(counters.packetsDropped),

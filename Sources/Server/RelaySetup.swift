@@ -83,6 +83,7 @@ struct RelaySetup {
         configuration.discovery = plan.discovery
         configuration.relaysTCP = settings.relay.tcp
         configuration.acceptsWideChannels = settings.relay.rfc5766Channels
+        configuration.allowsMobility = settings.relay.mobility
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
         configuration.allocationsTotal = settings.limits.allocationsTotal
         configuration.permissionsPerAllocation = settings.limits.permissionsPerAllocation

@@ -256,6 +256,9 @@ package final class TurnpikeServer: Sendable {
         case .allocation(.made(let summary)):
             guard logger.logLevel <= .debug else { return }
             logger.debug("allocation made", metadata: fields.summary(summary))
+        case .allocation(.moved(let summary)):
+            guard logger.logLevel <= .debug else { return }
+            logger.debug("allocation moved", metadata: fields.summary(summary))
         case .allocation(.ended(let summary, let end)):
             guard logger.logLevel <= .info else { return }
             var metadata = fields.summary(summary).merging(fields.traffic(summary)) { first, _ in first }

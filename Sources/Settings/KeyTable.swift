@@ -62,7 +62,7 @@ package enum KeyTable {
         .served("relay.deny_peers", .deniedRanges, \.relay.denyPeers),
         .served("relay.allow_loopback_peers", .bool, \.relay.allowLoopbackPeers),
         .served("relay.tcp", .bool, \.relay.tcp),
-        .planned("relay.mobility", .bool),
+        .served("relay.mobility", .bool, \.relay.mobility),
         .served("relay.rfc5766_channels", .bool, \.relay.rfc5766Channels),
         .served("nat_discovery", .bool, \.natDiscovery),
         .served("tls.certificate", .optionalPath, \.tls.certificate),

@@ -107,6 +107,8 @@ package struct Settings: Sendable, Equatable {
         package var allowLoopbackPeers = false
         package var tcp = false
         package var rfc5766Channels = false
+        /// RFC 8016.
+        package var mobility = false
 
         package init() {}
     }

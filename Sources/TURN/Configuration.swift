@@ -20,6 +20,8 @@ package struct Configuration: Sendable {
     package var acceptsWideChannels = false
     /// Allocations may relay TCP (RFC 6062).
     package var relaysTCP = false
+    /// RFC 8016.
+    package var allowsMobility = false
     /// 0 means no limit, here and below.
     package var allocationsPerUser = 10
     package var allocationsTotal = 0

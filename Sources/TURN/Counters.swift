@@ -56,6 +56,9 @@ package struct Counters: Sendable {
     package var allocationsMade: UInt64 = 0
     package var authenticationFailures: UInt64 = 0
     package var repliesSent: UInt64 = 0
+    /// ICMP errors for datagrams to peers. They are no packets, and stand apart from those.
+    package var peerErrors: UInt64 = 0
+    package var peerErrorsTold: UInt64 = 0
     package var connectionsAccepted: UInt64 = 0
     package var connectionsRefused: UInt64 = 0
     /// Relayed by TCP, apart from packets.
@@ -90,6 +93,8 @@ package struct Counters: Sendable {
         allocationsMade &+= other.allocationsMade
         authenticationFailures &+= other.authenticationFailures
         repliesSent &+= other.repliesSent
+        peerErrors &+= other.peerErrors
+        peerErrorsTold &+= other.peerErrorsTold
         connectionsAccepted &+= other.connectionsAccepted
         connectionsRefused &+= other.connectionsRefused
         streamBytesToPeers &+= other.streamBytesToPeers

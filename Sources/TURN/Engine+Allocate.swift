@@ -15,6 +15,10 @@ extension Engine {
             else { return fail(request, .allocationMismatch, authentication, reply) }
             return allocated(existing, request, authentication, reply)
         }
+        // An allocation is about to come to this 5-tuple.
+        guard arrivals.isEmpty || arrivals[request.tuple] == nil else {
+            return fail(request, .allocationMismatch, authentication, reply)
+        }
         // RFC 8656 section 21.4.
         guard PeerPolicy.acceptsClient(at: request.tuple.client.address) else {
             return fail(request, .forbidden, authentication, reply)
@@ -28,6 +32,11 @@ extension Engine {
         guard !wish.isStream || request.tuple.transport.isStream else {
             return fail(request, .badRequest, authentication, reply)
         }
+        // An allocation that relays TCP stays with its connection, which its peers depend on: it is given no ticket.
+        let isMobile = configuration.allowsMobility && !wish.isStream
+        let ticket = isMobile ? request.message.first(.mobilityTicket) : nil
+        // RFC 8016 section 3.1.2: an empty one asks for a ticket, and there is no other to show yet.
+        guard ticket?.count ?? 0 == 0 else { return fail(request, .badRequest, authentication, reply) }
         guard !configuration.isDraining else {
             return fail(request, .insufficientCapacity, authentication, reply)
         }
@@ -50,6 +59,7 @@ extension Engine {
             quota.release(authentication.identity)
             return fail(request, code.value, authentication, reply)
         case .success(let index):
+            if ticket != nil { makeMobile(index) }
             counters.allocationsMade &+= 1
             host.report(.made(summary(of: index, at: request.moment)))
             return allocated(index, request, authentication, reply)
@@ -154,6 +164,7 @@ extension Engine {
         builder.append(.lifetime, slot.pointee.allocateLifetimeSeconds)
         builder.append(.xorMappedAddress, xor: request.tuple.client)
         if slot.pointee.reservationToken != 0 { builder.append(.reservationToken, slot.pointee.reservationToken) }
+        if let ticket = ticket(of: index) { append(ticket, to: &builder) }
         if let family = AddressFamily(rawValue: slot.pointee.addressErrorFamily),
             let code = ErrorCode(rawValue: slot.pointee.addressErrorCode)
         {
@@ -182,7 +193,7 @@ extension Engine {
 
     private mutating func abandon(_ index: UInt32) { allocations.remove(index) }
 
-    private mutating func nextGeneration(_ index: UInt32) -> UInt32 {
+    mutating func nextGeneration(_ index: UInt32) -> UInt32 {
         generations &+= 1
         return generations
     }

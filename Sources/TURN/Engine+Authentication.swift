@@ -9,6 +9,7 @@ extension Engine {
         case .proved(let authentication):
             let unknown = unknownAttributes(of: request.message)
             if !unknown.isEmpty { return fail(request, .unknownAttribute, authentication, reply, unknown: unknown) }
+            if awaitsArrival(request, authentication) { return .arriving }
             switch request.method {
             case .allocate: return allocate(request, authentication, reply)
             case .refresh: return refresh(request, authentication, reply)

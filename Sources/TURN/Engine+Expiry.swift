@@ -46,6 +46,9 @@ extension Engine {
     /// - Parameter end: what is said of it in the log.
     package mutating func revoke(user name: String, _ end: AllocationEnd = .revoked, at moment: Moment) {
         credentials.forget(name)
+        revocations &+= 1
+        if recentlyRevoked.count == Limits.revocationsRemembered { recentlyRevoked.removeFirst() }
+        recentlyRevoked.append(name)
         guard let number = users.number(of: name) else { return }
         for index in liveAllocations() where allocations[index].pointee.user == number {
             close(index, primary: true, secondary: true, end, at: moment)
@@ -55,7 +58,9 @@ extension Engine {
     /// Ends what a client held whose connection is gone (RFC 8656 section 3.2: its 5-tuple is).
     package mutating func disconnect(_ tuple: FiveTuple, at moment: Moment) {
         let index = allocation(of: tuple)
-        guard index != noIndex else { return }
+        guard index != noIndex else { return forgetArrival(at: tuple) }
+        // RFC 8016 section 3.2.2: a client that has moved gives up the old 5-tuple by closing its connection, too.
+        guard !depart(index, at: moment) else { return }
         close(index, primary: true, secondary: true, .disconnected, at: moment)
     }
 
@@ -144,9 +149,16 @@ extension Engine {
         sweepPermissions(of: index, at: moment, all: true)
         if slot.pointee.primary.isOpen { host.closeRelay(slot.pointee.primary) }
         if slot.pointee.secondary.isOpen { host.closeRelay(slot.pointee.secondary) }
+        quota.release(users.name(slot.pointee.user))
+        forgetMobile(index)
+        vacate(index)
+    }
+
+    /// Frees the record of an allocation whose permissions, channels and sockets have gone.
+    mutating func vacate(_ index: UInt32) {
+        let slot = allocations[index]
         host.scheduleExpiry(allocation: index, atSecond: .max)
         allocationByTuple.remove(hash(slot.pointee.tuple), index)
-        quota.release(users.name(slot.pointee.user))
         users.release(slot.pointee.user)
         slot.pointee.isLive = false
         slot.pointee.primary = .none

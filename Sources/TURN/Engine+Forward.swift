@@ -41,7 +41,7 @@ extension Engine {
     /// A Send indication (RFC 8656 section 11.2). It is not authenticated; the permission is what lets it through.
     mutating func sendIndication(_ message: MessageView, from tuple: FiveTuple, at moment: Moment) -> Verdict {
         let index = allocation(of: tuple)
-        guard index != noIndex else { return .drop(.noAllocation) }
+        guard index != noIndex else { return isArriving(tuple) ? .arriving : .drop(.noAllocation) }
         // RFC 6062 has no Send: data goes over connections of its own.
         guard !allocations[index].pointee.isStream else { return .drop(.badIndication) }
         var peerValue: UnsafeRawBufferPointer?

@@ -29,9 +29,21 @@ package struct Engine: ~Copyable {
     var effects: [StreamEffect] = []
     package let connectionIDs: ConnectionIDs
 
+    /// Mobile allocations that are here, by their names.
+    var mobiles: [UInt64: MobileAllocation] = [:]
+    /// Clients that have moved here and whose allocations have not yet.
+    var arrivals: [FiveTuple: Arrival] = [:]
+    /// How many moves were asked for.
+    var moveRequests: UInt64 = 0
+    /// How many users were revoked, and who was last: workers hear of it in one order, but not at one time.
+    var revocations: UInt64 = 0
+    var recentlyRevoked: [String] = []
+
     /// The last generation given to a slab slot that was used before.
     var generations: UInt32 = 1
 
+    /// This worker's number among those that share.
+    let worker: Int
     let hash: TableHash
     let cryptography: any Cryptography
     // Whoever makes an engine keeps the host alive as long as the engine. Unsafe, since a checked reference would count its
@@ -43,6 +55,8 @@ package struct Engine: ~Copyable {
     /// Peer connections of each user.
     let connectionQuota: QuotaLedger
     let usage: UsageLedger
+    let mobileDirectory: MobileDirectory
+    let ticketKeys: TicketKeys
     var totalBandwidth: Bandwidth
     let total: TotalBandwidth
     /// The bucket in `total`.
@@ -60,6 +74,8 @@ package struct Engine: ~Copyable {
         package let connectionQuota: QuotaLedger
         package let bandwidth: TotalBandwidth
         package let usage: UsageLedger
+        let mobileDirectory: MobileDirectory
+        let ticketKeys: TicketKeys
 
         /// - Parameter seed: random.
         package init(seed: UInt64) {
@@ -69,6 +85,8 @@ package struct Engine: ~Copyable {
             connectionQuota = QuotaLedger()
             bandwidth = TotalBandwidth()
             usage = UsageLedger()
+            mobileDirectory = MobileDirectory()
+            ticketKeys = TicketKeys()
         }
     }
 
@@ -77,8 +95,10 @@ package struct Engine: ~Copyable {
         shared: Shared,
         cryptography: any Cryptography,
         host: any RelayHost,
-        connectionIDs: ConnectionIDs = ConnectionIDs(worker: 0, of: 1)
+        connectionIDs: ConnectionIDs = ConnectionIDs(worker: 0, of: 1),
+        worker: Int = 0
     ) {
+        self.worker = worker
         self.configuration = configuration
         self.connectionIDs = connectionIDs
         ownHost = OwnHost(configuration)
@@ -89,6 +109,8 @@ package struct Engine: ~Copyable {
         quota = shared.quota
         connectionQuota = shared.connectionQuota
         usage = shared.usage
+        mobileDirectory = shared.mobileDirectory
+        ticketKeys = shared.ticketKeys
         totalBandwidth = Bandwidth(bitsPerSecond: configuration.bitsPerSecondTotal)
         total = shared.bandwidth
         totalFullAtTicks = shared.bandwidth.fullAtTicks
@@ -238,6 +260,10 @@ package enum Verdict {
     case needsCredentials(CredentialQuery)
     /// The client's connection is to carry the data of a peer connection, if the worker that has it says so.
     case bind(ConnectionBinding)
+    /// The worker that has the allocation must be asked first; likewise.
+    case needsOwner(MoveRequest, worker: Int)
+    /// The allocation has to be called here first (`Engine.callAllocation`); likewise.
+    case arriving
 }
 
 /// Bytes of a client's datagram that go to a peer.

@@ -23,6 +23,17 @@ package struct FiveTuple: Equatable, Sendable, BitwiseCopyable {
     }
 }
 
+extension FiveTuple: Hashable {
+    /// For the slow path; packets are looked up by `TableHash`.
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(client.address.high)
+        hasher.combine(client.address.low)
+        hasher.combine(client.port)
+        hasher.combine(server.port)
+        hasher.combine(transport)
+    }
+}
+
 /// What carries a client's messages.
 package enum ClientTransport: UInt8, Sendable, BitwiseCopyable {
     case udp, tcp, tls, dtls

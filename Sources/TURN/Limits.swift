@@ -51,6 +51,9 @@ package enum Limits {
     /// One report of usage looks at one in so many allocations, so that a worker with all it can have is held up for
     /// about a millisecond; each is looked at once in as many reports.
     package static let usageReportParts: UInt32 = 4
+    /// ICMP errors that a client is told of in one second: enough to learn of each peer that is gone, while a burst to one
+    /// of them is not doubled by its answers.
+    package static let peerErrorsPerSecond: UInt16 = 10
     /// UNKNOWN-ATTRIBUTES is capped so that an answer stays shorter than what provoked it.
     package static let unknownAttributesListed = 8
     /// Addresses in one CreatePermission; a browser sends one.
@@ -59,6 +62,10 @@ package enum Limits {
     package static let parkedRequests = 512
     /// Deleted allocations whose Refresh may come again within the 40 seconds a client retransmits.
     package static let deletionsRemembered = 1_024
+    /// How often a request for an allocation that moves meanwhile is passed on before it is refused.
+    package static let moveHops = 16
+    /// Revoked users whose allocations may be on their way between two workers.
+    package static let revocationsRemembered = 64
     /// Credentials cached on one worker, in each of two generations.
     package static let credentialsCached = 32_768
     /// Names that nobody has, likewise: about a megabyte for both generations, whatever is guessed.

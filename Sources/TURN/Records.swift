@@ -31,7 +31,7 @@ package struct RelayLeg: Sendable, BitwiseCopyable {
 }
 
 /// An allocation (RFC 8656 section 3.2): a plain value in a slab, with no reference in it.
-struct Allocation: BitwiseCopyable {
+struct Allocation: BitwiseCopyable, Sendable {
     var tuple: FiveTuple
     var primary: RelayLeg
     var secondary: RelayLeg
@@ -84,6 +84,11 @@ struct Allocation: BitwiseCopyable {
     var bandwidth = Bandwidth.unlimited
     /// The bucket that goes with it.
     var fullAtTicks: UInt64 = 0
+    /// The name of a mobile allocation (RFC 8016), 0 for others.
+    var mobileName: UInt64 = 0
+    /// How many ICMP errors the client was told of in that monotonic second.
+    var errorSecond: UInt32 = 0
+    var errorsTold: UInt16 = 0
     /// The user's own limit, which replaces the server's; 0 for none.
     var ownBitsPerSecond: UInt64?
 }
@@ -101,7 +106,7 @@ package struct Traffic: BitwiseCopyable, Equatable, Sendable {
 }
 
 /// A permission: one peer address that may send to one allocation (RFC 8656 section 9).
-struct Permission: BitwiseCopyable {
+struct Permission: BitwiseCopyable, Sendable {
     var address: IPAddress
     var allocation: UInt32
     var next: UInt32
@@ -113,7 +118,7 @@ struct Permission: BitwiseCopyable {
 }
 
 /// A channel: a number that stands for one peer (RFC 8656 section 12).
-struct Channel: BitwiseCopyable {
+struct Channel: BitwiseCopyable, Sendable {
     var peer: Endpoint
     /// Where datagrams go: the peer, or the inside address of a relay of ours behind 1:1 NAT.
     var destination: Endpoint

@@ -9,6 +9,16 @@ package protocol RelayHost: AnyObject {
     /// Closes what `openRelay` opened, and gives its port back.
     func closeRelay(_ leg: RelayLeg)
 
+    /// Gives an open relay away, to a worker that will adopt it.
+    func disownRelay(_ leg: RelayLeg)
+
+    /// Takes a relay that another worker has given away.
+    /// - Returns: false when it cannot; it is still open then.
+    func adoptRelay(_ leg: RelayLeg, allocation: UInt32, isSecondary: Bool) -> Bool
+
+    /// Tells another worker, or this one, something about an allocation whose client moves.
+    func send(_ message: MoveMessage, to worker: Int)
+
     /// Whether a relay of this server, of any worker, is open at that advertised endpoint.
     func isLiveRelay(_ endpoint: Endpoint) -> Bool
 
@@ -55,6 +65,8 @@ package enum RelayOpening: Sendable {
 
 package enum AllocationEvent: Sendable {
     case made(AllocationSummary)
+    /// Its client has gone on from another address.
+    case moved(AllocationSummary)
     case ended(AllocationSummary, AllocationEnd)
 }
 

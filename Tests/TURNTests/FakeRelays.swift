@@ -29,8 +29,35 @@ final class FakeRelays: RelayHost {
     private(set) var closings = 0
     /// Closings of what was not open.
     private(set) var strayClosings = 0
-    private var nextDescriptor: Int32 = 10
+    /// Takes what the engine says to other workers.
+    var onMessage: (MoveMessage, Int) -> Void = { _, _ in }
+    private let handover: Handover
     private var generator = SeededGenerator(seed: 42)
+
+    /// Relays that one worker has given away and another will adopt; and the numbers of descriptors, which all share.
+    final class Handover {
+        var relays: [Int32: RelayRequest] = [:]
+        var nextDescriptor: Int32 = 10
+    }
+
+    init(_ handover: Handover = Handover()) { self.handover = handover }
+
+    func disownRelay(_ leg: RelayLeg) {
+        guard let relay = open.removeValue(forKey: leg.descriptor) else {
+            strayClosings += 1
+            return
+        }
+        handover.relays[leg.descriptor] = relay.request
+    }
+
+    func adoptRelay(_ leg: RelayLeg, allocation: UInt32, isSecondary: Bool) -> Bool {
+        guard var request = handover.relays.removeValue(forKey: leg.descriptor) else { return false }
+        request.allocation = allocation
+        open[leg.descriptor] = (leg, request)
+        return true
+    }
+
+    func send(_ message: MoveMessage, to worker: Int) { onMessage(message, worker) }
 
     func openRelay(_ request: RelayRequest) -> RelayOpening {
         requests.append(request)
@@ -63,7 +90,9 @@ final class FakeRelays: RelayHost {
     }
 
     func closeRelay(_ leg: RelayLeg) {
-        if open.removeValue(forKey: leg.descriptor) == nil { strayClosings += 1 }
+        let wasOpen = open.removeValue(forKey: leg.descriptor) != nil
+        let isOpen = wasOpen || handover.relays.removeValue(forKey: leg.descriptor) != nil
+        if !isOpen { strayClosings += 1 }
         closings += 1
     }
 
@@ -111,13 +140,14 @@ final class FakeRelays: RelayHost {
         token: UInt64
     ) -> RelayOpening {
         guard let address = addresses[family] else { return .familyUnavailable }
-        nextDescriptor += 1
+        handover.nextDescriptor += 1
+        let descriptor = handover.nextDescriptor
         let leg = RelayLeg(
-            descriptor: nextDescriptor,
+            descriptor: descriptor,
             local: Endpoint(address: address.inside, port: port),
             advertised: Endpoint(address: address.advertised, port: port)
         )
-        open[nextDescriptor] = (leg, request)
+        open[descriptor] = (leg, request)
         openings += 1
         return .opened(leg, token: token)
     }

@@ -28,6 +28,7 @@ final class Lab {
         case bind(ConnectionBinding)
         case handled
         case drop(DropReason)
+        case needsOwner(MoveRequest, worker: Int)
     }
 
     /// - Parameters:
@@ -36,6 +37,7 @@ final class Lab {
     init(
         relays: FakeRelays = FakeRelays(),
         shared: Engine.Shared = Engine.Shared(seed: 7),
+        worker: Int = 0,
         _ configure: (inout Configuration) -> Void = { _ in }
     ) throws {
         self.relays = relays
@@ -47,7 +49,13 @@ final class Lab {
         configuration.bindingRepliesPerSecond = 0
         configure(&configuration)
         initialConfiguration = configuration
-        engine = Engine(configuration: configuration, shared: shared, cryptography: cryptography, host: relays)
+        engine = Engine(
+            configuration: configuration,
+            shared: shared,
+            cryptography: cryptography,
+            host: relays,
+            worker: worker
+        )
         relays.nowNanoseconds = moment.monotonicNanoseconds
         add(user: "alice", password: "wonderland")
         add(user: "bob", password: "builder")
@@ -157,6 +165,23 @@ final class Lab {
     // `#expect` takes no calls on a value that cannot be copied, so the engine is asked through the lab.
     func allocation(of tuple: FiveTuple) -> UInt32 { engine.allocation(of: tuple) }
 
+    func peerError(_ report: PeerErrorReport, of tuple: FiveTuple, into bytes: inout [UInt8]) -> Int? {
+        bytes.withUnsafeMutableBytes {
+            engine.peerError(report, allocation: engine.allocation(of: tuple), at: moment, into: $0)
+        }
+    }
+
+    func receive(_ message: MoveMessage) -> MoveOutcome { engine.receive(message, at: moment) }
+
+    func isArriving(_ tuple: FiveTuple) -> Bool { engine.isArriving(tuple) }
+
+    /// Clients that have moved here and whose allocations have not yet.
+    var arrivals: Int { engine.arrivalCount }
+
+    func revoke(_ name: String) { engine.revoke(user: name, at: moment) }
+
+    func disconnect(_ tuple: FiveTuple) { engine.disconnect(tuple, at: moment) }
+
     func isCurrent(_ request: RelayRequest) -> Bool {
         engine.isCurrent(request.allocation, generation: request.generation)
     }
@@ -197,7 +222,8 @@ final class Lab {
         case .forward(let forward):
             return .forward(forward, payload: Array(bytes[forward.offset..<(forward.offset + forward.length)]))
         case .bind(let binding): return .bind(binding)
-        case .handled, .needsCredentials: return .handled
+        case .needsOwner(let request, let worker): return .needsOwner(request, worker: worker)
+        case .handled, .needsCredentials, .arriving: return .handled
         case .drop(let reason): return .drop(reason)
         }
     }

@@ -23,5 +23,30 @@ bool turnpike_segment_supported(void);
 #define TURNPIKE_MTU_WANT 1
 #define TURNPIKE_MTU_DO 2
 #define TURNPIKE_MTU_PROBE 3
+#define TURNPIKE_MTU_OMIT 5
+
+// Has the kernel keep the ICMP errors that answer this socket's datagrams, for `turnpike_receive_error`. From then on an
+// error that waits also fails the next call on the socket, whatever that call is about.
+int turnpike_set_error_queue(int fd, bool is_v4, bool on);
+
+// SO_EE_ORIGIN_*: who says that a datagram did not arrive.
+#define TURNPIKE_ERROR_LOCAL 1
+#define TURNPIKE_ERROR_ICMP 2
+#define TURNPIKE_ERROR_ICMP6 3
+
+// Why a datagram did not arrive.
+typedef struct turnpike_socket_error {
+    // Where it was sent to. The port is 0 where the kernel did not note it.
+    turnpike_address destination;
+    int number;
+    // The next hop's MTU, where the error is about that.
+    uint32_t information;
+    uint8_t origin;
+    uint8_t type;
+    uint8_t code;
+} turnpike_socket_error;
+
+// Takes one error from the queue without waiting. Returns 1, 0 when none waits, or a negative errno.
+int turnpike_receive_error(int fd, turnpike_socket_error *_Nonnull error);
 
 #endif
