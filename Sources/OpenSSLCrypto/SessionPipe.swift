@@ -6,6 +6,9 @@ struct SessionPipe {
     /// Ciphertext that the caller lends for one call. It comes behind `input`, and is read without a copy of ours.
     var lent = UnsafeRawBufferPointer(start: nil, count: 0)
 
+    /// Where `output` goes as long as it fits; nil for a session with memory of its own only.
+    var space: UnsafeMutablePointer<OutputSpace.Storage>?
+
     var isEstablished = false
     /// Why the session was ended by us, where it broke a bound.
     var brokenBound: StaticString?
@@ -30,6 +33,7 @@ struct SessionPipe {
     static func destroy(_ pipe: UnsafeMutablePointer<SessionPipe>) {
         pipe.pointee.input.free()
         pipe.pointee.output.free()
+        if let space = pipe.pointee.space, space.pointee.owner == pipe { space.pointee.clear() }
         pipe.deinitialize(count: 1)
         pipe.deallocate()
     }

@@ -22,10 +22,12 @@ package final class TLSSession {
     private let ssl: OpaquePointer
     private let pipe: UnsafeMutablePointer<SessionPipe>
     private var hasSaidClose = false
+    private let space: OutputSpace?
 
     /// The server's side of a connection.
+    /// - Parameter space: shared with the other sessions of the thread.
     /// - Throws: `TLSError` where OpenSSL has no memory, or the context is for DTLS.
-    package init(_ context: TLSContext) throws(TLSError) {
+    package init(_ context: TLSContext, space: OutputSpace? = nil) throws(TLSError) {
         guard context.kind == .tls else { throw TLSError("a TLS session needs a TLS context; this one is for DTLS") }
         let pipe = SessionPipe.make()
         guard let (ssl, bio) = PipeBIO.makeSession(context.handle, over: pipe, datagrams: false) else {
@@ -35,6 +37,8 @@ package final class TLSSession {
         SSL_set_bio(ssl, bio, bio)
         SSL_set_accept_state(ssl)
         turnpike_ssl_set_message_argument(ssl, pipe)
+        pipe.pointee.space = space?.storage
+        self.space = space
         self.context = context
         self.ssl = ssl
         self.pipe = pipe
@@ -62,6 +66,9 @@ package final class TLSSession {
         }
         return body(self)
     }
+
+    /// Whether ciphertext waits that OpenSSL has not taken.
+    package var hasInput: Bool { pipe.pointee.input.count > 0 || pipe.pointee.lent.count > 0 }
 
     /// Goes on with the handshake as far as what was received allows.
     @discardableResult
@@ -117,7 +124,7 @@ package final class TLSSession {
     package static let outputLimitBytes = 262_144
 
     /// Bytes of ciphertext that wait to be sent.
-    package var pendingOutput: Int { pipe.pointee.output.count }
+    package var pendingOutput: Int { SessionPipe.pendingCount(pipe) }
 
     /// Moves ciphertext to send into `target`.
     /// - Returns: bytes written to `target`.
@@ -134,10 +141,10 @@ package final class TLSSession {
     /// - Returns: what `body` returned.
     @discardableResult
     package func takeOutput(_ body: (UnsafeRawBufferPointer) -> Int) -> Int {
-        let pending = pipe.pointee.output.bytes
+        let pending = SessionPipe.pending(pipe)
         guard pending.count > 0 else { return 0 }
         let taken = body(pending)
-        pipe.pointee.output.remove(taken)
+        SessionPipe.remove(taken, from: pipe)
         return taken
     }
 

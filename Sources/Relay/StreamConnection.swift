@@ -62,6 +62,8 @@ enum StreamLimits {
     static let handshakesPerTurn = 8
     /// What frames sent at once may have in all: a quarter of what a connection may have waiting.
     static let bytesPerSend = 65_536
+    /// What those have when they are sealed: each becomes a record of its own, 22 bytes longer, or several.
+    static let sealedBytes = 2 * bytesPerSend
     /// Of a connection's queue, what data may not take: some dozens of answers.
     static let replyReserveBytes = 16_384
     static let backlog = 1_024
