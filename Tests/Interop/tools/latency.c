@@ -2,11 +2,13 @@
 //
 //   latency CLIENT_FD PEER_FD HOST PORT CHANNEL PER_SECOND SECONDS
 //
-// Both sockets are the caller's, who has made the allocation and bound the channel. One JSON line on standard output.
+// Both sockets are the caller's, who has made the allocation and bound the channel. It runs before all else on its
+// processor where it may, so that what it measures is not how long it waited itself. One JSON line on standard output.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +61,8 @@ int main(int count, char **arguments) {
     expected = (long)(rate * atof(arguments[7]));
     delays = calloc((size_t)(expected > 0 ? expected : 1), sizeof *delays);
     struct timeval patience = {.tv_sec = 1};
+    struct sched_param priority = {.sched_priority = 10};
+    sched_setscheduler(0, SCHED_FIFO, &priority);
     pthread_t receiver;
     if (delays == NULL || setsockopt(peer_fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0 ||
         pthread_create(&receiver, NULL, receive_all, NULL) != 0) {

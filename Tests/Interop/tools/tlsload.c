@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -120,7 +121,12 @@ static int run_key_updates(long count) {
     struct pollfd reading = {.fd = fd, .events = POLLIN};
     char byte;
     int ended = sent < count;
-    while (!ended && poll(&reading, 1, 2000) > 0) ended = SSL_read(ssl, &byte, 1) <= 0;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    while (!ended && poll(&reading, 1, 2000) > 0) {
+        int result = SSL_read(ssl, &byte, 1);
+        // A session ticket is nothing to read.
+        ended = result <= 0 && SSL_get_error(ssl, result) != SSL_ERROR_WANT_READ;
+    }
     printf("{\"sent\": %ld, \"ended\": %s}\n", sent, ended ? "true" : "false");
     SSL_free(ssl);
     close_connection(fd);
