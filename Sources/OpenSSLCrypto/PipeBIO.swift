@@ -82,7 +82,7 @@ enum PipeBIO {
     private static let writeStream: Write = { bio, source, count in
         guard let pipe = pipe(of: bio), let source, count > 0 else { return -1 }
         BIO_clear_flags(bio, BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY)
-        pipe.pointee.output.append(UnsafeRawBufferPointer(start: source, count: Int(count)))
+        SessionPipe.append(UnsafeRawBufferPointer(start: source, count: Int(count)), to: pipe)
         return count
     }
 

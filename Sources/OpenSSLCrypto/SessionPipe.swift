@@ -9,12 +9,16 @@ struct SessionPipe {
     /// Room that the caller lends for one call: the next datagram out goes there, and not behind `output`.
     var borrowed = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     var borrowedUsed = 0
+    /// Where `output` goes as long as it fits; nil for a session with memory of its own only.
+    var space: UnsafeMutablePointer<OutputSpace.Storage>?
 
     var isEstablished = false
     /// Why the session was ended by us, where it broke a bound.
     var brokenBound: StaticString?
     /// Ciphertext that OpenSSL took before the handshake was over.
     var handshakeBytes = 0
+    /// Records of the peer's before the handshake was over.
+    var handshakeRecords = 0
     /// Records that carried no application data after the handshake.
     var controlRecords = 0
     /// Plaintext moved either way.
@@ -40,6 +44,9 @@ struct SessionPipe {
 
     /// A client's hello with a post-quantum share and a ticket takes 2 to 3 KiB; it sends no certificate.
     static let handshakeByteLimit = 16_384
+    /// A client needs five or six. One that cuts its hello has reasons, as some have to get past a filter, but not one for
+    /// a record around every byte (case RE-08).
+    static let handshakeRecordLimit = 64
     /// KeyUpdate, alerts and refused renegotiations that are forgiven at once, and then one for each MiB of data: a peer
     /// needs one for each 2^24 records, and a flood of them costs us key schedules (CVE-2023-44487 is the pattern).
     static let controlRecordAllowance = 32

@@ -213,6 +213,12 @@ enum SessionWatch {
         guard isWrite == 0, count > 0, let bytes, let argument else { return }
         guard contentType == SSL3_RT_HEADER || contentType == SSL3_RT_INNER_CONTENT_TYPE else { return }
         let pipe = argument.assumingMemoryBound(to: SessionPipe.self)
+        if !pipe.pointee.isEstablished, contentType == SSL3_RT_HEADER {
+            pipe.pointee.handshakeRecords += 1
+            if pipe.pointee.handshakeRecords > SessionPipe.handshakeRecordLimit {
+                pipe.pointee.brokenBound = "the handshake came in too many records"
+            }
+        }
         guard pipe.pointee.isEstablished, bytes.load(as: UInt8.self) != UInt8(SSL3_RT_APPLICATION_DATA) else { return }
         pipe.pointee.controlRecords += 1
         if pipe.pointee.controlRecords > SessionPipe.controlRecordAllowance + pipe.pointee.applicationBytes >> 20 {

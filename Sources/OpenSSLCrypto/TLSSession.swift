@@ -11,10 +11,12 @@ package final class TLSSession: SecureSession {
     /// Keeps the session established when the peer says close_notify, so that what is still on its way to it can go
     /// (RFC 8446 section 6.1). Else close_notify is answered at once, as RFC 5246 section 7.2.1 had it.
     package var staysOpenToWrite = false
+    private var space: OutputSpace?
 
     /// The server's side of a connection.
+    /// - Parameter space: shared with the other sessions of the thread.
     /// - Throws: `TLSError` where OpenSSL has no memory, or the context is for DTLS.
-    package init(_ context: TLSContext) throws(TLSError) {
+    package init(_ context: TLSContext, space: OutputSpace? = nil) throws(TLSError) {
         guard context.kind == .tls else { throw TLSError("a TLS session needs a TLS context; this one is for DTLS") }
         let pipe = SessionPipe.make()
         guard let (ssl, bio) = PipeBIO.makeSession(context.handle, over: pipe, datagrams: false) else {
@@ -25,6 +27,20 @@ package final class TLSSession: SecureSession {
         SSL_set_accept_state(ssl)
         turnpike_ssl_set_message_argument(ssl, pipe)
         super.init(context, ssl: ssl, pipe: pipe)
+        use(space)
+    }
+
+    deinit {
+        // The space may go before the pipe does.
+        SessionPipe.leaveSpace(pipe)
+    }
+
+    /// Has the session use the memory of the thread that it is on.
+    /// - Parameter space: nil for memory of its own, as on the way from one thread to another.
+    package func use(_ space: OutputSpace?) {
+        SessionPipe.leaveSpace(pipe)
+        pipe.pointee.space = space?.storage
+        self.space = space
     }
 
     /// Takes a copy of ciphertext from the peer. `advance` and `read` use it.
@@ -44,6 +60,9 @@ package final class TLSSession: SecureSession {
         }
         return body(self)
     }
+
+    /// Whether ciphertext waits that OpenSSL has not taken.
+    package var hasInput: Bool { pipe.pointee.input.count > 0 || pipe.pointee.lent.count > 0 }
 
     /// Plaintext from the peer, in order.
     /// - Returns: bytes written to `target`; 0 when none wait or the handshake is not over; -1 when the session ended.
@@ -84,7 +103,7 @@ package final class TLSSession: SecureSession {
     package static let outputLimitBytes = 262_144
 
     /// Bytes of ciphertext that wait to be sent.
-    package var pendingOutput: Int { pipe.pointee.output.count }
+    package var pendingOutput: Int { SessionPipe.pendingCount(pipe) }
 
     /// Moves ciphertext to send into `target`.
     /// - Returns: bytes written to `target`.
@@ -101,10 +120,10 @@ package final class TLSSession: SecureSession {
     /// - Returns: what `body` returned.
     @discardableResult
     package func takeOutput(_ body: (UnsafeRawBufferPointer) -> Int) -> Int {
-        let pending = pipe.pointee.output.bytes
+        let pending = SessionPipe.pending(pipe)
         guard pending.count > 0 else { return 0 }
         let taken = body(pending)
-        pipe.pointee.output.remove(taken)
+        SessionPipe.remove(taken, from: pipe)
         return taken
     }
 

@@ -59,11 +59,13 @@ enum StreamLimits {
     static let readBytes = 65_536
     /// Handshakes under way on one worker: those who only begin them must not use up the connections (RE-07).
     static let handshakes = 1_024
-    /// Connections with a handshake that one turn of the loop goes on with: each may cost a signature, about 50 µs, and
-    /// packets wait meanwhile (RE-06).
-    static let handshakesPerTurn = 8
+    /// Connections with a handshake that one turn of the loop goes on with: each may cost a signature and a key exchange,
+    /// a quarter of a millisecond, and packets wait meanwhile (RE-06). Another turn is cheap beside that.
+    static let handshakesPerTurn = 1
     /// What frames sent at once may have in all: a quarter of what a connection may have waiting.
     static let bytesPerSend = 65_536
+    /// What those have when they are sealed: each becomes a record of its own, 22 bytes longer, or several.
+    static let sealedBytes = 2 * bytesPerSend
     /// Of a connection's queue, what data may not take: some dozens of answers.
     static let replyReserveBytes = 16_384
     static let backlog = 1_024

@@ -20,30 +20,45 @@ extension Worker {
         var offset = 0
         repeat {
             let bytes = min(segment, length &- offset)
-            addFrame(verdict, payload + offset, bytes, isLast: offset &+ bytes == length, connection)
+            addFrame(
+                verdict,
+                payload + offset,
+                bytes,
+                isFirst: offset == 0,
+                isLast: offset &+ bytes == length,
+                connection
+            )
             offset &+= max(segment, 1)
         } while offset < length
     }
 
+    /// - Parameters:
+    ///   - isFirst: Whether the payload has its slot's headroom before it.
+    ///   - isLast: Whether the payload has its slot's tailroom behind it.
     private mutating func addFrame(
         _ verdict: Engine.PeerVerdict,
         _ payload: UnsafeMutableRawPointer,
         _ length: Int,
+        isFirst: Bool,
         isLast: Bool,
         _ connection: UInt32
     ) {
         if streamPartCount &+ 3 > TCPSocket.partsMax || streamByteCount &+ length > StreamLimits.bytesPerSend {
             flushStreamParts(connection)
         }
-        // Each part has its header's room, and this frame's is that of its first.
-        let header = streamHeaders + streamPartCount &* 64
         let headerLength: Int
+        switch verdict {
+        case .channel: headerLength = ChannelData.headerLength
+        case .indication(let peer): headerLength = Engine.indicationHeaderLength(peer.family)
+        case .drop: return
+        }
+        // In front of the payload where there is room, so that the frame is one part. Else each part has room for a
+        // header, and this frame's is that of its first.
+        let header = isFirst ? payload - headerLength : streamHeaders + streamPartCount &* 64
         switch verdict {
         case .channel(let number):
             ChannelData.writeHeader(channel: number, length: UInt16(truncatingIfNeeded: length), at: header)
-            headerLength = ChannelData.headerLength
         case .indication(let peer):
-            headerLength = Engine.indicationHeaderLength(peer.family)
             // Attributes of more than 65,535 bytes cannot be written.
             guard length &+ headerLength <= 65_507 else {
                 engine.counters.drop(.tooLarge)
@@ -53,26 +68,29 @@ extension Worker {
         case .drop:
             return
         }
-        add(UnsafeRawBufferPointer(start: header, count: headerLength))
+        if !isFirst { add(header, headerLength) }
+        let start = isFirst ? header : payload
+        let bytes = isFirst ? headerLength &+ length : length
         // RFC 8656 section 12.5: on a stream, frames are padded to four bytes; with zeros (case PC-15).
         let padding = (4 &- length & 3) & 3
         if isLast {
             (payload + length).storeBytes(of: 0, as: UInt32.self)
-            add(UnsafeRawBufferPointer(start: payload, count: length &+ padding))
+            add(start, bytes &+ padding)
         } else {
-            add(UnsafeRawBufferPointer(start: payload, count: length))
+            add(start, bytes)
             if padding > 0 {
-                let zeros = header + headerLength
+                let zeros = streamHeaders + (streamPartCount &* 64)
                 zeros.storeBytes(of: 0, as: UInt32.self)
-                add(UnsafeRawBufferPointer(start: zeros, count: padding))
+                add(zeros, padding)
             }
         }
+        streamFrameEnds[streamPacketCount] = UInt8(truncatingIfNeeded: streamPartCount)
         streamPacketCount &+= 1
         streamByteCount &+= length
     }
 
-    private mutating func add(_ part: UnsafeRawBufferPointer) {
-        (streamParts + streamPartCount).initialize(to: part)
+    private mutating func add(_ start: UnsafeRawPointer, _ count: Int) {
+        (streamParts + streamPartCount).initialize(to: UnsafeRawBufferPointer(start: start, count: count))
         streamPartCount &+= 1
     }
 }

@@ -3,7 +3,7 @@ import OpenSSLCrypto
 import STUN
 import TURN
 
-/// Clients by TCP.
+/// Clients by TCP: their connections, and what they send.
 extension Worker {
     // MARK: Coming and going
 
@@ -57,7 +57,7 @@ extension Worker {
     /// - Returns: nil where TLS is wanted and cannot be had.
     private func newSession(_ isTLS: Bool) -> NewSession? {
         guard isTLS else { return NewSession(tls: nil) }
-        guard let certificate, let session = try? TLSSession(certificate) else { return nil }
+        guard let certificate, let session = try? TLSSession(certificate, space: sealed) else { return nil }
         return NewSession(tls: session)
     }
 
@@ -130,8 +130,8 @@ extension Worker {
             }
             let bytes = UnsafeRawBufferPointer(rebasing: streamInput[..<count])
             if let session = streams[number].pointee.tls {
-                session.receive(bytes)
-                open(session, number)
+                // What a parked request leaves of it is kept by the session.
+                session.receive(lending: bytes) { open($0, number) }
             } else {
                 consume(number, bytes)
             }
@@ -145,6 +145,8 @@ extension Worker {
             let count = session.read(into: streamPlain)
             guard count > 0 else { break }
             consume(number, UnsafeRawBufferPointer(rebasing: streamPlain[..<count]))
+            // A record never holds more than fits, so without ciphertext there is none to ask for.
+            guard session.hasInput else { break }
         }
         guard streams.isUsed(number) else { return }
         let stream = streams[number]
@@ -155,19 +157,6 @@ extension Worker {
         }
         guard seal(session, number) else { return }
         if session.state == .closed || session.state == .failed { finish(number) }
-    }
-
-    /// Hands ciphertext to the connection.
-    /// - Returns: false when that has closed it.
-    private mutating func seal(_ session: TLSSession, _ number: UInt32) -> Bool {
-        let stream = streams[number]
-        var acceptance = SendQueue.Acceptance.written
-        session.takeOutput { bytes in
-            acceptance = stream.pointee.output.send(bytes, on: stream.pointee.descriptor.raw)
-            return bytes.count
-        }
-        settle(acceptance, number)
-        return streams.isUsed(number)
     }
 
     /// Handles the frames in what was kept and in `input`.
@@ -243,133 +232,6 @@ extension Worker {
     mutating func park(connection number: UInt32) {
         streams[number].pointee.isParked = true
         rewatch(number)
-    }
-
-    // MARK: Out
-
-    /// Sends an answer. A client that leaves no room for one does not read, and is closed.
-    mutating func sendReply(_ bytes: UnsafeRawBufferPointer, connection number: UInt32) {
-        guard streams.isUsed(number) else { return }
-        let stream = streams[number]
-        if let session = stream.pointee.tls {
-            if session.write(bytes) { _ = seal(session, number) } else { close(number) }
-            return
-        }
-        settle(stream.pointee.output.send(bytes, on: stream.pointee.descriptor.raw), number)
-    }
-
-    /// Sends frames that lie in `streamParts`, all or none, and empties it.
-    mutating func flushStreamParts(_ number: UInt32) {
-        guard streamPartCount > 0 else { return }
-        let packets = UInt64(truncatingIfNeeded: streamPacketCount)
-        let bytes = UInt64(truncatingIfNeeded: streamByteCount)
-        let parts = UnsafeBufferPointer(start: streamParts, count: streamPartCount)
-        streamPartCount = 0
-        streamPacketCount = 0
-        streamByteCount = 0
-        guard streams.isUsed(number), !streams[number].pointee.isFinishing else {
-            engine.counters.drop(.clientGone, packets)
-            return
-        }
-        let stream = streams[number]
-        // Data leaves room for answers: on a slow line it fills the queue, and a Refresh must get through all the same.
-        guard
-            stream.pointee.output.count <= SendQueue.limitBytes - StreamLimits.replyReserveBytes
-                - StreamLimits.bytesPerSend
-        else {
-            engine.counters.drop(.sendQueueFull, packets)
-            return
-        }
-        let acceptance =
-            if let session = stream.pointee.tls {
-                send(parts, by: session, number)
-            } else {
-                stream.pointee.output.send(parts, on: stream.pointee.descriptor.raw)
-            }
-        switch acceptance {
-        case .written:
-            engine.counters.packetsToClients &+= packets
-            engine.counters.bytesToClients &+= bytes
-        case .queued:
-            engine.counters.packetsToClients &+= packets
-            engine.counters.bytesToClients &+= bytes
-            noteBlocked(number)
-        case .full:
-            engine.counters.drop(.sendQueueFull, packets)
-        case .failed:
-            engine.counters.drop(.sendFailed, packets)
-            close(number)
-        }
-    }
-
-    /// Seals frames into records. Nothing is sealed that the queue has no room for, since a record cannot be left out.
-    private mutating func send(
-        _ parts: UnsafeBufferPointer<UnsafeRawBufferPointer>,
-        by session: TLSSession,
-        _ number: UInt32
-    ) -> SendQueue.Acceptance {
-        let stream = streams[number]
-        guard stream.pointee.output.count &+ 2 &* StreamLimits.bytesPerSend < SendQueue.limitBytes else { return .full }
-        var used = 0
-        for part in parts {
-            if used &+ part.count > streamPlain.count {
-                guard session.write(UnsafeRawBufferPointer(rebasing: streamPlain[..<used])) else { return .failed(0) }
-                used = 0
-            }
-            UnsafeMutableRawBufferPointer(rebasing: streamPlain[used..<(used &+ part.count)]).copyMemory(from: part)
-            used &+= part.count
-        }
-        guard session.write(UnsafeRawBufferPointer(rebasing: streamPlain[..<used])) else { return .failed(0) }
-        var acceptance = SendQueue.Acceptance.written
-        session.takeOutput { bytes in
-            acceptance = stream.pointee.output.send(bytes, on: stream.pointee.descriptor.raw)
-            return bytes.count
-        }
-        // Sealed and not sent: the records that follow could not be opened.
-        return acceptance == .full ? .failed(0) : acceptance
-    }
-
-    private mutating func settle(_ acceptance: SendQueue.Acceptance, _ number: UInt32) {
-        switch acceptance {
-        case .written: break
-        case .queued: noteBlocked(number)
-        case .full, .failed: close(number)
-        }
-    }
-
-    private mutating func noteBlocked(_ number: UInt32) {
-        let stream = streams[number]
-        if stream.pointee.blockedSinceNanoseconds == .max {
-            stream.pointee.blockedSinceNanoseconds = now.monotonicNanoseconds
-        }
-        rewatch(number)
-    }
-
-    private mutating func drain(_ number: UInt32) {
-        let stream = streams[number]
-        let before = stream.pointee.output.count
-        switch stream.pointee.output.flush(stream.pointee.descriptor.raw) {
-        case .drained:
-            stream.pointee.blockedSinceNanoseconds = .max
-            if stream.pointee.isFinishing { close(number) } else { rewatch(number) }
-        case .blocked:
-            if stream.pointee.output.count < before {
-                stream.pointee.blockedSinceNanoseconds = now.monotonicNanoseconds
-            }
-        case .failed:
-            close(number)
-        }
-    }
-
-    /// Has epoll watch for what the connection waits for.
-    private mutating func rewatch(_ number: UInt32) {
-        let stream = streams[number]
-        var wanted: EpollEvents = []
-        if !stream.pointee.isParked, !stream.pointee.isFinishing { wanted.insert(.readable) }
-        if !stream.pointee.output.isEmpty { wanted.insert(.writable) }
-        guard wanted != stream.pointee.watched else { return }
-        stream.pointee.watched = wanted
-        host.rewatch(stream.pointee.descriptor.raw, wanted, .connection(number))
     }
 
     // MARK: Time

@@ -128,6 +128,8 @@ extension Worker {
         let owner = engine.connectionIDs.owner(of: binding.id)
         guard colleagues.indices.contains(owner) else { return close(number) }
         streams[number].pointee.binding = nil
+        // What it sealed into must not be shared by two threads.
+        streams[number].pointee.tls?.use(nil)
         host.unwatch(streams[number].pointee.descriptor.raw)
         colleagues[owner].post(Handover(streams.take(number), binding))
     }
@@ -135,6 +137,7 @@ extension Worker {
     /// Takes a connection that asks for a peer connection of this worker.
     mutating func adopt(_ handover: Handover) {
         guard var connection = handover.take() else { return }
+        connection.tls?.use(sealed)
         settleEffects()
         engine.counters.repliesSent &+= 1
         let binding = handover.binding

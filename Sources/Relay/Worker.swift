@@ -44,6 +44,8 @@ struct Worker: ~Copyable {
     let streamInput: UnsafeMutableRawBufferPointer
     /// What a TLS session opened, or is to seal: a datagram of the greatest length with its header fits.
     let streamPlain: UnsafeMutableRawBufferPointer
+    /// Where TLS sessions put what they seal, until it is sent.
+    let sealed: OutputSpace
     /// What new TLS sessions are made from; nil where TLS is not served.
     var certificate: TLSContext?
     var handshakesLeft = 0
@@ -51,6 +53,8 @@ struct Worker: ~Copyable {
     /// Frames for one connection: they leave by one call.
     let streamParts: UnsafeMutablePointer<UnsafeRawBufferPointer>
     var streamPartCount = 0
+    /// For each of these frames, the number of the part behind its last.
+    let streamFrameEnds: UnsafeMutablePointer<UInt8>
     var streamPacketCount = 0
     var streamByteCount = 0
     /// Headers of frames that have none of their own room, one for each part.
@@ -108,7 +112,9 @@ struct Worker: ~Copyable {
         streamPlain = .allocate(byteCount: StreamLimits.readBytes + 4_096, alignment: 64)
         self.certificate = certificate
         self.dtls = dtls
+        sealed = OutputSpace(byteCount: StreamLimits.sealedBytes)
         streamParts = .allocate(capacity: TCPSocket.partsMax)
+        streamFrameEnds = .allocate(capacity: TCPSocket.partsMax)
         streamHeaders = .allocate(byteCount: TCPSocket.partsMax * 64, alignment: 64)
         replies = .allocate(byteCount: Self.replyBytes * Self.replySlots, alignment: 64)
         address = .allocate(capacity: 1)
@@ -127,6 +133,7 @@ struct Worker: ~Copyable {
         streamInput.deallocate()
         streamPlain.deallocate()
         streamParts.deallocate()
+        streamFrameEnds.deallocate()
         streamHeaders.deallocate()
     }
 

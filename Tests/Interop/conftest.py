@@ -120,7 +120,7 @@ def tool(tmp_path_factory):
             target = directory / (name + (".so" if library else ""))
             shared = ["-shared", "-fPIC"] if library else []
             command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", *shared, "-o", str(target),
-                       str(TOOLS / f"{name}.c"), "-lcrypto", "-lpthread"]
+                       str(TOOLS / f"{name}.c"), "-lssl", "-lcrypto", "-lpthread"]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             made[name] = target

@@ -11,7 +11,7 @@ import pytest
 
 import stunclient
 import stunwire as stun
-from harness import PASSWORD, client_address, free_port, wait_until
+from harness import PASSWORD, client_address, free_port, merged, wait_until
 
 HOST = "127.0.0.1"
 
@@ -32,9 +32,10 @@ def tls_context(server, **options):
     return context
 
 
-def tls_client(server, name="alice", **options):
+def tls_client(server, name="alice", context=None, **options):
+    """A client by TLS, from an address of its own. `context` saves making one for each of many clients."""
     bare = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    secured = tls_context(server, **options).wrap_socket(bare, server_hostname=HOST)
+    secured = (context or tls_context(server, **options)).wrap_socket(bare, server_hostname=HOST)
     return stunclient.StreamClient(
         (HOST, server.tls_port), name, PASSWORD, (client_address(), 0), sock=secured
     )
@@ -42,9 +43,10 @@ def tls_client(server, name="alice", **options):
 
 @pytest.fixture
 def serve_tls(serve):
-    def start(**options):
+    def start(config=None, **options):
         port = free_port()
-        server = serve({"listen": {"tls": [f"{HOST}:{port}"]}}, start=False, **options)
+        config = merged(config or {}, {"listen": {"tls": [f"{HOST}:{port}"]}})
+        server = serve(config, start=False, **options)
         server.tls_port = port
         server.start()
         return server
