@@ -48,6 +48,7 @@ struct RelaySetup {
         var policy = PeerPolicy()
         policy.allow = settings.relay.allowPeers.map { TURN.AddressRange(lower: $0.lower, upper: $0.upper) }
         policy.deny = settings.relay.denyPeers.map { TURN.AddressRange(lower: $0.lower, upper: $0.upper) }
+        policy.nat64Prefixes = settings.relay.nat64Prefixes.compactMap(NAT64Prefix.init)
         policy.allowsLoopback = settings.relay.allowLoopbackPeers
         policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
         policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
@@ -232,6 +233,13 @@ extension TURN.AddressRange {
             upperHigh: upper.high,
             upperLow: upper.low
         )
+    }
+}
+
+extension NAT64Prefix {
+    /// `Settings` has looked at the length.
+    fileprivate init?(_ range: Settings.AddressRange) {
+        self.init(IPAddress(range.lower), length: (range.lower.number ^ range.upper.number).leadingZeroBitCount)
     }
 }
 

@@ -60,6 +60,7 @@ package enum KeyTable {
         .served("relay.max_port", .port(from: 1024), \.relay.maxPort),
         .served("relay.allow_peers", .allowedRanges, \.relay.allowPeers),
         .served("relay.deny_peers", .deniedRanges, \.relay.denyPeers),
+        .served("relay.nat64_prefixes", .nat64Prefixes, \.relay.nat64Prefixes),
         .served("relay.allow_loopback_peers", .bool, \.relay.allowLoopbackPeers),
         .planned("relay.tcp", .bool),
         .planned("relay.mobility", .bool),

@@ -90,6 +90,8 @@ package struct Settings: Sendable, Equatable {
         package var allowPeers: [AddressRange] = []
         /// Wins over `allowPeers`.
         package var denyPeers: [AddressRange] = []
+        /// IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits (RFC 6052).
+        package var nat64Prefixes: [AddressRange] = []
         /// True only while every listener is on loopback.
         package var allowLoopbackPeers = false
         package var rfc5766Channels = false
