@@ -5,7 +5,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case unexpectedClass, unknownMethod, unwantedSource
     case noAllocation, badChannelData, unboundChannel, noPermission, deniedPeer, badIndication, tooLarge
     case peerNotPermitted, overBandwidth
-    case replyBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
+    case replyBudget, failureBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
 
     /// As it stands in logs and metrics.
     package var label: String {
@@ -29,6 +29,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
         case .peerNotPermitted: "peer_not_permitted"
         case .overBandwidth: "over_bandwidth"
         case .replyBudget: "reply_budget"
+        case .failureBudget: "failure_budget"
         case .parkingFull: "parking_full"
         case .sendQueueFull: "send_queue_full"
         case .sendFailed: "send_failed"
@@ -52,7 +53,7 @@ package struct Counters: Sendable {
     package var repliesSent: UInt64 = 0
     package var connectionsAccepted: UInt64 = 0
     package var connectionsRefused: UInt64 = 0
-    private var drops = InlineArray<24, UInt64>(repeating: 0)
+    private var drops = InlineArray<25, UInt64>(repeating: 0)
 
     package init() {}
 

@@ -33,6 +33,7 @@ package struct Engine: ~Copyable {
     unowned(unsafe) let host: any RelayHost
     let replies: ReplyBudget
     let bindings: ReplyBudget
+    let failures: ReplyBudget
     let quota: QuotaLedger
     let usage: UsageLedger
     var totalBandwidth: Bandwidth
@@ -48,6 +49,7 @@ package struct Engine: ~Copyable {
     package struct Shared: Sendable {
         package let replies: ReplyBudget
         package let bindings: ReplyBudget
+        package let failures: ReplyBudget
         package let quota: QuotaLedger
         package let bandwidth: TotalBandwidth
         package let usage: UsageLedger
@@ -56,6 +58,7 @@ package struct Engine: ~Copyable {
         package init(seed: UInt64) {
             replies = ReplyBudget(seed: seed)
             bindings = ReplyBudget(seed: seed &* 0x2545_F491_4F6C_DD1D)
+            failures = ReplyBudget(seed: seed &* 0x9FB2_1C65_1E98_DF25)
             quota = QuotaLedger()
             bandwidth = TotalBandwidth()
             usage = UsageLedger()
@@ -74,6 +77,7 @@ package struct Engine: ~Copyable {
         self.host = host
         replies = shared.replies
         bindings = shared.bindings
+        failures = shared.failures
         quota = shared.quota
         usage = shared.usage
         totalBandwidth = Bandwidth(bitsPerSecond: configuration.bitsPerSecondTotal)

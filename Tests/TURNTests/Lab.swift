@@ -160,6 +160,8 @@ final class Lab {
 
     func dropped(_ reason: DropReason) -> UInt64 { engine.counters[reason] }
 
+    var authenticationFailures: UInt64 { engine.counters.authenticationFailures }
+
     func takeUsage() -> [UserUsage] {
         engine.reportUsage()
         return shared.usage.take()
