@@ -50,6 +50,20 @@ package struct UserRecord: Sendable {
     func isOverQuota(atSeconds now: UInt64) -> Bool { overQuotaUntilSeconds.map { now < $0 } ?? false }
 }
 
+/// What of a user's record counts for allocations that he has already.
+package struct UserTerms: Sendable {
+    package var name: String
+    /// As in `UserRecord`.
+    package var bitsPerSecond: UInt64?
+    package var expiresAtSeconds: UInt64?
+
+    package init(name: String, bitsPerSecond: UInt64?, expiresAtSeconds: UInt64?) {
+        self.name = name
+        self.bitsPerSecond = bitsPerSecond
+        self.expiresAtSeconds = expiresAtSeconds
+    }
+}
+
 /// A question to the account store.
 package enum CredentialQuery: Hashable, Sendable {
     case name(String)

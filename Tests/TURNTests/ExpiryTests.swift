@@ -54,6 +54,28 @@ import Testing
         #expect(ways(survivor) == [true, true, true, true])
     }
 
+    @Test func aChangedUserIsHeldToItWithWhatHeHas() throws {
+        let lab = try Lab { $0.nonceLifetimeSeconds = 3_600 }
+        let client = lab.client()
+        let other = lab.client("bob", at: Endpoint("198.51.100.8", 40_000))
+        _ = client.allocate(lifetimeSeconds: 3_600)
+        _ = other.allocate(lifetimeSeconds: 3_600)
+        _ = client.bind(0x4000, peer)
+        // The bucket holds 64 KiB, and then nothing passes in this instant.
+        lab.change(UserTerms(name: "alice", bitsPerSecond: 8_000, expiresAtSeconds: lab.moment.wallSeconds + 100))
+        let payload = [UInt8](repeating: 1, count: 1_000)
+        let passed = (0..<200).count { _ in client.channelData(0x4000, payload).forward != nil }
+        #expect((60...70).contains(passed), "\(passed)")
+        lab.change(UserTerms(name: "alice", bitsPerSecond: 0, expiresAtSeconds: lab.moment.wallSeconds + 1_000))
+        #expect((0..<200).allSatisfy { _ in client.channelData(0x4000, payload).forward != nil })
+        // The nearer end, and its grace, hold until a Refresh; the farther one does not move it.
+        lab.advance(seconds: 100 + Limits.credentialGraceSeconds - 1)
+        #expect(lab.engine.allocationCount == 2)
+        lab.advance(seconds: 2)
+        #expect(lab.engine.allocationCount == 1)
+        #expect(other.refresh(600)?.isSuccess == true)
+    }
+
     @Test func al12_refreshMovesTheEnd() throws {
         let lab = try Lab { $0.nonceLifetimeSeconds = 3_600 }
         let client = lab.client()

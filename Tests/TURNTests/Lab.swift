@@ -167,6 +167,8 @@ final class Lab {
         return shared.usage.take()
     }
 
+    func change(_ terms: UserTerms) { engine.change(terms, at: moment) }
+
     /// Replaces the configuration by the one the lab began with, changed.
     func reconfigure(_ change: (inout Configuration) -> Void) {
         var configuration = initialConfiguration
