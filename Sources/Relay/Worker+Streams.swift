@@ -38,6 +38,7 @@ extension Worker {
                 descriptor,
                 FiveTuple(client: client, server: server, transport: isTLS ? .tls : .tcp),
                 tls: session.tls,
+                nowNanoseconds: now.monotonicNanoseconds,
                 deadlineNanoseconds: now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
             )
             let number = streams.insert(connection)
@@ -268,7 +269,8 @@ extension Worker {
         // Data leaves room for answers: on a slow line it fills the queue, and a Refresh must get through all the same.
         guard
             stream.pointee.output.count <= SendQueue.limitBytes - StreamLimits.replyReserveBytes
-                - StreamLimits.bytesPerSend
+                - StreamLimits.bytesPerSend,
+            stream.pointee.output.isEmpty || streams.budget.hasQueueRoom
         else {
             engine.counters.drop(.sendQueueFull, packets)
             return
@@ -335,6 +337,7 @@ extension Worker {
         if stream.pointee.blockedSinceNanoseconds == .max {
             stream.pointee.blockedSinceNanoseconds = now.monotonicNanoseconds
         }
+        streams.noteQueue(number)
         rewatch(number)
     }
 
@@ -343,6 +346,7 @@ extension Worker {
         let before = stream.pointee.output.count
         switch stream.pointee.output.flush(stream.pointee.descriptor.raw) {
         case .drained:
+            streams.noteQueue(number)
             stream.pointee.blockedSinceNanoseconds = .max
             if stream.pointee.isFinishing { close(number) } else { rewatch(number) }
         case .blocked:
@@ -363,27 +367,5 @@ extension Worker {
         guard wanted != stream.pointee.watched else { return }
         stream.pointee.watched = wanted
         host.rewatch(stream.pointee.descriptor.raw, wanted, .connection(number))
-    }
-
-    // MARK: Time
-
-    /// Once a second: connections without an allocation, with half a frame, or whose client does not read, come to an end.
-    mutating func closeOverdueStreams() {
-        var number: UInt32 = 0
-        while number < streams.everUsed {
-            if streams.isUsed(number), isOverdue(number) { close(number) }
-            number &+= 1
-        }
-    }
-
-    private func isOverdue(_ number: UInt32) -> Bool {
-        let stream = streams[number]
-        let moment = now.monotonicNanoseconds
-        let blocked = stream.pointee.blockedSinceNanoseconds
-        if blocked != .max, moment &- blocked > StreamLimits.blockedNanoseconds { return true }
-        guard moment >= stream.pointee.deadlineNanoseconds, !stream.pointee.isParked else { return false }
-        // An allocation may be silent as long as it lives, but half a frame may not lie there for ever.
-        return stream.pointee.isFinishing || stream.pointee.input.count > 0
-            || engine.allocation(of: stream.pointee.tuple) == noIndex
     }
 }

@@ -31,7 +31,7 @@ struct Worker: ~Copyable {
 
     let streamListeners: UnsafeMutablePointer<StreamListener>
     let streamListenerCount: Int
-    var streams = StreamTable()
+    var streams: StreamTable
     var reserve: ReserveDescriptor
     /// What is read from a connection, until its frames are handled.
     let streamInput: UnsafeMutableRawBufferPointer
@@ -69,6 +69,7 @@ struct Worker: ~Copyable {
         listeners: consuming OwnedList<Listener>,
         streamListeners: consuming OwnedList<StreamListener>,
         certificate: TLSContext?,
+        connections: ConnectionBudget,
         engine: consuming Engine,
         host: WorkerHost,
         mailbox: Mailbox,
@@ -95,6 +96,7 @@ struct Worker: ~Copyable {
         streamInput = .allocate(byteCount: StreamLimits.readBytes, alignment: 64)
         streamPlain = .allocate(byteCount: StreamLimits.readBytes + 4_096, alignment: 64)
         self.certificate = certificate
+        streams = StreamTable(connections)
         streamParts = .allocate(capacity: TCPSocket.partsMax)
         streamHeaders = .allocate(byteCount: TCPSocket.partsMax * 64, alignment: 64)
         replies = .allocate(byteCount: Self.replyBytes * Self.replySlots, alignment: 64)
@@ -194,7 +196,7 @@ struct Worker: ~Copyable {
                 engine.counters.drop(.parkingFull, UInt64(parked.take(query).count))
             case .revoke(let name): engine.revoke(user: name, at: now)
             case .overQuota(let name): engine.revoke(user: name, .quota, at: now)
-            case .forget(let name): engine.forget(user: name)
+            case .changed(let terms): engine.change(terms, at: now)
             case .forgetAllUsers:
                 engine.forgetAllUsers()
                 host.tell(activeUsers: engine.activeUsers())
@@ -213,6 +215,9 @@ struct Worker: ~Copyable {
         var snapshot = RelaySnapshot()
         snapshot.counters = engine.counters
         snapshot.allocations = engine.allocationCount
+        snapshot.connections = streams.count
+        snapshot.load = engine.takeLoad()
+        snapshot.parked = parked.count
         snapshot.busyNanoseconds = busyNanoseconds
         snapshot.publications = publications
         published.put(snapshot)

@@ -13,7 +13,12 @@ struct RelaySetup {
     let warnings: [String]
 
     /// - Throws: `ServerError` where the settings do not fit this machine.
-    init(_ settings: Settings, nonceKeys: NonceKeys, secrets: [SharedSecret]) throws(ServerError) {
+    init(
+        _ settings: Settings,
+        nonceKeys: NonceKeys,
+        secrets: [SharedSecret],
+        memory: MemoryPlan
+    ) throws(ServerError) {
         let interfaces: [InterfaceAddress]
         let cores: Int
         do throws(SystemCallError) {
@@ -37,18 +42,24 @@ struct RelaySetup {
             listeners.removeAll { $0.isWildcard && !$0.address.isIPv4 }
             streamListeners.removeAll { $0.endpoint.isWildcard && !$0.endpoint.address.isIPv4 }
         }
-        options = RelayOptions(
+        var options = RelayOptions(
             workers: settings.workers == .auto ? cores : settings.workers.number,
             listeners: listeners,
             streamListeners: streamListeners,
             relayAddresses: addresses,
             ports: settings.relay.minPort...settings.relay.maxPort
         )
+        options.connections = memory.connections
+        options.queueBytes = memory.queueBytes
+        self.options = options
 
         var policy = PeerPolicy()
         policy.allow = settings.relay.allowPeers.map { TURN.AddressRange(lower: $0.lower, upper: $0.upper) }
         policy.deny = settings.relay.denyPeers.map { TURN.AddressRange(lower: $0.lower, upper: $0.upper) }
-        policy.nat64Prefixes = settings.relay.nat64Prefixes.compactMap(NAT64Prefix.init)
+        // `Settings` has looked at the lengths.
+        policy.nat64Prefixes = settings.relay.nat64Prefixes.compactMap {
+            NAT64Prefix(IPAddress($0.lower), length: ($0.lower.number ^ $0.upper.number).leadingZeroBitCount)
+        }
         policy.allowsLoopback = settings.relay.allowLoopbackPeers
         policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
         policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
@@ -68,7 +79,9 @@ struct RelaySetup {
         }
         configuration.acceptsWideChannels = settings.relay.rfc5766Channels
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
-        configuration.allocationsTotal = settings.limits.allocationsTotal
+        // An operator's own number is his word; without one, memory has it.
+        configuration.allocationsTotal =
+            settings.limits.allocationsTotal > 0 ? settings.limits.allocationsTotal : memory.allocations
         configuration.permissionsPerAllocation = settings.limits.permissionsPerAllocation
         configuration.bitsPerSecondPerAllocation = UInt64(clamping: settings.limits.bpsPerAllocation)
         configuration.bitsPerSecondTotal = UInt64(clamping: settings.limits.bpsTotal)
@@ -78,7 +91,7 @@ struct RelaySetup {
         configuration.bindingRepliesPerSecond = UInt32(clamping: settings.limits.bindingRepliesPerSecond)
         self.configuration = configuration
         warnings =
-            Self.warnings(settings, addresses)
+            Self.warnings(settings, addresses) + Self.warnings(settings, memory)
             + (lacksIPv6 ? ["this machine has no IPv6: [::] is not listened on"] : [])
     }
 
@@ -101,6 +114,23 @@ struct RelaySetup {
         let addresses = interfaces.map(\.address) + relays.map(\.advertised)
         return addresses.filter { $0.isIPv4 == listener.address.isIPv4 }
             .map { Endpoint(address: $0, port: listener.port) }
+    }
+
+    private static func warnings(_ settings: Settings, _ memory: MemoryPlan) -> [String] {
+        var warnings: [String] = []
+        if memory.isTight {
+            warnings.append(
+                "\(memory.origin) has \(memory.bytes >> 20) MiB for the server, which is little: "
+                    + "it takes \(memory.allocations) allocations and \(memory.connections) connections"
+            )
+        }
+        if settings.limits.allocationsTotal > memory.allocations {
+            warnings.append(
+                "limits.allocations_total is \(settings.limits.allocationsTotal), and memory is enough for "
+                    + "\(memory.allocations): lower it, or give the server more"
+            )
+        }
+        return warnings
     }
 
     private static func warnings(_ settings: Settings, _ addresses: [RelayAddress]) -> [String] {
@@ -233,13 +263,6 @@ extension TURN.AddressRange {
             upperHigh: upper.high,
             upperLow: upper.low
         )
-    }
-}
-
-extension NAT64Prefix {
-    /// `Settings` has looked at the length.
-    fileprivate init?(_ range: Settings.AddressRange) {
-        self.init(IPAddress(range.lower), length: (range.lower.number ^ range.upper.number).leadingZeroBitCount)
     }
 }
 

@@ -74,7 +74,10 @@ extension ValueForm<[AddressRange]> {
                     )
                 }
                 guard lengthBits < 96 || range.lower.low >> 56 == 0 else {
-                    throw ValueProblem("\(range) has bits 64 to 71 set, which RFC 6052 keeps zero; clear them", at: item)
+                    throw ValueProblem(
+                        "\(range) has bits 64 to 71 set, which RFC 6052 keeps zero; clear them",
+                        at: item
+                    )
                 }
             }
         },

@@ -77,6 +77,7 @@ package enum KeyTable {
         .served("limits.permissions_per_allocation", .integer(1...65_535), \.limits.permissionsPerAllocation),
         .served("limits.bps_per_allocation", .integer(0...400_000_000_000), \.limits.bpsPerAllocation),
         .served("limits.bps_total", .integer(0...400_000_000_000), \.limits.bpsTotal),
+        .served("limits.memory_bytes", .integer(0...1 << 50), \.limits.memoryBytes),
         // Never 0: without a challenge no client can authenticate at all.
         .served(
             "limits.unauthenticated_replies_per_second",

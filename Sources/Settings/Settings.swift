@@ -115,6 +115,8 @@ package struct Settings: Sendable, Equatable {
         /// Bits per second of relayed payload, both directions together; 0 for no limit.
         package var bpsPerAllocation = 0
         package var bpsTotal = 0
+        /// What the server plans its allocations and connections for; 0 for what cgroup and machine have.
+        package var memoryBytes = 0
         package var unauthenticatedRepliesPerSecond = 10
         package var bindingRepliesPerSecond = 500
 

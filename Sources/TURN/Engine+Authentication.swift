@@ -48,8 +48,9 @@ extension Engine {
 
         // A good nonce with a wrong integrity costs a look-up and a MAC or more, each time. A source that keeps failing is
         // heard no more in this second (case RE-14); only a client who has proved himself before, from the same port, is.
-        guard failures.hasRoom(request.tuple.client.address, limit: failuresPerSecond, at: request.moment)
-            || allocation(of: request.tuple) != noIndex
+        guard
+            failures.hasRoom(request.tuple.client.address, limit: failuresPerSecond, at: request.moment)
+                || allocation(of: request.tuple) != noIndex
         else { return .answered(.drop(.failureBudget)) }
 
         let algorithm: HashAlgorithm

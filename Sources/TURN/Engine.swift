@@ -23,6 +23,9 @@ package struct Engine: ~Copyable {
     var users = UserTable()
     var deletions = RecentDeletions()
 
+    /// The most permissions that one allocation has had, or asked for, since `takeLoad`.
+    var fullestPermissions = 0
+
     /// The last generation given to a slab slot that was used before.
     var generations: UInt32 = 1
 
@@ -96,6 +99,17 @@ package struct Engine: ~Copyable {
     }
 
     package var allocationCount: Int { allocations.count }
+
+    /// How full the tables are. What is told as the most since is counted anew from here on.
+    package mutating func takeLoad() -> EngineLoad {
+        defer { fullestPermissions = 0 }
+        return EngineLoad(
+            allocations: allocations.count,
+            permissions: permissions.count,
+            channels: channels.count,
+            fullestPermissions: fullestPermissions
+        )
+    }
 
     /// The allocation of a client, or `noIndex`.
     @inline(__always)
@@ -186,6 +200,32 @@ package struct Engine: ~Copyable {
         case .wrongFingerprint: .wrongFingerprint
         case .wrongLength, .truncatedAttribute: .malformed
         }
+    }
+}
+
+/// How full one worker's tables are.
+package struct EngineLoad: Sendable {
+    package var allocations = 0
+    package var permissions = 0
+    package var channels = 0
+    /// Of the allocation that has the most, or was refused more.
+    package var fullestPermissions = 0
+
+    package init() {}
+
+    init(allocations: Int, permissions: Int, channels: Int, fullestPermissions: Int) {
+        self.allocations = allocations
+        self.permissions = permissions
+        self.channels = channels
+        self.fullestPermissions = fullestPermissions
+    }
+
+    /// Takes the fuller of the two, table by table: a limit of each worker is reached by one.
+    package mutating func takeFuller(_ other: EngineLoad) {
+        allocations = max(allocations, other.allocations)
+        permissions = max(permissions, other.permissions)
+        channels = max(channels, other.channels)
+        fullestPermissions = max(fullestPermissions, other.fullestPermissions)
     }
 }
 

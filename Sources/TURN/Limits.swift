@@ -40,6 +40,8 @@ package enum Limits {
     package static let addressesPerRequest = 128
     /// Requests that wait for the account store on one worker. Each holds a copy of its datagram.
     package static let parkedRequests = 512
+    /// Users who came close to a limit, told of at once; a second later others are.
+    package static let nearLimitUsersTold = 16
     /// Deleted allocations whose Refresh may come again within the 40 seconds a client retransmits.
     package static let deletionsRemembered = 1_024
     /// Credentials cached on one worker, in each of two generations.
