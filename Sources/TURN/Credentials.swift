@@ -121,6 +121,8 @@ struct CredentialCache {
     private var known = Generations<UserRecord>(capacity: Limits.credentialsCached)
     private var absent = Generations<Void>(capacity: Limits.absentNamesCached)
 
+    var knownCount: Int { known.count }
+
     mutating func look(up query: CredentialQuery) -> Answer {
         if let record = known.find(query) { return .known(record) }
         return absent.find(query) == nil ? .unknownYet : .absent
@@ -155,6 +157,8 @@ private struct Generations<Value> {
     private var older: [CredentialQuery: Value] = [:]
 
     init(capacity: Int) { self.capacity = capacity }
+
+    var count: Int { younger.count + older.count }
 
     mutating func find(_ query: CredentialQuery) -> Value? {
         if let found = younger[query] { return found }

@@ -81,6 +81,9 @@ extension Engine {
         credentials.store(record, for: query)
     }
 
+    /// Users whose keys are cached here.
+    package var cachedUserCount: Int { credentials.knownCount }
+
     /// Names of the users who hold allocations here.
     package func activeUsers() -> Set<String> {
         Set(liveAllocations().map { users.name(allocations[$0].pointee.user) })

@@ -38,22 +38,6 @@ import Testing
         #expect(client.indicate(peer).drop == .noAllocation)
     }
 
-    @Test func al18_aCrowdThatEndsInOneSecondTakesNobodyAlong() throws {
-        let lab = try Lab { ($0.nonceLifetimeSeconds, $0.allocationsPerUser) = (7_200, 0) }
-        let survivor = lab.client("bob", at: Endpoint("198.51.100.9", 40_000))
-        #expect(survivor.allocate(lifetimeSeconds: 3_600)?.isSuccess == true)
-        for port in 2_000..<4_000 as Range<UInt16> {
-            #expect(lab.client(at: Endpoint("198.51.100.7", port)).allocate()?.isSuccess == true)
-        }
-        lab.advance(seconds: 590)
-        _ = survivor.bind(0x4000, peer)
-        lab.advance(seconds: 11)
-        #expect(lab.engine.allocationCount == 1)
-        #expect(lab.relays.open.count == 1)
-        #expect(lab.shared.quota.total == 1)
-        #expect(ways(survivor) == [true, true, true, true])
-    }
-
     @Test func aChangedUserIsHeldToItWithWhatHeHas() throws {
         let lab = try Lab { $0.nonceLifetimeSeconds = 3_600 }
         let client = lab.client()
