@@ -4,17 +4,12 @@ import contextlib
 import os
 import re
 import socket
-import sqlite3
 import statistics
-import struct
-import subprocess
 import time
-
-import pytest
 
 import stunclient
 import stunwire as stun
-from harness import Background, PASSWORD, REPOSITORY, client_address, free_port, wait_until
+from harness import PASSWORD, REPOSITORY, fill_with_users, free_port, wait_until
 from namespaces import Namespaces, run
 from test_cases_am import forty_kinds
 from test_tls import tls_client
@@ -171,21 +166,6 @@ def _connects(server):
         return True
     except OSError:
         return False
-
-
-def fill_with_users(server, count, name):
-    """Users in numbers that commands would need an hour for. Each has alice's password and her keys' form."""
-    database = sqlite3.connect(server.data / "turnpike.sqlite3")
-    with database:
-        for number in range(count):
-            user = name(number)
-            database.execute(
-                "INSERT INTO users (name, realm, md5_key, sha256_key, userhash, enabled, created_at)"
-                " VALUES (?, 'turnpike', ?, ?, ?, 1, 0)",
-                (user, stun.md5_key(user, "turnpike", PASSWORD), stun.sha256_key(user, "turnpike", PASSWORD),
-                 stun.userhash(user, "turnpike")),
-            )
-    database.close()
 
 
 def test_RE_17_a_hundred_thousand_users_with_long_names_cost_no_memory(serve):
