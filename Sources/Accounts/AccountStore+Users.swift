@@ -19,27 +19,12 @@ extension AccountStore {
         monthlyBytes: Int64? = nil
     ) throws(AccountError) {
         try requireWellFormed(keys)
-        if let expiresAtSeconds, !(0...AccountLimits.expirySecondsMax).contains(expiresAtSeconds) {
-            throw AccountError(.invalidValue, "the expiry is out of range; give a date before the year 10000")
-        }
-        if let maxAllocations, !(1...AccountLimits.allocationsPerUserMax).contains(maxAllocations) {
-            throw AccountError(
-                .invalidValue,
-                "\(maxAllocations) is no number of allocations; give one of 1 to \(AccountLimits.allocationsPerUserMax)"
-            )
-        }
-        if let maxBitsPerSecond, !(0...AccountLimits.bitsPerSecondMax).contains(maxBitsPerSecond) {
-            throw AccountError(
-                .invalidValue,
-                "\(maxBitsPerSecond) is no number of bits per second; give one of 0 to \(AccountLimits.bitsPerSecondMax)"
-            )
-        }
-        if let monthlyBytes, !(1...AccountLimits.monthlyBytesMax).contains(monthlyBytes) {
-            throw AccountError(
-                .invalidValue,
-                "\(monthlyBytes) is no number of bytes a month; give one of 1 to \(AccountLimits.monthlyBytesMax)"
-            )
-        }
+        try UserLimits(
+            expiresAtSeconds: expiresAtSeconds,
+            maxAllocations: maxAllocations,
+            maxBitsPerSecond: maxBitsPerSecond,
+            monthlyBytes: monthlyBytes
+        ).requireInRange()
         try write { database in
             guard try !Self.userExists(name, in: database) else {
                 throw AccountError(
@@ -96,6 +81,37 @@ extension AccountStore {
             )
             guard database.changesCount == 1 else { throw Self.noUser(name) }
             try record(.user, name, action: "change password of user", in: database)
+        }
+    }
+
+    /// Replaces what `change` makes of a user's limits, as they are in the same transaction.
+    /// - Returns: the limits that hold from here on.
+    @discardableResult
+    package func setLimits(
+        of name: AccountName,
+        _ change: (inout UserLimits) -> Void
+    ) throws(AccountError) -> UserLimits {
+        try write { database in
+            let row = try Row.fetchOne(database, sql: "SELECT * FROM users WHERE name = ?", arguments: [name.value])
+            guard let user = row.flatMap(User.init(row:)) else { throw Self.noUser(name) }
+            var limits = UserLimits(
+                expiresAtSeconds: user.expiresAtSeconds,
+                maxAllocations: user.maxAllocations,
+                maxBitsPerSecond: user.maxBitsPerSecond,
+                monthlyBytes: user.monthlyBytes
+            )
+            change(&limits)
+            try limits.requireInRange()
+            try database.execute(
+                sql:
+                    "UPDATE users SET expires_at = ?, max_allocations = ?, max_bps = ?, monthly_bytes = ? WHERE name = ?",
+                arguments: [
+                    limits.expiresAtSeconds, limits.maxAllocations, limits.maxBitsPerSecond, limits.monthlyBytes,
+                    name.value,
+                ]
+            )
+            try record(.user, name, action: "change limits of user", in: database)
+            return limits
         }
     }
 

@@ -10,7 +10,7 @@ struct ParkedRequest {
 /// Requests by what they wait for. Bounded: a flood of names nobody has costs this much and no more.
 struct ParkedRequests {
     private var waiting: [CredentialQuery: [ParkedRequest]] = [:]
-    private var count = 0
+    private(set) var count = 0
 
     enum Outcome {
         /// The store has to be asked.

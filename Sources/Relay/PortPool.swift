@@ -55,6 +55,11 @@ final class PortPool: Sendable {
         }
     }
 
+    /// For each address, how many ports are taken, and how many there are.
+    func occupancy() -> [(address: RelayAddress, taken: Int, total: Int)] {
+        state.withLock { $0.addresses.map { ($0.address, $0.takenCount, $0.count) } }
+    }
+
     /// Takes that port, if it is free.
     func take(exactly port: UInt16, on index: Int) -> Bool {
         state.withLock { state in
@@ -118,6 +123,9 @@ struct AddressPorts {
     private var free: [UInt16]
     /// Where each port stands in `free`, or -1 when it is taken.
     private var positions: [Int32]
+
+    var count: Int { positions.count }
+    var takenCount: Int { positions.count - free.count }
 
     init(_ address: RelayAddress, _ ports: ClosedRange<UInt16>) {
         self.address = address

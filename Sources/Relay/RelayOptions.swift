@@ -19,6 +19,10 @@ package struct RelayOptions: Sendable {
     package var dtlsCertificate: TLSContext?
     package var relayAddresses: [RelayAddress]
     package var ports: ClosedRange<UInt16>
+    /// Connections of all workers. Each worker has a limit of its own besides.
+    package var connections = Int.max
+    /// What all connections together may have waiting to be sent.
+    package var queueBytes = Int.max
 
     /// The settings that the listeners come from.
     func key(of listener: Endpoint) -> String { alternates.contains(listener) ? "listen.alternate" : "listen.udp" }
@@ -98,8 +102,8 @@ package enum RelayCommand: Sendable {
     case revoke(String)
     /// A user has used up the month's bytes: his allocations end.
     case overQuota(String)
-    /// A user's record has changed.
-    case forget(String)
+    /// A user's record has changed; this is what it says.
+    case changed(UserTerms)
     /// Any record may have changed. Each worker answers with `.activeUsers`.
     case forgetAllUsers
     case reconfigure(Configuration)
@@ -129,6 +133,11 @@ package enum RelayEvent: Sendable {
 package struct RelaySnapshot: Sendable {
     package var counters = Counters()
     package var allocations = 0
+    package var connections = 0
+    /// Of the worker that is fullest.
+    package var load = EngineLoad()
+    /// Requests that wait for the account store, on the worker with most of them.
+    package var parked = 0
     /// Time spent working since the start, over all workers.
     package var busyNanoseconds: UInt64 = 0
     /// How many snapshots have been published; it grows by one for each `.publish`.
@@ -139,6 +148,9 @@ package struct RelaySnapshot: Sendable {
     mutating func add(_ other: RelaySnapshot) {
         counters.add(other.counters)
         allocations += other.allocations
+        connections += other.connections
+        load.takeFuller(other.load)
+        parked = max(parked, other.parked)
         busyNanoseconds &+= other.busyNanoseconds
         publications = max(publications, other.publications)
     }

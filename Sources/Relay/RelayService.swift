@@ -14,6 +14,8 @@ package final class RelayService: Sendable {
     package let dtlsListeners: [DatagramAddress]
 
     private let usage: UsageLedger
+    private let quota: QuotaLedger
+    private let pool: PortPool
     private let mailboxes: [Mailbox]
     private let snapshots: [SnapshotBox]
     private let threads: Mutex<[ThreadHandle]>
@@ -56,6 +58,7 @@ package final class RelayService: Sendable {
         withUnsafeMutableBytes(of: &seed) { SecureRandom.fill($0) }
         let shared = Engine.Shared(seed: seed)
         let pool = PortPool(options.relayAddresses, options.ports)
+        let connections = ConnectionBudget(limit: options.connections, queueLimitBytes: options.queueBytes)
         let allowsSegments = UDPSocket.isSegmentationSupported()
 
         let workerCount = max(options.workers, 1)
@@ -133,6 +136,7 @@ package final class RelayService: Sendable {
                         listeners: set,
                         streamListeners: streamSet,
                         certificate: options.certificate,
+                        connections: connections,
                         dtls: try DTLSClients(options.dtlsCertificate),
                         engine: engine,
                         host: host,
@@ -160,6 +164,8 @@ package final class RelayService: Sendable {
         streamListeners = boundStreams
         dtlsListeners = boundSecured
         usage = shared.usage
+        quota = shared.quota
+        self.pool = pool
         self.mailboxes = mailboxes
         self.snapshots = snapshots
         self.threads = Mutex(threads)
@@ -188,6 +194,12 @@ package final class RelayService: Sendable {
 
     /// What users have relayed since this was asked last. An allocation is looked at once in four seconds.
     package func takeUsage() -> [UserUsage] { usage.take() }
+
+    /// Who came close to the limit of allocations of a user since this was asked last.
+    package func takeUsersNearLimit() -> [QuotaLedger.NearLimit] { quota.takeNearLimit() }
+
+    /// How many ports of each relay address are taken, and how many there are.
+    package func relayPorts() -> [(address: RelayAddress, taken: Int, total: Int)] { pool.occupancy() }
 
     /// Replaces the configuration of all workers. The listeners stay what they are.
     package func reconfigure(_ configuration: Configuration) {

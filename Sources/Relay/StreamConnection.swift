@@ -23,8 +23,12 @@ struct StreamConnection: ~Copyable {
     var isFinishing = false
     /// Closed unless an allocation, or a frame, comes before (cases RE-04, RE-05, TF-04).
     var deadlineNanoseconds: UInt64
+    /// When it was last seen with an allocation, or came: without one it may stay a while and not for ever.
+    var allocatedNanoseconds: UInt64
     /// Since when the client has not read what waits for it; `.max` while it does.
     var blockedSinceNanoseconds = UInt64.max
+    /// Memory of `output` that the budget of all workers knows of.
+    var queueBytesTold = 0
     /// What epoll watches.
     var watched: EpollEvents = .readable
 
@@ -32,6 +36,7 @@ struct StreamConnection: ~Copyable {
         _ descriptor: consuming FileDescriptor,
         _ tuple: FiveTuple,
         tls: TLSSession?,
+        nowNanoseconds: UInt64,
         deadlineNanoseconds: UInt64
     ) {
         self.descriptor = descriptor
@@ -39,6 +44,7 @@ struct StreamConnection: ~Copyable {
         self.tls = tls
         isHandshaking = tls != nil
         self.deadlineNanoseconds = deadlineNanoseconds
+        allocatedNanoseconds = nowNanoseconds
     }
 }
 
@@ -50,6 +56,12 @@ enum StreamLimits {
     static let connectionsPerSource = 4_096
     /// To make a handshake, a first request, an allocation, the rest of a frame (RE-04, RE-05).
     static let patienceNanoseconds: UInt64 = 10_000_000_000
+    /// Of a connection without an allocation, whatever it asks: long enough for a STUN client to gather its candidates and
+    /// look again, too short to hold a place by a Binding now and then.
+    static let withoutAllocationNanoseconds: UInt64 = 60_000_000_000
+    /// Which connections are asked each second whether they have an allocation: every fourth, so that a full table holds
+    /// packets up for less than a millisecond.
+    static let allocationLookParts: UInt32 = 4
     /// A client that reads nothing for so long is gone, or means harm.
     static let blockedNanoseconds: UInt64 = 30_000_000_000
     /// Taken from one listener before others have their turn.
@@ -77,12 +89,14 @@ struct StreamTable: ~Copyable {
     private let used: UnsafeMutablePointer<Bool>
     private var free: [UInt32] = []
     private var sources: [UInt64: Int] = [:]
+    let budget: ConnectionBudget
     private(set) var count = 0
     var handshaking = 0
     /// Records with a number below this have been used at least once.
     private(set) var everUsed = 0
 
-    init() {
+    init(_ budget: ConnectionBudget) {
+        self.budget = budget
         records = .allocate(capacity: StreamLimits.connections)
         used = .allocate(capacity: StreamLimits.connections)
         used.initialize(repeating: false, count: StreamLimits.connections)
@@ -96,7 +110,7 @@ struct StreamTable: ~Copyable {
 
     /// Whether one more of that source may come.
     func admits(_ source: IPAddress) -> Bool {
-        count < StreamLimits.connections
+        count < StreamLimits.connections && budget.hasRoom
             && sources[Self.key(source), default: 0] < StreamLimits.connectionsPerSource
     }
 
@@ -114,6 +128,7 @@ struct StreamTable: ~Copyable {
         (records + Int(number)).initialize(to: connection)
         used[Int(number)] = true
         count += 1
+        budget.add(1)
         return number
     }
 
@@ -125,10 +140,22 @@ struct StreamTable: ~Copyable {
         if records[Int(number)].isHandshaking { handshaking -= 1 }
         let left = sources[key, default: 1] - 1
         sources[key] = left > 0 ? left : nil
+        budget.add(-1)
+        budget.addQueued(0 &- records[Int(number)].queueBytesTold)
+        records[Int(number)].queueBytesTold = 0
         used[Int(number)] = false
         free.append(number)
         count -= 1
         return (records + Int(number)).move()
+    }
+
+    /// Tells the budget what the queue of a connection takes.
+    func noteQueue(_ number: UInt32) {
+        let record = records + Int(number)
+        let bytes = record.pointee.output.capacity
+        guard bytes != record.pointee.queueBytesTold else { return }
+        budget.addQueued(bytes &- record.pointee.queueBytesTold)
+        record.pointee.queueBytesTold = bytes
     }
 
     func isUsed(_ number: UInt32) -> Bool { Int(number) < everUsed && used[Int(number)] }

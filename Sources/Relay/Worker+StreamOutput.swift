@@ -34,7 +34,8 @@ extension Worker {
         // Data leaves room for answers: on a slow line it fills the queue, and a Refresh must get through all the same.
         guard
             stream.pointee.output.count <= SendQueue.limitBytes - StreamLimits.replyReserveBytes
-                - StreamLimits.bytesPerSend
+                - StreamLimits.bytesPerSend,
+            stream.pointee.output.isEmpty || streams.budget.hasQueueRoom
         else {
             engine.counters.drop(.sendQueueFull, packets)
             return
@@ -116,6 +117,7 @@ extension Worker {
         if stream.pointee.blockedSinceNanoseconds == .max {
             stream.pointee.blockedSinceNanoseconds = now.monotonicNanoseconds
         }
+        streams.noteQueue(number)
         rewatch(number)
     }
 
@@ -124,6 +126,7 @@ extension Worker {
         let before = stream.pointee.output.count
         switch stream.pointee.output.flush(stream.pointee.descriptor.raw) {
         case .drained:
+            streams.noteQueue(number)
             stream.pointee.blockedSinceNanoseconds = .max
             if stream.pointee.isFinishing { close(number) } else { rewatch(number) }
         case .blocked:

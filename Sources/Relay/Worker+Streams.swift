@@ -38,6 +38,7 @@ extension Worker {
                 descriptor,
                 FiveTuple(client: client, server: server, transport: isTLS ? .tls : .tcp),
                 tls: session.tls,
+                nowNanoseconds: now.monotonicNanoseconds,
                 deadlineNanoseconds: now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
             )
             let number = streams.insert(connection)
@@ -232,27 +233,5 @@ extension Worker {
     mutating func park(connection number: UInt32) {
         streams[number].pointee.isParked = true
         rewatch(number)
-    }
-
-    // MARK: Time
-
-    /// Once a second: connections without an allocation, with half a frame, or whose client does not read, come to an end.
-    mutating func closeOverdueStreams() {
-        var number: UInt32 = 0
-        while number < streams.everUsed {
-            if streams.isUsed(number), isOverdue(number) { close(number) }
-            number &+= 1
-        }
-    }
-
-    private func isOverdue(_ number: UInt32) -> Bool {
-        let stream = streams[number]
-        let moment = now.monotonicNanoseconds
-        let blocked = stream.pointee.blockedSinceNanoseconds
-        if blocked != .max, moment &- blocked > StreamLimits.blockedNanoseconds { return true }
-        guard moment >= stream.pointee.deadlineNanoseconds, !stream.pointee.isParked else { return false }
-        // An allocation may be silent as long as it lives, but half a frame may not lie there for ever.
-        return stream.pointee.isFinishing || stream.pointee.input.count > 0
-            || engine.allocation(of: stream.pointee.tuple) == noIndex && !engine.isArriving(stream.pointee.tuple)
     }
 }

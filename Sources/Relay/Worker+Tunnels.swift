@@ -1,4 +1,5 @@
 import LinuxIO
+import OpenSSLCrypto
 import STUN
 import TURN
 

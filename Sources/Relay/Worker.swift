@@ -34,7 +34,7 @@ struct Worker: ~Copyable {
 
     let streamListeners: UnsafeMutablePointer<StreamListener>
     let streamListenerCount: Int
-    var streams = StreamTable()
+    var streams: StreamTable
     var tunnels = TunnelTable()
     /// Streams that a limit of bandwidth holds back, and when they are looked at again.
     var throttled: [PeerConnectionKey] = []
@@ -83,6 +83,7 @@ struct Worker: ~Copyable {
         listeners: consuming OwnedList<Listener>,
         streamListeners: consuming OwnedList<StreamListener>,
         certificate: TLSContext?,
+        connections: ConnectionBudget,
         dtls: consuming DTLSClients,
         engine: consuming Engine,
         host: WorkerHost,
@@ -113,6 +114,7 @@ struct Worker: ~Copyable {
         self.certificate = certificate
         self.dtls = dtls
         sealed = OutputSpace(byteCount: StreamLimits.sealedBytes)
+        streams = StreamTable(connections)
         streamParts = .allocate(capacity: TCPSocket.partsMax)
         streamFrameEnds = .allocate(capacity: TCPSocket.partsMax)
         streamHeaders = .allocate(byteCount: TCPSocket.partsMax * 64, alignment: 64)
@@ -233,7 +235,7 @@ struct Worker: ~Copyable {
                 engine.counters.drop(.parkingFull, UInt64(parked.take(query).count))
             case .revoke(let name): engine.revoke(user: name, at: now)
             case .overQuota(let name): engine.revoke(user: name, .quota, at: now)
-            case .forget(let name): engine.forget(user: name)
+            case .changed(let terms): engine.change(terms, at: now)
             case .forgetAllUsers:
                 engine.forgetAllUsers()
                 host.tell(activeUsers: engine.activeUsers())
@@ -255,6 +257,9 @@ struct Worker: ~Copyable {
         var snapshot = RelaySnapshot()
         snapshot.counters = engine.counters
         snapshot.allocations = engine.allocationCount
+        snapshot.connections = streams.count
+        snapshot.load = engine.takeLoad()
+        snapshot.parked = parked.count
         snapshot.busyNanoseconds = busyNanoseconds
         snapshot.publications = publications
         published.put(snapshot)

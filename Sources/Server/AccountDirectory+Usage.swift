@@ -8,14 +8,14 @@ import TURN
 
 extension AccountDirectory {
     /// Adds to the store what users have relayed, and ends the allocations of those who have used up their month. Does not
-    /// wait. It goes over the directory's queue, so that no answer about a user from before can reach a worker after.
+    /// wait. The disk is waited for on a queue of its own.
     func recordUsageLater(_ relay: RelayService) {
-        queue.async { self.writeUsage(relay) }
+        usageQueue.async { self.writeUsage(relay) }
     }
 
     /// The same, done when it returns.
     func recordUsage(_ relay: RelayService) {
-        queue.sync { writeUsage(relay) }
+        usageQueue.sync { writeUsage(relay) }
     }
 
     /// When a user may allocate again who has used up the month's bytes; nil while there are some left.
@@ -31,7 +31,7 @@ extension AccountDirectory {
         let now = UsageMonth(containingSeconds: Int64(clamping: WallClock.seconds()))
         do throws(AccountError) {
             // Once at the start and with each month; where it fails, another month will do.
-            if usage.isNewMonth(now) { try store.pruneUsage(now: now) }
+            if usage.isNewMonth(now) { try usageStore.pruneUsage(now: now) }
         } catch {
             tell(error)
         }
@@ -39,17 +39,17 @@ extension AccountDirectory {
             while let (month, deltas) = usage.take() {
                 let states: [QuotaState]
                 do throws(AccountError) {
-                    states = try store.addUsage(deltas, month: month)
+                    states = try usageStore.addUsage(deltas, month: month)
                 } catch {
                     // It is kept until the store works again, with what comes meanwhile.
                     usage.putBack(deltas, month)
                     throw error
                 }
                 guard month == now else { continue }
-                for state in states {
-                    tell(state, month)
-                    if state.isUsedUp { relay.send(.overQuota(state.user)) }
-                }
+                for state in states { tell(state, month) }
+                let usedUp = states.filter(\.isUsedUp).map(\.user)
+                // Over the directory's queue, so that no answer about a user from before can reach a worker after.
+                if !usedUp.isEmpty { queue.async { for user in usedUp { relay.send(.overQuota(user)) } } }
                 _ = usage.isNewTrouble(nil)
             }
         } catch {

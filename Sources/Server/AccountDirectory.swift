@@ -5,8 +5,8 @@ import Relay
 import Synchronization
 import TURN
 
-/// The account store on behalf of the workers: answers their queries, and tells them what a command has changed. All of it
-/// runs on one queue of its own, so an answer and the news that outdates it keep their order.
+/// The account store on behalf of the workers: answers their queries, and tells them what a command has changed. All that
+/// workers hear of it goes over one queue, so an answer and the news that outdates it keep their order.
 final class AccountDirectory: Sendable {
     private struct State {
         var follower: AccountFollower
@@ -14,20 +14,25 @@ final class AccountDirectory: Sendable {
     }
 
     let store: AccountStore
+    /// A connection of its own: a write waits for the disk, and no client may wait with it.
+    let usageStore: AccountStore
     /// What users have relayed and the store does not know yet.
     let usage = UsageCollector()
     private let state: Mutex<State>
     let queue = DispatchQueue(label: "turnpike.accounts")
+    let usageQueue = DispatchQueue(label: "turnpike.usage")
     let logger: Logger
     /// Called with all shared secrets when one was added or removed.
     private let onSecrets: @Sendable ([SharedSecret]) -> Void
 
     init(
         _ store: AccountStore,
+        usageStore: AccountStore,
         logger: Logger,
         onSecrets: @escaping @Sendable ([SharedSecret]) -> Void
     ) throws(AccountError) {
         self.store = store
+        self.usageStore = usageStore
         self.logger = logger
         self.onSecrets = onSecrets
         state = Mutex(State(follower: try AccountFollower(store)))
@@ -89,7 +94,14 @@ final class AccountDirectory: Sendable {
         let record = try store.credentialRecord(username: name)
         let now = Int64(Date().timeIntervalSince1970)
         if let record, record.isUsable(atSeconds: now) {
-            relay.send(.forget(name))
+            let terms = UserTerms(
+                name: record.name,
+                bitsPerSecond: record.maxBitsPerSecond.map { UInt64(clamping: $0) },
+                expiresAtSeconds: record.expiresAtSeconds.map { UInt64(clamping: $0) }
+            )
+            relay.send(.changed(terms))
+            // The limit may have come down below what is used already.
+            if try overQuotaUntil(record) != nil { relay.send(.overQuota(name)) }
         } else {
             relay.send(.revoke(name))
         }

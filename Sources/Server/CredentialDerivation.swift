@@ -23,6 +23,9 @@ package struct Password: Sendable {
                 throw CredentialError("the password contains a character that cannot be typed; leave it out")
             case .format where !Self.joiners.contains(scalar.value):
                 throw CredentialError("the password contains an invisible character; leave it out")
+            case _ where scalar.isIgnorable && !Self.joiners.contains(scalar.value):
+                // RFC 8264 section 9.13: what a display may leave out, variation selectors and fillers among it.
+                throw CredentialError("the password contains an invisible character; leave it out")
             default:
                 mapped.append(scalar)
             }
@@ -65,6 +68,12 @@ package struct Password: Sendable {
 
     /// ZERO WIDTH NON-JOINER and JOINER, which some scripts need to be written at all.
     private static let joiners: [UInt32] = [0x200C, 0x200D]
+}
+
+extension Unicode.Scalar {
+    fileprivate var isIgnorable: Bool {
+        properties.isDefaultIgnorableCodePoint || properties.isNoncharacterCodePoint
+    }
 }
 
 /// What the server keeps of a password (RFC 8489 section 18.5.1 for the keys, 14.4 for the user hash).

@@ -8,7 +8,9 @@ import TURN
 struct NonceKeyFile {
     let path: String
 
-    init(dataDirectory: String) { path = dataDirectory + "/nonce.key" }
+    init(dataDirectory: String) { self.init(path: dataDirectory + "/nonce.key") }
+
+    init(path: String) { self.path = path }
 
     /// Reads the key, or makes one.
     func load() throws(ServerError) -> NonceKeys {
@@ -45,7 +47,7 @@ struct NonceKeyFile {
         return Array(bytes.prefix(count))
     }
 
-    private func write(_ key: [UInt8]) throws(ServerError) {
+    func write(_ key: [UInt8]) throws(ServerError) {
         let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw failure("cannot be written") }
         defer { close(descriptor) }
@@ -55,7 +57,7 @@ struct NonceKeyFile {
         }
     }
 
-    private func failure(_ what: String) -> ServerError {
+    func failure(_ what: String) -> ServerError {
         ServerError("\(path) \(what): \(String(cString: strerror(errno))); check the data directory's owner and mode")
     }
 }

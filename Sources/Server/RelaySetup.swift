@@ -15,7 +15,12 @@ struct RelaySetup {
     let problems: [String]
 
     /// - Throws: `ServerError` where the settings do not fit this machine.
-    init(_ settings: Settings, nonceKeys: NonceKeys, secrets: [SharedSecret]) throws(ServerError) {
+    init(
+        _ settings: Settings,
+        nonceKeys: NonceKeys,
+        secrets: [SharedSecret],
+        memory: MemoryPlan
+    ) throws(ServerError) {
         let interfaces: [InterfaceAddress]
         let cores: Int
         do throws(SystemCallError) {
@@ -46,7 +51,7 @@ struct RelaySetup {
             dtlsListeners.removeAll { $0.endpoint.isWildcard && !$0.endpoint.address.isIPv4 }
         }
         let plan = DiscoveryPlan(settings, interfaces, listeners: listeners, streamListeners: streamListeners)
-        options = RelayOptions(
+        var options = RelayOptions(
             workers: settings.workers == .auto ? cores : settings.workers.number,
             listeners: listeners + plan.listeners,
             alternates: Set(plan.listeners + plan.streamListeners.map(\.endpoint)),
@@ -55,10 +60,17 @@ struct RelaySetup {
             relayAddresses: addresses,
             ports: settings.relay.minPort...settings.relay.maxPort
         )
+        options.connections = memory.connections
+        options.queueBytes = memory.queueBytes
+        self.options = options
 
         var policy = PeerPolicy()
         policy.allow = settings.relay.allowPeers.map { TURN.AddressRange(lower: $0.lower, upper: $0.upper) }
         policy.deny = settings.relay.denyPeers.map { TURN.AddressRange(lower: $0.lower, upper: $0.upper) }
+        // `Settings` has looked at the lengths.
+        policy.nat64Prefixes = settings.relay.nat64Prefixes.compactMap {
+            NAT64Prefix(IPAddress($0.lower), length: ($0.lower.number ^ $0.upper.number).leadingZeroBitCount)
+        }
         policy.allowsLoopback = settings.relay.allowLoopbackPeers
         policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
         policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
@@ -85,7 +97,9 @@ struct RelaySetup {
         configuration.acceptsWideChannels = settings.relay.rfc5766Channels
         configuration.allowsMobility = settings.relay.mobility
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
-        configuration.allocationsTotal = settings.limits.allocationsTotal
+        // An operator's own number is his word; without one, memory has it.
+        configuration.allocationsTotal =
+            settings.limits.allocationsTotal > 0 ? settings.limits.allocationsTotal : memory.allocations
         configuration.permissionsPerAllocation = settings.limits.permissionsPerAllocation
         configuration.bitsPerSecondPerAllocation = UInt64(clamping: settings.limits.bpsPerAllocation)
         configuration.bitsPerSecondTotal = UInt64(clamping: settings.limits.bpsTotal)
@@ -96,7 +110,7 @@ struct RelaySetup {
         self.configuration = configuration
         problems = plan.problems.map { "listen.alternate: " + $0 }
         warnings =
-            Self.warnings(settings, addresses)
+            Self.warnings(settings, addresses) + Self.warnings(settings, memory)
             + (lacksIPv6 ? ["this machine has no IPv6: [::] is not listened on"] : [])
     }
 
@@ -135,6 +149,23 @@ struct RelaySetup {
             for pair in pairs { outside[IPAddress(pair.privateAddress)] = IPAddress(pair.publicAddress) }
         }
         return outside
+    }
+
+    private static func warnings(_ settings: Settings, _ memory: MemoryPlan) -> [String] {
+        var warnings: [String] = []
+        if memory.isTight {
+            warnings.append(
+                "\(memory.origin) has \(memory.bytes >> 20) MiB for the server, which is little: "
+                    + "it takes \(memory.allocations) allocations and \(memory.connections) connections"
+            )
+        }
+        if settings.limits.allocationsTotal > memory.allocations {
+            warnings.append(
+                "limits.allocations_total is \(settings.limits.allocationsTotal), and memory is enough for "
+                    + "\(memory.allocations): lower it, or give the server more"
+            )
+        }
+        return warnings
     }
 
     private static func warnings(_ settings: Settings, _ addresses: [RelayAddress]) -> [String] {

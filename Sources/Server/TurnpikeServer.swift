@@ -1,5 +1,6 @@
 import Accounts
 import Foundation
+import LinuxIO
 import Logging
 import OpenSSLCrypto
 import Relay
@@ -15,12 +16,17 @@ package final class TurnpikeServer: Sendable {
     private struct State {
         var settings: Settings
         var secrets: [SharedSecret]
+        var nonceKeys: NonceKeys
+        var nonceTrouble: String?
+        /// What the relay had carried when its limits were looked at last, and when that was.
+        var surveyed: (bytes: UInt64, nanoseconds: UInt64) = (0, 0)
         /// When a drain ends; nil while there is none.
         var drainEnd: ContinuousClock.Instant?
     }
 
     private let state: Mutex<State>
-    private let nonceKeys: NonceKeys
+    private let memory: MemoryPlan
+    private let descriptorLimit: Int
     private let certificateNames: CertificateNames
     private let servesDTLS: Bool
     private let relay: RelayService
@@ -39,22 +45,30 @@ package final class TurnpikeServer: Sendable {
         sink: LogSink = LogSink(),
         reload: @escaping @Sendable () -> SettingsOutcome
     ) throws {
+        try HashSeeding.requireRandom(ProcessInfo.processInfo.environment)
         self.reload = reload
         self.sink = sink
         logger = Self.logger(settings.log, sink)
         let logger = logger
-        let store = try AccountStore(
-            dataDirectory: settings.dataDirectory,
-            mode: .readWrite,
-            createIfMissing: true,
-            actor: "server",
-            report: { logger.error("a user's stored keys are damaged", metadata: ["reason": .string($0)]) }
-        )
+        func openStore() throws(AccountError) -> AccountStore {
+            try AccountStore(
+                dataDirectory: settings.dataDirectory,
+                mode: .readWrite,
+                createIfMissing: true,
+                actor: "server",
+                report: { logger.error("a user's stored keys are damaged", metadata: ["reason": .string($0)]) }
+            )
+        }
+        let store = try openStore()
         // A database that is damaged inside is refused here, and not found out by a user who cannot log in.
         try store.integrityCheck()
-        nonceKeys = try NonceKeyFile(dataDirectory: settings.dataDirectory).load()
+        let keyFile = NonceKeyFile(dataDirectory: settings.dataDirectory)
+        var nonceKeys = try keyFile.load()
+        if keyFile.isDue(atSeconds: Self.nowSeconds) { nonceKeys = try keyFile.rotate(nonceKeys) }
         let secrets = try store.allSecrets()
-        let setup = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets)
+        memory = MemoryPlan(configuredBytes: settings.limits.memoryBytes)
+        descriptorLimit = (try? Host.raiseDescriptorLimit()) ?? 0
+        let setup = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets, memory: memory)
         for warning in setup.warnings { logger.warning("\(warning)") }
         if let problem = setup.problems.first { throw ServerError(problem) }
 
@@ -76,9 +90,9 @@ package final class TurnpikeServer: Sendable {
                 error.listener.map { "cannot listen on \(SocketAddress($0)): \(error.reason)" } ?? error.reason
             )
         }
-        state = Mutex(State(settings: settings, secrets: secrets))
+        state = Mutex(State(settings: settings, secrets: secrets, nonceKeys: nonceKeys))
         let secretsChanged = SecretsObserver()
-        directory = try AccountDirectory(store, logger: logger) { secretsChanged.tell($0) }
+        directory = try AccountDirectory(store, usageStore: openStore(), logger: logger) { secretsChanged.tell($0) }
         receiver.connect { [weak self] in self?.handle($0) }
         secretsChanged.connect { [weak self] in self?.take(secrets: $0) }
     }
@@ -97,6 +111,8 @@ package final class TurnpikeServer: Sendable {
                     .init(service: UsageRecording(directory: directory, relay: relay)),
                     .init(service: InterfaceWatching(server: self)),
                     .init(service: CertificateWatching(server: self)),
+                    .init(service: NonceRotation(server: self)),
+                    .init(service: LimitWatching(server: self)),
                     .init(
                         service: SignalHandling(server: self, signals: signals),
                         successTerminationBehavior: .gracefullyShutdownGroup
@@ -170,6 +186,56 @@ package final class TurnpikeServer: Sendable {
         }
     }
 
+    /// Makes a new key for nonces where the present one is a day old. Nonces under that one stay good.
+    func rotateNonceKeyIfDue() {
+        let (directory, keys) = state.withLock { ($0.settings.dataDirectory, $0.nonceKeys) }
+        let file = NonceKeyFile(dataDirectory: directory)
+        guard file.isDue(atSeconds: Self.nowSeconds) else { return }
+        do {
+            let new = try file.rotate(keys)
+            state.withLock { ($0.nonceKeys, $0.nonceTrouble) = (new, nil) }
+            try apply()
+            logger.notice("the key of nonces was renewed; nonces under the one before stay good")
+        } catch {
+            let reason = "\(error)"
+            let isNew = state.withLock { state in
+                defer { state.nonceTrouble = reason }
+                return state.nonceTrouble != reason
+            }
+            if isNew { logger.error("the key of nonces was not renewed", metadata: ["reason": .string(reason)]) }
+        }
+    }
+
+    private static var nowSeconds: Int64 { Int64(Date().timeIntervalSince1970) }
+
+    /// Warns of limits that are nearly used up.
+    func watchLimits(_ watch: inout LimitWatch) {
+        let now = MonotonicClock.nanoseconds()
+        let snapshot = relay.snapshot()
+        let bytes = snapshot.counters.bytesToPeers &+ snapshot.counters.bytesToClients
+        let (settings, before) = state.withLock { state in
+            defer { state.surveyed = (bytes, now) }
+            return (state.settings, state.surveyed)
+        }
+        let total = settings.limits.allocationsTotal
+        let survey = LimitSurvey(
+            relay: relay,
+            settings: settings,
+            memory: memory,
+            allocationsTotal: total > 0 ? total : memory.allocations,
+            descriptorLimit: descriptorLimit
+        )
+        // At the first look there is nothing to compare with.
+        let seconds = before.nanoseconds == 0 ? 0 : Double(now &- before.nanoseconds) / 1e9
+        let uses = survey.uses(snapshot, bits: (bytes &- before.bytes) &* 8, seconds: seconds)
+        for use in watch.news(uses, atSeconds: now / 1_000_000_000) {
+            var metadata: Logger.Metadata = [
+                "limit": .string(use.name), "used": .stringConvertible(use.used), "of": .stringConvertible(use.limit),
+            ]
+            if let subject = use.subject { metadata["user"] = .string(subject) }
+            logger.warning("a limit is four fifths used", metadata: metadata)
+        }
+    }
     private var servesTLS: Bool { relay.streamListeners.contains(where: \.isTLS) }
 
     private static func text(_ fingerprint: [UInt8]) -> String {
@@ -228,9 +294,14 @@ package final class TurnpikeServer: Sendable {
     // MARK: Wiring
 
     private func apply() throws(ServerError) {
-        let (settings, secrets, isDraining) = state.withLock { ($0.settings, $0.secrets, $0.drainEnd != nil) }
-        var configuration = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets).configuration
-        configuration.isDraining = isDraining
+        let now = state.withLock { $0 }
+        var configuration = try RelaySetup(
+            now.settings,
+            nonceKeys: now.nonceKeys,
+            secrets: now.secrets,
+            memory: memory
+        ).configuration
+        configuration.isDraining = now.drainEnd != nil
         relay.reconfigure(configuration)
     }
 
@@ -284,6 +355,14 @@ package final class TurnpikeServer: Sendable {
             metadata["alternate"] = .array(settings.listen.alternate.map { .string("\($0)") })
         }
         logger.notice("turnpike \(Version.current) serves", metadata: metadata)
+        logger.notice(
+            "memory is planned for",
+            metadata: [
+                "memory_bytes": .stringConvertible(memory.bytes), "from": .string(memory.origin),
+                "allocations": .stringConvertible(memory.allocations),
+                "connections": .stringConvertible(memory.connections),
+            ]
+        )
         logger.notice("to add a user, type: turnpike user add NAME --data-dir \(settings.dataDirectory) --format env")
     }
 

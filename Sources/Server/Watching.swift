@@ -46,6 +46,18 @@ struct CertificateWatching: Service {
     }
 }
 
+/// Gives the key of nonces its day, and then makes a new one.
+struct NonceRotation: Service {
+    let server: TurnpikeServer
+
+    func run() async throws {
+        while !Task.isShuttingDownGracefully, !Task.isCancelled {
+            server.rotateNonceKeyIfDue()
+            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: .seconds(5)) }
+        }
+    }
+}
+
 /// Writes down every few seconds what users have relayed. With what the workers hold back (a report looks at every
 /// allocation once in four seconds), a death of the process loses less than ten.
 struct UsageRecording: Service {

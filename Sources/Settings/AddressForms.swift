@@ -91,6 +91,30 @@ extension ValueForm<[AddressRange]> {
         show: { .list(AddressRange.texts($0)) }
     )
 
+    /// RFC 6052 section 2.2 knows six lengths, and keeps bits 64 to 71 zero.
+    static let nat64Prefixes = ValueForm(
+        read: { raw throws(ValueProblem) in
+            try readRanges(raw) { (range, item) throws(ValueProblem) in
+                let lengthBits = (range.lower.number ^ range.upper.number).leadingZeroBitCount
+                guard !range.lower.isIPv4, [32, 40, 48, 56, 64, 96].contains(lengthBits),
+                    range.description.hasSuffix("/\(lengthBits)")
+                else {
+                    throw ValueProblem(
+                        "\(range) is no NAT64 prefix; write an IPv6 prefix of /32, /40, /48, /56, /64 or /96",
+                        at: item
+                    )
+                }
+                guard lengthBits < 96 || range.lower.low >> 56 == 0 else {
+                    throw ValueProblem(
+                        "\(range) has bits 64 to 71 set, which RFC 6052 keeps zero; clear them",
+                        at: item
+                    )
+                }
+            }
+        },
+        show: { .list(AddressRange.texts($0)) }
+    )
+
     private static func readRanges(_ raw: RawValue) throws(ValueProblem) -> [AddressRange] {
         try readRanges(raw) { (_, _) throws(ValueProblem) in }
     }

@@ -60,6 +60,7 @@ package enum KeyTable {
         .served("relay.max_port", .port(from: 1024), \.relay.maxPort),
         .served("relay.allow_peers", .allowedRanges, \.relay.allowPeers),
         .served("relay.deny_peers", .deniedRanges, \.relay.denyPeers),
+        .served("relay.nat64_prefixes", .nat64Prefixes, \.relay.nat64Prefixes),
         .served("relay.allow_loopback_peers", .bool, \.relay.allowLoopbackPeers),
         .served("relay.tcp", .bool, \.relay.tcp),
         .served("relay.mobility", .bool, \.relay.mobility),
@@ -76,6 +77,7 @@ package enum KeyTable {
         .served("limits.permissions_per_allocation", .integer(1...65_535), \.limits.permissionsPerAllocation),
         .served("limits.bps_per_allocation", .integer(0...400_000_000_000), \.limits.bpsPerAllocation),
         .served("limits.bps_total", .integer(0...400_000_000_000), \.limits.bpsTotal),
+        .served("limits.memory_bytes", .integer(0...1 << 50), \.limits.memoryBytes),
         // Never 0: without a challenge no client can authenticate at all.
         .served(
             "limits.unauthenticated_replies_per_second",

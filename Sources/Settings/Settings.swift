@@ -103,6 +103,8 @@ package struct Settings: Sendable, Equatable {
         package var allowPeers: [AddressRange] = []
         /// Wins over `allowPeers`.
         package var denyPeers: [AddressRange] = []
+        /// IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits (RFC 6052).
+        package var nat64Prefixes: [AddressRange] = []
         /// True only while every listener is on loopback.
         package var allowLoopbackPeers = false
         package var tcp = false
@@ -129,6 +131,8 @@ package struct Settings: Sendable, Equatable {
         /// Bits per second of relayed payload, both directions together; 0 for no limit.
         package var bpsPerAllocation = 0
         package var bpsTotal = 0
+        /// What the server plans its allocations and connections for; 0 for what cgroup and machine have.
+        package var memoryBytes = 0
         package var unauthenticatedRepliesPerSecond = 10
         package var bindingRepliesPerSecond = 500
 

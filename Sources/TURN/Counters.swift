@@ -5,7 +5,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case unexpectedClass, unknownMethod, unwantedSource
     case noAllocation, badChannelData, unboundChannel, noPermission, deniedPeer, badIndication, tooLarge
     case peerNotPermitted, overBandwidth
-    case replyBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
+    case replyBudget, failureBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
     /// Of DTLS: what no session could open or could begin with; in the clear from where DTLS is spoken; and clients in excess.
     case badRecord, unprotected, tooManySessions
 
@@ -31,6 +31,7 @@ package enum DropReason: Int, CaseIterable, Sendable {
         case .peerNotPermitted: "peer_not_permitted"
         case .overBandwidth: "over_bandwidth"
         case .replyBudget: "reply_budget"
+        case .failureBudget: "failure_budget"
         case .parkingFull: "parking_full"
         case .sendQueueFull: "send_queue_full"
         case .sendFailed: "send_failed"
@@ -66,7 +67,7 @@ package struct Counters: Sendable {
     package var streamBytesToClients: UInt64 = 0
     package var peerConnectionsMade: UInt64 = 0
     package var peerConnectionsRefused: UInt64 = 0
-    private var drops = InlineArray<27, UInt64>(repeating: 0)
+    private var drops = InlineArray<28, UInt64>(repeating: 0)
 
     package init() {}
 

@@ -50,6 +50,20 @@ package struct UserRecord: Sendable {
     func isOverQuota(atSeconds now: UInt64) -> Bool { overQuotaUntilSeconds.map { now < $0 } ?? false }
 }
 
+/// What of a user's record counts for allocations that he has already.
+package struct UserTerms: Sendable {
+    package var name: String
+    /// As in `UserRecord`.
+    package var bitsPerSecond: UInt64?
+    package var expiresAtSeconds: UInt64?
+
+    package init(name: String, bitsPerSecond: UInt64?, expiresAtSeconds: UInt64?) {
+        self.name = name
+        self.bitsPerSecond = bitsPerSecond
+        self.expiresAtSeconds = expiresAtSeconds
+    }
+}
+
 /// A question to the account store.
 package enum CredentialQuery: Hashable, Sendable {
     case name(String)
@@ -107,6 +121,8 @@ struct CredentialCache {
     private var known = Generations<UserRecord>(capacity: Limits.credentialsCached)
     private var absent = Generations<Void>(capacity: Limits.absentNamesCached)
 
+    var knownCount: Int { known.count }
+
     mutating func look(up query: CredentialQuery) -> Answer {
         if let record = known.find(query) { return .known(record) }
         return absent.find(query) == nil ? .unknownYet : .absent
@@ -141,6 +157,8 @@ private struct Generations<Value> {
     private var older: [CredentialQuery: Value] = [:]
 
     init(capacity: Int) { self.capacity = capacity }
+
+    var count: Int { younger.count + older.count }
 
     mutating func find(_ query: CredentialQuery) -> Value? {
         if let found = younger[query] { return found }

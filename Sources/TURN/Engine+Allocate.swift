@@ -185,7 +185,12 @@ extension Engine {
     }
 
     func hardDeadline(_ authentication: Authentication, _ moment: Moment) -> UInt64 {
-        guard let expiry = authentication.credentialExpirySeconds else { return .max }
+        deadline(ofExpirySeconds: authentication.credentialExpirySeconds, moment)
+    }
+
+    /// The monotonic end of a credential and its grace; `.max` for one without an end.
+    func deadline(ofExpirySeconds expiry: UInt64?, _ moment: Moment) -> UInt64 {
+        guard let expiry else { return .max }
         let left = expiry > moment.wallSeconds ? expiry - moment.wallSeconds : 0
         let (sum, overflow) = left.addingReportingOverflow(Limits.credentialGraceSeconds)
         return moment.after(seconds: overflow ? .max : sum)

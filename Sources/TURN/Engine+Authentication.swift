@@ -49,6 +49,13 @@ extension Engine {
         )
         if nonceVerdict == .foreign { return .answered(challenge(request, .staleNonce, reply)) }
 
+        // A good nonce with a wrong integrity costs a look-up and a MAC or more, each time. A source that keeps failing is
+        // heard no more in this second (case RE-14); only a client who has proved himself before, from the same port, is.
+        guard
+            failures.hasRoom(request.tuple.client.address, limit: failuresPerSecond, at: request.moment)
+                || allocation(of: request.tuple) != noIndex
+        else { return .answered(.drop(.failureBudget)) }
+
         let algorithm: HashAlgorithm
         switch chosenAlgorithm(message) {
         case .offered(let chosen): algorithm = chosen
@@ -89,7 +96,13 @@ extension Engine {
         _ reply: UnsafeMutableRawBufferPointer
     ) -> Verdict {
         counters.authenticationFailures &+= 1
+        _ = failures.take(request.tuple.client.address, limit: failuresPerSecond, at: request.moment)
         return challenge(request, .unauthenticated, reply)
+    }
+
+    /// Failed proofs of one source, by UDP and TCP alike; 0 for no limit.
+    private var failuresPerSecond: UInt32 {
+        UInt32(clamping: UInt64(configuration.unauthenticatedRepliesPerSecond) * Limits.failuresPerReply)
     }
 
     // MARK: The password algorithm

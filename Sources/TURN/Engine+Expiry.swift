@@ -64,8 +64,26 @@ extension Engine {
         close(index, primary: true, secondary: true, .disconnected, at: moment)
     }
 
-    /// Forgets what is cached of a user, whose record has changed.
+    /// Forgets what is cached of a user.
     package mutating func forget(user name: String) { credentials.forget(name) }
+
+    /// Forgets what is cached of a user whose record has changed, and holds what he has to what it says: the bandwidth at
+    /// once, and an end that has come nearer. One that is farther away counts from the next Refresh on.
+    package mutating func change(_ terms: UserTerms, at moment: Moment) {
+        credentials.forget(terms.name)
+        guard let number = users.number(of: terms.name) else { return }
+        let deadline = deadline(ofExpirySeconds: terms.expiresAtSeconds, moment)
+        for index in liveAllocations() where allocations[index].pointee.user == number {
+            let slot = allocations[index]
+            slot.pointee.ownBitsPerSecond = terms.bitsPerSecond
+            limitBandwidth(of: index)
+            guard deadline < slot.pointee.hardDeadlineNanoseconds else { continue }
+            slot.pointee.hardDeadlineNanoseconds = deadline
+            slot.pointee.primary.expiryNanoseconds = min(slot.pointee.primary.expiryNanoseconds, deadline)
+            slot.pointee.secondary.expiryNanoseconds = min(slot.pointee.secondary.expiryNanoseconds, deadline)
+            schedule(index, noLaterThan: deadline)
+        }
+    }
 
     /// Forgets all that is cached of the account store.
     package mutating func forgetAllUsers() { credentials.forgetAll() }
@@ -74,6 +92,9 @@ extension Engine {
     package mutating func learn(_ query: CredentialQuery, _ record: UserRecord?) {
         credentials.store(record, for: query)
     }
+
+    /// Users whose keys are cached here.
+    package var cachedUserCount: Int { credentials.knownCount }
 
     /// Names of the users who hold allocations here.
     package func activeUsers() -> Set<String> {

@@ -72,6 +72,7 @@ extension Engine {
         sweepPermissions(of: index, at: moment)
         let slot = allocations[index]
         let limit = configuration.permissionsPerAllocation
+        fullestPermissions = max(fullestPermissions, Int(slot.pointee.permissionCount) + new)
         guard limit == 0 || Int(slot.pointee.permissionCount) + new <= limit,
             Int(slot.pointee.permissionCount) + new <= Int(UInt16.max),
             permissions.count + new <= permissions.capacity

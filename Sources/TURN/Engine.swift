@@ -39,6 +39,9 @@ package struct Engine: ~Copyable {
     var revocations: UInt64 = 0
     var recentlyRevoked: [String] = []
 
+    /// The most permissions that one allocation has had, or asked for, since `takeLoad`.
+    var fullestPermissions = 0
+
     /// The last generation given to a slab slot that was used before.
     var generations: UInt32 = 1
 
@@ -51,6 +54,7 @@ package struct Engine: ~Copyable {
     unowned(unsafe) let host: any RelayHost
     let replies: ReplyBudget
     let bindings: ReplyBudget
+    let failures: ReplyBudget
     let quota: QuotaLedger
     /// Peer connections of each user.
     let connectionQuota: QuotaLedger
@@ -70,6 +74,7 @@ package struct Engine: ~Copyable {
     package struct Shared: Sendable {
         package let replies: ReplyBudget
         package let bindings: ReplyBudget
+        package let failures: ReplyBudget
         package let quota: QuotaLedger
         package let connectionQuota: QuotaLedger
         package let bandwidth: TotalBandwidth
@@ -81,6 +86,7 @@ package struct Engine: ~Copyable {
         package init(seed: UInt64) {
             replies = ReplyBudget(seed: seed)
             bindings = ReplyBudget(seed: seed &* 0x2545_F491_4F6C_DD1D)
+            failures = ReplyBudget(seed: seed &* 0x9FB2_1C65_1E98_DF25)
             quota = QuotaLedger()
             connectionQuota = QuotaLedger()
             bandwidth = TotalBandwidth()
@@ -106,6 +112,7 @@ package struct Engine: ~Copyable {
         self.host = host
         replies = shared.replies
         bindings = shared.bindings
+        failures = shared.failures
         quota = shared.quota
         connectionQuota = shared.connectionQuota
         usage = shared.usage
@@ -128,6 +135,17 @@ package struct Engine: ~Copyable {
     }
 
     package var allocationCount: Int { allocations.count }
+
+    /// How full the tables are. What is told as the most since is counted anew from here on.
+    package mutating func takeLoad() -> EngineLoad {
+        defer { fullestPermissions = 0 }
+        return EngineLoad(
+            allocations: allocations.count,
+            permissions: permissions.count,
+            channels: channels.count,
+            fullestPermissions: fullestPermissions
+        )
+    }
 
     /// The allocation of a client, or `noIndex`.
     @inline(__always)
@@ -232,6 +250,32 @@ package struct Engine: ~Copyable {
         case .wrongFingerprint: .wrongFingerprint
         case .wrongLength, .truncatedAttribute: .malformed
         }
+    }
+}
+
+/// How full one worker's tables are.
+package struct EngineLoad: Sendable {
+    package var allocations = 0
+    package var permissions = 0
+    package var channels = 0
+    /// Of the allocation that has the most, or was refused more.
+    package var fullestPermissions = 0
+
+    package init() {}
+
+    init(allocations: Int, permissions: Int, channels: Int, fullestPermissions: Int) {
+        self.allocations = allocations
+        self.permissions = permissions
+        self.channels = channels
+        self.fullestPermissions = fullestPermissions
+    }
+
+    /// Takes the fuller of the two, table by table: a limit of each worker is reached by one.
+    package mutating func takeFuller(_ other: EngineLoad) {
+        allocations = max(allocations, other.allocations)
+        permissions = max(permissions, other.permissions)
+        channels = max(channels, other.channels)
+        fullestPermissions = max(fullestPermissions, other.fullestPermissions)
     }
 }
 

@@ -60,6 +60,8 @@ package enum Limits {
     package static let addressesPerRequest = 128
     /// Requests that wait for the account store on one worker. Each holds a copy of its datagram.
     package static let parkedRequests = 512
+    /// Users who came close to a limit, told of at once; a second later others are.
+    package static let nearLimitUsersTold = 16
     /// Deleted allocations whose Refresh may come again within the 40 seconds a client retransmits.
     package static let deletionsRemembered = 1_024
     /// How often a request for an allocation that moves meanwhile is passed on before it is refused.
@@ -70,7 +72,10 @@ package enum Limits {
     package static let credentialsCached = 32_768
     /// Names that nobody has, likewise: about a megabyte for both generations, whatever is guessed.
     package static let absentNamesCached = 2_048
-    /// Source buckets of the reply budget: 32 KiB, and a flood from more sources than that shares them.
+    /// Failed proofs that are looked into for each error reply a source may have: with ten replies a second, 200 in a second
+    /// cost a worker about a millisecond, and a household of clients with a wrong password never comes near (case RE-14).
+    package static let failuresPerReply: UInt64 = 20
+    /// Source buckets of a reply budget: 32 KiB, and a flood from more sources than that shares them.
     package static let replyBuckets = 4_096
     /// A live relay outlasts the credential it was made with by this much, so that a client has time to renew.
     package static let credentialGraceSeconds: UInt64 = 60

@@ -7,6 +7,8 @@ import STUN
 package struct PeerPolicy: Sendable {
     package var allow: [AddressRange]
     package var deny: [AddressRange]
+    /// Of translators in the operator's network, which the well-known one's rules hold for too.
+    package var nat64Prefixes: [NAT64Prefix]
     /// For tests: opens loopback, which nothing else does.
     package var allowsLoopback: Bool
     /// This host's addresses, inside and outside. A peer there is another relay of ours or nothing.
@@ -18,6 +20,7 @@ package struct PeerPolicy: Sendable {
     package init(
         allow: [AddressRange] = [],
         deny: [AddressRange] = [],
+        nat64Prefixes: [NAT64Prefix] = [],
         allowsLoopback: Bool = false,
         ownAddresses: Set<IPAddress> = [],
         broadcastAddresses: Set<IPAddress> = [],
@@ -25,6 +28,7 @@ package struct PeerPolicy: Sendable {
     ) {
         self.allow = allow
         self.deny = deny
+        self.nat64Prefixes = nat64Prefixes
         self.allowsLoopback = allowsLoopback
         self.ownAddresses = ownAddresses
         self.broadcastAddresses = broadcastAddresses
@@ -45,7 +49,7 @@ package struct PeerPolicy: Sendable {
             return allowsLoopback && address == IPAddress(high: 0, low: 1) && !contains(deny, address)
                 ? .allowed : .denied
         }
-        if let embedded = Self.embeddedV4(address) {
+        if let embedded = embeddedV4(address) {
             // What is hidden inside decides too: no encoding opens what its plain form does not.
             guard decideV4(embedded.address) == .allowed else { return .denied }
             return embedded.isOpen || contains(allow, address) ? .allowed : .denied
@@ -129,10 +133,13 @@ extension PeerPolicy {
     ]
 
     /// The IPv4 address that an IPv6 one carries, and whether the encoding itself is open to the public.
-    private static func embeddedV4(_ address: IPAddress) -> (address: IPAddress, isOpen: Bool)? {
+    private func embeddedV4(_ address: IPAddress) -> (address: IPAddress, isOpen: Bool)? {
         let low32 = UInt32(truncatingIfNeeded: address.low)
         if address.high == 0x0064_FF9B_0000_0000, address.low >> 32 == 0 {
             return (IPAddress(v4: low32), true)  // the well-known NAT64 prefix, RFC 6052
+        }
+        for prefix in nat64Prefixes {
+            if let embedded = prefix.embedded(in: address) { return (embedded, true) }
         }
         if address.high == 0, address.low >> 32 == 0xFFFF_0000 {
             return (IPAddress(v4: low32), false)  // v4-translated, RFC 2765: ::ffff:0:a.b.c.d

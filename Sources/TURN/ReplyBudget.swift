@@ -1,7 +1,7 @@
 import STUN
 import Synchronization
 
-/// How many answers a source that has proved nothing may have in a second. One table serves all workers, since the kernel
+/// How many answers, or failed proofs, a source that has proved nothing may have in a second. One table serves all workers, since the kernel
 /// spreads a source's ports over them; it is fixed, so a flood from many sources costs no memory: sources that fall into one
 /// bucket share its budget, which can only lower what goes out.
 package final class ReplyBudget: Sendable {
@@ -25,10 +25,8 @@ package final class ReplyBudget: Sendable {
     /// - Parameter limit: answers in one second; 0 means no limit.
     package func take(_ source: IPAddress, limit: UInt32, at moment: Moment) -> Bool {
         guard limit != 0 else { return true }
-        let key = source.isIPv4 ? source.low : source.high
-        let product = (key ^ seed).multipliedFullWidth(by: 0x9E37_79B9_7F4A_7C15)
-        let bucket = buckets + Int((product.high ^ product.low) >> 20) & (Limits.replyBuckets - 1)
-        let window = (moment.monotonicNanoseconds / 1_000_000_000 + 1) << 32
+        let bucket = bucket(of: source)
+        let window = Self.window(moment)
         while true {
             let seen = bucket.pointee.load(ordering: .relaxed)
             // A worker whose clock reading is a little older shares the newer window, or two would reset each other's.
@@ -39,4 +37,20 @@ package final class ReplyBudget: Sendable {
             }
         }
     }
+
+    /// Whether `take` would grant one more.
+    package func hasRoom(_ source: IPAddress, limit: UInt32, at moment: Moment) -> Bool {
+        guard limit != 0 else { return true }
+        let seen = bucket(of: source).pointee.load(ordering: .relaxed)
+        return UInt32(truncatingIfNeeded: max(seen, Self.window(moment))) < limit
+    }
+
+    private func bucket(of source: IPAddress) -> UnsafeMutablePointer<Atomic<UInt64>> {
+        let key = source.isIPv4 ? source.low : source.high
+        let product = (key ^ seed).multipliedFullWidth(by: 0x9E37_79B9_7F4A_7C15)
+        return buckets + Int((product.high ^ product.low) >> 20) & (Limits.replyBuckets - 1)
+    }
+
+    /// The second in the upper half of a word, whose lower half counts.
+    private static func window(_ moment: Moment) -> UInt64 { (moment.monotonicNanoseconds / 1_000_000_000 + 1) << 32 }
 }

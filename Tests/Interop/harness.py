@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -324,6 +325,21 @@ class Server:
     def peer(self, local=None, namespace=None):
         with inside(namespace or self.namespace):
             return stunclient.Peer((local or "127.0.0.1", 0))
+
+
+def fill_with_users(server, count, name):
+    """Users in numbers that commands would need an hour for. Each has alice's password."""
+    database = sqlite3.connect(server.data / "turnpike.sqlite3")
+    with database:
+        for number in range(count):
+            user = name(number)
+            database.execute(
+                "INSERT INTO users (name, realm, md5_key, sha256_key, userhash, enabled, created_at)"
+                " VALUES (?, 'turnpike', ?, ?, ?, 1, 0)",
+                (user, stun.md5_key(user, "turnpike", PASSWORD), stun.sha256_key(user, "turnpike", PASSWORD),
+                 stun.userhash(user, "turnpike")),
+            )
+    database.close()
 
 
 def _raise_descriptor_limit():

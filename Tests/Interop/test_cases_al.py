@@ -17,9 +17,9 @@ EVEN_AND_NEXT = (stun.EVEN_PORT, b"\x80")
 EVEN = (stun.EVEN_PORT, b"\x00")
 
 
-@pytest.fixture
-def client(server):
-    with server.client() as client:
+@pytest.fixture(params=["udp", "tcp"])
+def client(server, request):
+    with server.client() if request.param == "udp" else server.stream_client() as client:
         yield client
         if client.relayed:
             client.refresh(0)

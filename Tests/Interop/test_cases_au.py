@@ -8,7 +8,7 @@ import time
 import pytest
 
 import stunwire as stun
-from harness import PASSWORD, wait_until
+from harness import PASSWORD, fill_with_users, wait_until
 
 ALLOCATE_ATTRIBUTES = [(stun.REQUESTED_TRANSPORT, stun.UDP)]
 PLENTY = {"limits": {"unauthenticated_replies_per_second": 1_000_000, "allocations_per_user": 1000}}
@@ -20,9 +20,9 @@ def patient(serve_module):
     return serve_module(PLENTY, users={"alice": PASSWORD, "bob": "another long passphrase 43"})
 
 
-@pytest.fixture
-def client(server):
-    with server.client() as client:
+@pytest.fixture(params=["udp", "tcp"])
+def client(server, request):
+    with server.client() if request.param == "udp" else server.stream_client() as client:
         yield client
         if client.relayed:
             client.refresh(0)
@@ -69,7 +69,7 @@ def test_AU_03_an_unknown_user_looks_like_a_wrong_password(patient):
         client.challenge()
         times = {"known": [], "unknown": []}
         shapes = set()
-        for number in range(2000):
+        for number in range(10_000):
             for kind in times:
                 client.username = "alice" if kind == "known" else "nobod"
                 client.password = "wrong"
@@ -86,6 +86,32 @@ def test_AU_03_an_unknown_user_looks_like_a_wrong_password(patient):
     slower = sum(_rank(known, sample) for sample in times["unknown"]) / len(known) / len(times["unknown"])
     medians = {kind: statistics.median(samples) * 1e6 for kind, samples in times.items()}
     assert 0.35 < slower < 0.65, f"unknown is slower with probability {slower:.2f}, medians in us: {medians}"
+
+
+def test_AU_03_the_first_probe_of_a_name_does_not_tell_whether_it_is_there(serve):
+    """Neither is in any cache, so both ask the account store."""
+    server = serve({**PLENTY, "workers": 1}, start=False)
+    fill_with_users(server, 3_000, lambda number: f"user{number:05}")
+    server.start()
+    times, shapes = {"known": [], "unknown": []}, set()
+    with server.client(password="wrong") as client:
+        client.challenge()
+        for number in range(3_000):
+            # Each name once, of one length, and turn about which kind comes first.
+            kinds = ("known", "unknown") if number % 2 else ("unknown", "known")
+            for kind in kinds:
+                client.username = f"user{number:05}" if kind == "known" else f"nobo{number:05}"
+                request = client.signed(stun.ALLOCATE, ALLOCATE_ATTRIBUTES)
+                start = time.perf_counter()
+                answer = client.exchange(request)
+                times[kind].append(time.perf_counter() - start)
+                shapes.add((answer.error, tuple(answer.kinds()), len(answer.raw)))
+    assert len(shapes) == 1 and next(iter(shapes))[0] == 401, shapes
+    known = sorted(times["known"])
+    slower = sum(_rank(known, sample) for sample in times["unknown"]) / len(known) / len(times["unknown"])
+    medians = {kind: statistics.median(samples) * 1e6 for kind, samples in times.items()}
+    print(f"unknown is slower with probability {slower:.3f}, medians in us: {medians}")
+    assert 0.3 < slower < 0.7, f"unknown is slower with probability {slower:.2f}, medians in us: {medians}"
 
 
 def _rank(ordered, sample):
@@ -383,10 +409,10 @@ def test_AU_20_guessing_is_throttled_and_never_locks_the_victim_out(serve):
         guesser.challenge()
         request = guesser.signed(stun.ALLOCATE, ALLOCATE_ATTRIBUTES)
         start, cpu = time.monotonic(), server.cpu_seconds()
-        for number in range(1000):
+        for number in range(10_000):
             # A transaction each, at about 1,000 a second.
             guesser.send(guesser.signed(stun.ALLOCATE, ALLOCATE_ATTRIBUTES))
-            if number % 100 == 50:
+            if number % 500 == 50:
                 with server.client() as victim:
                     assert victim.allocate().is_success, "the victim is locked out"
                     victim.refresh(0)
@@ -417,6 +443,45 @@ def test_AU_24_an_access_token_is_an_unknown_attribute(client, token):
     assert answer.error == 420 and answer.get(stun.UNKNOWN_ATTRIBUTES) == b"\x00\x1b", answer
 
 
+def test_AU_24_an_access_token_longer_than_any_message_is_met_with_silence(server):
+    """Length 65,535 in a message that is shorter, as UDP cannot carry one that long."""
+    with server.wire() as wire:
+        for room in (0, 4, 60_000):
+            wire.assert_silence_after(
+                stun.build(stun.ALLOCATE, attributes=[struct.pack("!HH", stun.ACCESS_TOKEN, 65_535) + bytes(room)]))
+
+
+@pytest.mark.parametrize("typed, sent", [
+    ("\u30de\u30c8\u30ea\u30c3\u30af\u30b9", "\u30de\u30c8\u30ea\u30c3\u30af\u30b9"),
+    ("cafe\u0301", "caf\u00e9"), ("\u05e9\u05dc\u05d5\u05dd", "\u05e9\u05dc\u05d5\u05dd"),
+    ("\u0633\u0644\u0627\u0645", "\u0633\u0644\u0627\u0645"), ("q\u0307\u0323", "q\u0323\u0307"),
+], ids=["katakana", "combining", "hebrew", "arabic", "two-marks"])
+def test_AU_23_whoever_prepares_his_strings_gets_in(serve, typed, sent):
+    """Name and password as a keyboard gives them to the command, and as RFC 8265 has a client send them."""
+    server = serve(PLENTY, users={})
+    server.cli("user", "add", typed, "--password-stdin", input=f"The{typed}Matr\u3000IX\n")
+    for hashed in (False, True):
+        for integrity in ("sha1", "sha256"):
+            with server.client(sent, f"The{sent}Matr IX", integrity=integrity, hashed=hashed) as client:
+                assert client.allocate().is_success
+                client.refresh(0)
+    if typed != sent:
+        # One who does not is somebody else, and disturbs nobody.
+        with server.client(typed, f"The{sent}Matr IX") as client:
+            assert client.allocate().error == 401
+        with server.client(sent, f"The{sent}Matr IX") as client:
+            assert client.allocate().is_success
+
+
+@pytest.mark.parametrize("text", ["a\u00adb", "\u0378", "a\ufe0f", "\ue000", "a\u202eb"],
+                         ids=["soft-hyphen", "unassigned", "variation", "private", "override"])
+def test_AU_23_what_no_client_could_prepare_is_refused_with_the_mend(serve, text):
+    server = serve(start=False)
+    for arguments, typed in ((("user", "add", text), "a passphrase of many words"), (("user", "add", "carol"), text)):
+        done = server.cli(*arguments, "--password-stdin", input=typed + "\n", check=False)
+        assert done.returncode in (1, 64) and "leave" in done.stderr and text not in done.stderr, done.stderr
+
+
 def test_AU_25_nothing_of_an_unauthenticated_request_is_remembered(client):
     origin = (stun.ORIGIN, b"https://elsewhere.example")
     lifetime = (stun.LIFETIME, struct.pack("!I", 3600))
@@ -443,10 +508,37 @@ def test_AU_26_a_password_is_written_nowhere(serve):
         for path in searched:
             assert secret.encode() not in path.read_bytes(), path
             assert secret.encode().hex().encode() not in path.read_bytes(), path
+        # Nor does the process hold it, so no core could.
+        assert not in_memory(server.pid, secret.encode())
         for path in searched:
             if "sqlite3" in path.name:
                 assert path.stat().st_mode & 0o077 == 0, f"{path} is open to others"
         client.refresh(0)
+
+
+def in_memory(pid, wanted):
+    """Whether a process has these bytes anywhere it may write."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for line in maps:
+            span, mode = line.split()[:2]
+            first, last = (int(end, 16) for end in span.split("-"))
+            if not mode.startswith("rw") or last - first > 1 << 28:
+                continue
+            try:
+                memory.seek(first)
+                if wanted in memory.read(last - first):
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def test_AU_26_the_search_of_memory_finds_what_is_there(serve):
+    """The realm is in the server's memory, so the search above would have found a password."""
+    server = serve({"realm": "unmistakable-realm-4711"})
+    with server.client() as client:
+        client.challenge()
+    assert in_memory(server.pid, b"unmistakable-realm-4711")
 
 
 def test_AU_27_a_flood_of_forged_nonces_gets_no_more_than_the_capped_replies(serve):

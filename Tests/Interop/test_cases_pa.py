@@ -265,6 +265,32 @@ def test_PA_40_a_range_off_prefix_borders_is_compared_as_numbers(serve, namespac
             client.refresh(0)
 
 
+def behind(prefix, length, inside):
+    """The IPv6 address by which a translator reaches an IPv4 one (RFC 6052 section 2.2)."""
+    bits = f"{int(ipaddress.ip_address(prefix)):0128b}"[:length] + f"{int(ipaddress.ip_address(inside)):032b}"
+    if length < 96:
+        bits = bits[:64] + "0" * 8 + bits[64:]
+    return str(ipaddress.ip_address(int(bits.ljust(128, "0"), 2)))
+
+
+def test_PA_24_peers_behind_the_operators_translators_are_judged_by_what_is_inside(serve, namespaces):
+    prefixes = {"2600:32::": 32, "2600:40:100::": 40, "2600:48:1::": 48, "2600:56:1:100::": 56, "2600:64:1:1::": 64,
+                "2600:96:1:1::": 96, "fd64:ff9b::": 96}
+    server = serve({"relay": {"nat64_prefixes": [f"{prefix}/{length}" for prefix, length in prefixes.items()]}},
+                   hosts=Namespaces.SERVER, namespace=namespaces.server, relays_loopback=False)
+    with server.client(namespace=namespaces.world) as client:
+        made = {6: client.allocated((stun.REQUESTED_ADDRESS_FAMILY, stun.IPV6))}
+        denied = ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "0.0.0.0", "255.255.255.255",
+                  Namespaces.SERVER[0]]
+        for prefix, length in prefixes.items():
+            assert_denied(server, made, [behind(prefix, length, inside) for inside in denied])
+            assert_allowed(made, [behind(prefix, length, inside) for inside in ("8.8.8.8", "1.1.1.1")])
+        # Without being named, such a prefix is a range like any other.
+        assert_allowed(made, [behind("2600:33::", 32, "10.0.0.1")])
+        assert_denied(server, made, [behind("64:ff9b::", 96, "10.0.0.1")])
+        client.refresh(0)
+
+
 def test_PA_41_the_own_host_is_denied_but_for_live_relay_ports(fenced, allocations, namespaces_module):
     # A second address of the server's host, on which it does not listen.
     world = namespaces_module.world

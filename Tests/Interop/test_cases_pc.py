@@ -12,8 +12,17 @@ from harness import Background
 from namespaces import Namespaces
 
 
+@pytest.fixture(params=["udp", "tcp"])
+def client(server, request):
+    """With an allocation, by UDP and by TCP."""
+    with server.client() if request.param == "udp" else server.stream_client() as client:
+        yield client.allocated()
+        client.refresh(0)
+
+
 @pytest.fixture
-def client(server):
+def datagrams(server):
+    """The same by UDP alone, for what is about datagrams."""
     with server.client() as client:
         yield client.allocated()
         client.refresh(0)
@@ -142,24 +151,24 @@ def test_PC_12_an_unbound_channel_or_anothers_is_met_with_silence(server, client
         other.refresh(0)
 
 
-def test_PC_13_a_channel_length_past_the_datagram_relays_nothing(client, peer):
-    client.bound(0x4000, peer.address)
+def test_PC_13_a_channel_length_past_the_datagram_relays_nothing(datagrams, peer):
+    datagrams.bound(0x4000, peer.address)
     for _ in range(1000):
-        client.send(bytes.fromhex("40008ab6") + b"abc")
-    client.send(bytes.fromhex("4000ffff") + b"x" * 1000)
-    client.send(bytes.fromhex("4000"))
-    client.send(bytes.fromhex("400000"))
-    assert not client.drain_until_fence()
-    client.send_channel(0x4000, b"whole")
+        datagrams.send(bytes.fromhex("40008ab6") + b"abc")
+    datagrams.send(bytes.fromhex("4000ffff") + b"x" * 1000)
+    datagrams.send(bytes.fromhex("4000"))
+    datagrams.send(bytes.fromhex("400000"))
+    assert not datagrams.drain_until_fence()
+    datagrams.send_channel(0x4000, b"whole")
     assert peer.receive()[0] == b"whole"
 
 
-def test_PC_14_a_channel_relays_exactly_its_length(client, peer):
-    client.bound(0x4000, peer.address)
-    client.send_channel(0x4000, b"")
+def test_PC_14_a_channel_relays_exactly_its_length(datagrams, peer):
+    datagrams.bound(0x4000, peer.address)
+    datagrams.send_channel(0x4000, b"")
     assert peer.receive()[0] == b""
     for length in (0, 1, 3, 5, 8):
-        client.send(stun.channel_data(0x4000, b"12345678", length))
+        datagrams.send(stun.channel_data(0x4000, b"12345678", length))
         assert peer.receive()[0] == b"12345678"[:length]
 
 
@@ -297,9 +306,9 @@ def test_PC_22_tables_filled_and_emptied_a_hundred_times_give_their_memory_back(
     assert server.descriptors() <= descriptors
 
 
-def test_PC_23_a_steady_stream_with_malformed_packets_loses_nothing_and_keeps_order(client, peer):
+def test_PC_23_a_steady_stream_with_malformed_packets_loses_nothing_and_keeps_order(datagrams, peer):
     """5,000 packets a second each way for two seconds, one in a hundred malformed."""
-    client.bound(0x4000, peer.address)
+    datagrams.bound(0x4000, peer.address)
     count, rate = 10_000, 5_000
     malformed = [b"\x40\x00\xff\xff123", b"\x00\x01\x00\x03", b"\x50" * 40, stun.build(stun.BINDING)[:-1],
                  b"\x00\x16\x00\x00" + bytes(16)]
@@ -308,14 +317,14 @@ def test_PC_23_a_steady_stream_with_malformed_packets_loses_nothing_and_keeps_or
         return [struct.unpack("!I", function()[:4])[0] for _ in range(count)]
 
     at_peer = Background(lambda: receive(lambda: peer.receive()[0]))
-    at_client = Background(lambda: receive(lambda: client.receive_data()[1]))
+    at_client = Background(lambda: receive(lambda: datagrams.receive_data()[1]))
     start = time.monotonic()
     for number in range(count):
         payload = struct.pack("!I", number) + b"p" * 156
-        client.send_channel(0x4000, payload)
-        peer.send(payload, client.relayed)
+        datagrams.send_channel(0x4000, payload)
+        peer.send(payload, datagrams.relayed)
         if number % 100 == 0:
-            client.send(malformed[number // 100 % len(malformed)])
+            datagrams.send(malformed[number // 100 % len(malformed)])
         ahead = start + number / rate - time.monotonic()
         if ahead > 0:
             time.sleep(ahead)

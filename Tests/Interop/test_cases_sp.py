@@ -1,4 +1,5 @@
-"""STUN parsing, cases SP-01 to SP-25 of the security catalogue, as bytes on the wire."""
+"""STUN parsing, cases SP-01 to SP-25 of the security catalogue, as bytes on the wire, by TCP too where that differs in
+nothing but the framing."""
 
 import os
 import random
@@ -22,9 +23,16 @@ def wire(server):
         yield wire
 
 
-@pytest.fixture
-def client(server):
-    with server.client() as client:
+@pytest.fixture(params=["udp", "tcp"])
+def either(server, request):
+    """A bare client, by UDP and by TCP."""
+    with server.wire() if request.param == "udp" else server.stream() as wire:
+        yield wire
+
+
+@pytest.fixture(params=["udp", "tcp"])
+def client(server, request):
+    with server.client() if request.param == "udp" else server.stream_client() as client:
         yield client
 
 
@@ -78,9 +86,9 @@ def test_SP_07_the_largest_length_in_a_bare_header_is_met_with_silence(wire):
     wire.assert_silence_after(*(raw_header(kind, 0xFFFC) for kind in (0x0001, 0x0003, 0x0016)))
 
 
-def test_SP_08_an_attribute_past_the_end_is_met_with_silence(wire):
+def test_SP_08_an_attribute_past_the_end_is_met_with_silence(either):
     for length in (1, 4, 5, 100, 0x7FFF, 0x8000):
-        wire.assert_silence_after(
+        either.assert_silence_after(
             stun.build(stun.BINDING, attributes=[struct.pack("!HH", stun.SOFTWARE, length)]),
             stun.build(stun.ALLOCATE, attributes=[struct.pack("!HH", stun.SOFTWARE, length)]),
         )
@@ -92,11 +100,11 @@ def test_SP_09_bytes_left_after_the_last_attribute_are_met_with_silence(wire):
         wire.assert_silence_after(raw_header(0x0001, len(body)) + body)
 
 
-def test_SP_10_attribute_lengths_whose_padding_wraps_are_met_with_silence(wire):
+def test_SP_10_attribute_lengths_whose_padding_wraps_are_met_with_silence(either):
     for length in (0xFFFD, 0xFFFE, 0xFFFF):
         for room in (0, 4, 64):
             body = struct.pack("!HH", stun.SOFTWARE, length) + bytes(room)
-            wire.assert_silence_after(raw_header(0x0001, len(body)) + body, raw_header(0x0003, len(body)) + body)
+            either.assert_silence_after(raw_header(0x0001, len(body)) + body, raw_header(0x0003, len(body)) + body)
 
 
 @pytest.mark.parametrize("kind, size", [
@@ -139,6 +147,14 @@ def test_SP_12_an_unknown_address_family_is_refused(client, family):
     client.refresh(0)
 
 
+def test_SP_11_every_size_but_four_of_a_channel_number_is_400(allocated):
+    for size in (0, 1, 2, 3, 5, 8):
+        transaction = stun.transaction_id()
+        attributes = [(stun.CHANNEL_NUMBER, b"\x40\x00\x00\x00\x00\x00\x00\x00"[:size]),
+                      allocated.peer_attribute(("127.0.0.1", 9999), transaction)]
+        assert allocated.call(stun.CHANNEL_BIND, attributes, transaction).error == 400, size
+
+
 def test_SP_14_sixteen_thousand_empty_attributes_cost_nothing_much(wire):
     for method in (stun.BINDING, stun.ALLOCATE):
         delays = []
@@ -153,11 +169,11 @@ def test_SP_14_sixteen_thousand_empty_attributes_cost_nothing_much(wire):
         assert sorted(delays)[4] < 0.005, f"{delays}"
 
 
-def test_SP_15_an_unknown_required_attribute_is_420(wire):
-    answer = wire.request(stun.BINDING, [(0x7FFF, b"")])
+def test_SP_15_an_unknown_required_attribute_is_420(either):
+    answer = either.request(stun.BINDING, [(0x7FFF, b"")])
     assert answer.error == 420
     assert answer.get(stun.UNKNOWN_ATTRIBUTES) == b"\x7f\xff"
-    many = wire.request(stun.BINDING, [(0x7F00 + number, b"") for number in range(30)])
+    many = either.request(stun.BINDING, [(0x7F00 + number, b"") for number in range(30)])
     assert many.error == 420
     listed = many.get(stun.UNKNOWN_ATTRIBUTES)
     assert len(listed) % 2 == 0 and 2 <= len(listed) <= 16
@@ -172,8 +188,8 @@ def test_SP_16_an_unknown_required_attribute_drops_an_indication(server, allocat
         assert peer.receive()[0] == b"known"
 
 
-def test_SP_16_an_unknown_optional_attribute_is_ignored(wire):
-    assert wire.request(stun.BINDING, [(0xC0FF, b"what is this")]).is_success
+def test_SP_16_an_unknown_optional_attribute_is_ignored(either):
+    assert either.request(stun.BINDING, [(0xC0FF, b"what is this")]).is_success
 
 
 def test_SP_17_the_first_of_two_peer_addresses_counts(server, allocated):
@@ -241,47 +257,47 @@ def test_SP_18_an_error_code_or_a_second_integrity_after_the_integrity_does_no_h
     client.refresh(0)
 
 
-def test_SP_19_a_wrong_fingerprint_is_met_with_silence(wire):
+def test_SP_19_a_wrong_fingerprint_is_met_with_silence(either):
     good = stun.build(stun.BINDING, fingerprint=True)
-    assert wire.exchange(good).is_success
+    assert either.exchange(good).is_success
     for position in range(24, 28):
         bad = bytearray(stun.build(stun.BINDING, fingerprint=True))
         bad[position] ^= 1
-        wire.assert_silence_after(bytes(bad))
+        either.assert_silence_after(bytes(bad))
 
 
-def test_SP_19_a_fingerprint_that_is_not_last_or_not_alone_is_met_with_silence(wire):
+def test_SP_19_a_fingerprint_that_is_not_last_or_not_alone_is_met_with_silence(either):
     first = stun.build(stun.BINDING, fingerprint=True)
-    wire.assert_silence_after(
+    either.assert_silence_after(
         appended(first, (stun.SOFTWARE, b"late")),
         appended(first, fingerprint=True),
     )
 
 
-def test_SP_20_answers_and_server_indications_are_met_with_silence(wire):
+def test_SP_20_answers_and_server_indications_are_met_with_silence(either):
     for method in (stun.BINDING, stun.ALLOCATE, stun.REFRESH, stun.CREATE_PERMISSION, stun.CHANNEL_BIND):
         error = (stun.ERROR_CODE, b"\0\0\4\1")
-        wire.assert_silence_after(
+        either.assert_silence_after(
             stun.build(method, stun.SUCCESS), stun.build(method, stun.ERROR, [error]),
             stun.build(method, stun.ERROR), stun.build(method, stun.SUCCESS, [(0x7FFF, b"")]),
         )
     transaction = stun.transaction_id()
     peer = (stun.XOR_PEER_ADDRESS, stun.encode_address(("127.0.0.1", 9), transaction))
-    wire.assert_silence_after(
+    either.assert_silence_after(
         stun.build(stun.DATA, stun.INDICATION, [peer, (stun.DATA_ATTRIBUTE, b"x")], transaction),
         stun.build(stun.CONNECTION_ATTEMPT, stun.INDICATION, [peer]),
         stun.build(stun.BINDING, stun.INDICATION),
     )
 
 
-def test_SP_21_unknown_methods_and_methods_in_the_wrong_class_are_met_with_silence(wire, allocated):
+def test_SP_21_unknown_methods_and_methods_in_the_wrong_class_are_met_with_silence(either, allocated):
     datagrams = [stun.build(method, cls) for method in (0x002, 0x0FF, 0xFFF) for cls in range(4)]
     datagrams += [
         stun.build(stun.SEND, stun.REQUEST), stun.build(stun.DATA, stun.REQUEST),
         stun.build(stun.ALLOCATE, stun.INDICATION, ALLOCATE_ATTRIBUTES),
         stun.build(stun.REFRESH, stun.INDICATION),
     ]
-    wire.assert_silence_after(*datagrams)
+    either.assert_silence_after(*datagrams)
     allocated.assert_silence_after(*datagrams)
 
 
@@ -309,8 +325,8 @@ def test_SP_22_padding_is_zero_and_old_bytes_never_show(server):
             assert b"\xa5\xa5" not in answer.raw, answer
 
 
-def test_SP_23_an_error_codes_declared_length_leaves_out_padding(wire):
-    for answer in (wire.request(stun.ALLOCATE, ALLOCATE_ATTRIBUTES), wire.request(stun.BINDING, [(0x7FFF, b"")])):
+def test_SP_23_an_error_codes_declared_length_leaves_out_padding(either):
+    for answer in (either.request(stun.ALLOCATE, ALLOCATE_ATTRIBUTES), either.request(stun.BINDING, [(0x7FFF, b"")])):
         # No reason phrase: exactly the four bytes of class and number.
         assert len(answer.get(stun.ERROR_CODE)) == 4
 

@@ -322,7 +322,7 @@ def test_TF_08_an_end_after_every_prefix_frees_the_allocation(busy, peer, end):
 def test_AL_11_a_quota_comes_back_with_the_relay_socket_and_not_before(serve):
     server = serve({"limits": {"allocations_per_user": 1}})
     most = 0
-    for turn in range(200):
+    for turn in range(1000):
         client = server.stream_client()
 
         def allocates():

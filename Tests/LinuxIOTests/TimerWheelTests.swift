@@ -89,7 +89,7 @@ import Testing
 
     @Test(arguments: [1, 2, 3, 4] as [UInt64])
     func wheelAgreesWithANaiveModel(seed: UInt64) {
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         var now = UInt64.random(in: 0..<1_000_000, using: &generator)
         var wheel = TimerWheel(nowSecond: now, capacity: 1)
         var model: [UInt32: UInt64] = [:]

@@ -89,7 +89,7 @@ import Testing
 
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func randomUseKeepsEveryByteInOrder(seed: UInt64) throws {
-        var generator = SeededGenerator(state: seed)
+        var generator = SeededGenerator(seed: seed)
         let pair = try StreamPair()
         var queue = SendQueue()
         var accepted: [UInt8] = []
@@ -198,18 +198,5 @@ private struct StreamPair: ~Copyable {
             if some.isEmpty { return all }
             all += some
         }
-    }
-}
-
-/// SplitMix64: the same numbers for the same seed.
-private struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

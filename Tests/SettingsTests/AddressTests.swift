@@ -25,6 +25,18 @@ import Testing
         #expect(HostAddress(text) == nil)
     }
 
+    @Test func nat64PrefixesAreOfTheLengthsOfRFC6052() throws {
+        let text = "['2001:db8::/32', '2600:1:200::/40', 'fd64:ff9b::/96']"
+        let ranges = try #require(try load("relay: {nat64_prefixes: \(text)}").settings?.relay.nat64Prefixes)
+        #expect(ranges.map(\.description) == ["2001:db8::/32", "2600:1:200::/40", "fd64:ff9b::/96"])
+        for wrong in ["2001:db8::/33", "2001:db8::/128", "10.0.0.0/8", "2001:db8::", "::/0", "2001:db8::-2001:db9::"] {
+            let outcome = try load("relay: {nat64_prefixes: ['\(wrong)']}")
+            #expect(outcome.settings == nil, "\(wrong)")
+            #expect(outcome.errors.first?.message.contains("NAT64") == true, "\(outcome.errors)")
+        }
+        #expect(try load("relay: {nat64_prefixes: ['2001:db8:0:0:100::/96']}").settings == nil)
+    }
+
     @Test(arguments: [
         ("10.0.0.0/8", "10.0.0.0", "10.255.255.255"), ("192.0.2.1", "192.0.2.1", "192.0.2.1"),
         ("0.0.0.0/0", "0.0.0.0", "255.255.255.255"),

@@ -106,6 +106,39 @@ import Testing
         #expect(taken > Limits.replyBuckets * 8)
     }
 
+    @Test func am15_sourcesThatCollideShareOneBudget() throws {
+        let moment = Moment(monotonicNanoseconds: 5_000_000_000, wallSeconds: 0)
+        // One source spends its bucket; those that find theirs spent though they never asked stand in the same one.
+        let budget = ReplyBudget(seed: 99)
+        let first = IPAddress(v4: 0x0B00_0000)
+        for _ in 0..<10 { #expect(budget.take(first, limit: 10, at: moment)) }
+        let colliding = (1..<70_000 as Range<UInt32>).map { IPAddress(v4: 0x0B00_0000 + $0) }
+            .filter { !budget.hasRoom($0, limit: 10, at: moment) }
+        #expect((1...60).contains(colliding.count), "\(colliding.count) of 70,000 share one of 4,096 buckets")
+        #expect(colliding.allSatisfy { !budget.take($0, limit: 10, at: moment) })
+        // In the next second they have ten between them, whoever asks.
+        let next = Moment(monotonicNanoseconds: 6_000_000_000, wallSeconds: 0)
+        let granted = (0..<100).reduce(0) { sum, index in
+            sum + (budget.take(colliding[index % colliding.count], limit: 10, at: next) ? 1 : 0)
+        }
+        #expect(granted == 10)
+        // Under another seed they are strangers: nobody can choose an address to silence another's.
+        let other = ReplyBudget(seed: 100)
+        for _ in 0..<10 { _ = other.take(first, limit: 10, at: moment) }
+        #expect(colliding.count { other.hasRoom($0, limit: 10, at: moment) } >= colliding.count - 1)
+    }
+
+    @Test func am15_aFloodFromManySourcesGrowsNothing() throws {
+        let lab = try Lab { $0.unauthenticatedRepliesPerSecond = 10 }
+        var answers = 0
+        for source in 0..<70_000 as Range<UInt32> {
+            let client = lab.client(at: Endpoint(address: IPAddress(v4: 0x0B00_0000 + source), port: 5_000))
+            answers += client.challenge() == nil ? 0 : 1
+        }
+        #expect(answers <= Limits.replyBuckets * 10 && answers > Limits.replyBuckets * 8)
+        #expect(lab.engine.allocationCount == 0 && lab.lookups.isEmpty)
+    }
+
     @Test func aBudgetsWindowNeverGoesBack() {
         let budget = ReplyBudget(seed: 99)
         let source = IPAddress("198.51.100.66")

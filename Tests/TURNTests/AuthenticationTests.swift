@@ -257,6 +257,37 @@ import Testing
         #expect(lab.client(composed).allocate()?.isSuccess == true)
     }
 
+    @Test func re14_aSourceThatKeepsFailingCostsABoundedNumberOfMACs() throws {
+        let lab = try Lab { $0.unauthenticatedRepliesPerSecond = 10 }
+        let owner = lab.client(at: Endpoint("198.51.100.66", 5_000))
+        #expect(owner.allocate()?.isSuccess == true)
+        let attacker = lab.client(at: Endpoint("198.51.100.66", 6_000))
+        attacker.challenge()
+        attacker.password = "wrong"
+        let neighbour = lab.client(at: Endpoint("198.51.100.66", 7_000))
+        neighbour.challenge()
+        let other = lab.client(at: Endpoint("198.51.100.67", 6_000))
+        other.challenge()
+        let lookups = lab.lookups.count
+        var drops: [DropReason: UInt64] = [:]
+        for _ in 0..<50_000 {
+            let outcome = attacker.send(attacker.request(.allocate, signing: attacker.signing()))
+            if let reason = outcome.drop { drops[reason, default: 0] += 1 }
+        }
+        let looked = 10 * Limits.failuresPerReply
+        #expect(lab.authenticationFailures == looked)
+        #expect(drops[.failureBudget] == 50_000 - looked)
+        // Three of the ten replies were the challenges before.
+        #expect(drops[.replyBudget] == looked - 7)
+        #expect(lab.lookups.count == lookups)
+        // Others are served, and whoever holds an allocation there too; a newcomer of that source in the next second.
+        #expect(other.allocate()?.isSuccess == true)
+        #expect(owner.refresh()?.isSuccess == true)
+        #expect(neighbour.allocate() == nil)
+        lab.advance(seconds: 1)
+        #expect(neighbour.allocate()?.isSuccess == true)
+    }
+
     @Test func au24_anAccessTokenIs420WhateverItsLength() throws {
         let client = try Lab().client()
         for length in [0, 1, 4, 300, 65_000] {

@@ -38,20 +38,26 @@ import Testing
         #expect(client.indicate(peer).drop == .noAllocation)
     }
 
-    @Test func al18_aCrowdThatEndsInOneSecondTakesNobodyAlong() throws {
-        let lab = try Lab { ($0.nonceLifetimeSeconds, $0.allocationsPerUser) = (7_200, 0) }
-        let survivor = lab.client("bob", at: Endpoint("198.51.100.9", 40_000))
-        #expect(survivor.allocate(lifetimeSeconds: 3_600)?.isSuccess == true)
-        for port in 2_000..<4_000 as Range<UInt16> {
-            #expect(lab.client(at: Endpoint("198.51.100.7", port)).allocate()?.isSuccess == true)
-        }
-        lab.advance(seconds: 590)
-        _ = survivor.bind(0x4000, peer)
-        lab.advance(seconds: 11)
+    @Test func aChangedUserIsHeldToItWithWhatHeHas() throws {
+        let lab = try Lab { $0.nonceLifetimeSeconds = 3_600 }
+        let client = lab.client()
+        let other = lab.client("bob", at: Endpoint("198.51.100.8", 40_000))
+        _ = client.allocate(lifetimeSeconds: 3_600)
+        _ = other.allocate(lifetimeSeconds: 3_600)
+        _ = client.bind(0x4000, peer)
+        // The bucket holds 64 KiB, and then nothing passes in this instant.
+        lab.change(UserTerms(name: "alice", bitsPerSecond: 8_000, expiresAtSeconds: lab.moment.wallSeconds + 100))
+        let payload = [UInt8](repeating: 1, count: 1_000)
+        let passed = (0..<200).count { _ in client.channelData(0x4000, payload).forward != nil }
+        #expect((60...70).contains(passed), "\(passed)")
+        lab.change(UserTerms(name: "alice", bitsPerSecond: 0, expiresAtSeconds: lab.moment.wallSeconds + 1_000))
+        #expect((0..<200).allSatisfy { _ in client.channelData(0x4000, payload).forward != nil })
+        // The nearer end, and its grace, hold until a Refresh; the farther one does not move it.
+        lab.advance(seconds: 100 + Limits.credentialGraceSeconds - 1)
+        #expect(lab.engine.allocationCount == 2)
+        lab.advance(seconds: 2)
         #expect(lab.engine.allocationCount == 1)
-        #expect(lab.relays.open.count == 1)
-        #expect(lab.shared.quota.total == 1)
-        #expect(ways(survivor) == [true, true, true, true])
+        #expect(other.refresh(600)?.isSuccess == true)
     }
 
     @Test func al12_refreshMovesTheEnd() throws {

@@ -32,6 +32,7 @@ final class FakeRelays: RelayHost {
     /// Takes what the engine says to other workers.
     var onMessage: (MoveMessage, Int) -> Void = { _, _ in }
     private let handover: Handover
+    private var taken: Set<UInt32> = []
     private var generator = SeededGenerator(seed: 42)
 
     /// Relays that one worker has given away and another will adopt; and the numbers of descriptors, which all share.
@@ -67,6 +68,15 @@ final class FakeRelays: RelayHost {
             return opened(held.family, held.port, request, token: 0)
         }
         guard addresses[request.family] != nil else { return .familyUnavailable }
+        // With most ports free, one drawn at random is; the list of all free ones costs too much for thousands.
+        if request.parity == .any, reservations.isEmpty {
+            for _ in 0..<64 {
+                let port = UInt16.random(in: ports, using: &generator)
+                if !taken.contains(Self.key(request.family, port)) {
+                    return opened(request.family, port, request, token: 0)
+                }
+            }
+        }
         let free = freePorts(request.family)
         let candidates: [UInt16]
         switch request.parity {
@@ -93,6 +103,7 @@ final class FakeRelays: RelayHost {
         let wasOpen = open.removeValue(forKey: leg.descriptor) != nil
         let isOpen = wasOpen || handover.relays.removeValue(forKey: leg.descriptor) != nil
         if !isOpen { strayClosings += 1 }
+        taken.remove(Self.key(leg.local.family, leg.local.port))
         closings += 1
     }
 
@@ -148,8 +159,20 @@ final class FakeRelays: RelayHost {
             advertised: Endpoint(address: address.advertised, port: port)
         )
         open[descriptor] = (leg, request)
+        taken.insert(Self.key(family, port))
         openings += 1
         return .opened(leg, token: token)
+    }
+
+    private static func key(_ family: AddressFamily, _ port: UInt16) -> UInt32 {
+        UInt32(family.rawValue) << 16 | UInt32(port)
+    }
+
+    /// Takes all timers that have come by then, in no order.
+    func takeTimers(bySecond second: UInt64) -> [UInt32] {
+        let due = timers.filter { $0.value <= second }.map(\.key)
+        for allocation in due { timers[allocation] = nil }
+        return due
     }
 
     private func dropLapsedReservations() {

@@ -162,6 +162,20 @@ final class Lab {
         relays.nowNanoseconds = end
     }
 
+    /// Lets time pass as a worker under a crowd of timers does: those that come are let through `batch` at a time, and
+    /// `between` runs after each batch.
+    func advance(seconds: UInt64, batch: Int, _ between: (Lab) -> Void) {
+        moment.monotonicNanoseconds += seconds * 1_000_000_000
+        moment.wallSeconds += seconds
+        relays.nowNanoseconds = moment.monotonicNanoseconds
+        var due = relays.takeTimers(bySecond: moment.monotonicNanoseconds / 1_000_000_000)[...]
+        while !due.isEmpty {
+            for allocation in due.prefix(batch) { engine.expire(allocation: allocation, at: moment) }
+            due = due.dropFirst(batch)
+            between(self)
+        }
+    }
+
     // `#expect` takes no calls on a value that cannot be copied, so the engine is asked through the lab.
     func allocation(of tuple: FiveTuple) -> UInt32 { engine.allocation(of: tuple) }
 
@@ -188,10 +202,20 @@ final class Lab {
 
     func dropped(_ reason: DropReason) -> UInt64 { engine.counters[reason] }
 
+    var authenticationFailures: UInt64 { engine.counters.authenticationFailures }
+
+    func takeLoad() -> EngineLoad { engine.takeLoad() }
+
+    func learn(_ name: String, _ record: UserRecord) { engine.learn(.name(name), record) }
+
+    var cachedUsers: Int { engine.cachedUserCount }
+
     func takeUsage() -> [UserUsage] {
         engine.reportUsage()
         return shared.usage.take()
     }
+
+    func change(_ terms: UserTerms) { engine.change(terms, at: moment) }
 
     /// Replaces the configuration by the one the lab began with, changed.
     func reconfigure(_ change: (inout Configuration) -> Void) {

@@ -166,29 +166,53 @@ import Testing
         }
     }
 
-    @Test func sp26_noncesTransactionsAndHashesDoNotRepeat() throws {
+    @Test func sp26_aHundredThousandNoncesDoNotRepeatAndTheirMACsAreUniform() throws {
         let lab = try Lab()
         var nonces: Set<[UInt8]> = []
-        for index in 0..<2_000 {
-            let client = lab.client(at: Endpoint("198.51.100.7", 2_000 + UInt16(index)))
+        var counts: [UInt8: Int] = [:]
+        let client = lab.client()
+        for index in 0..<100_000 as Range<UInt32> {
+            client.tuple.client = Endpoint(
+                address: IPAddress(v4: 0xC633_6400 + index / 50_000),
+                port: UInt16(12_000 + index % 50_000)
+            )
             client.challenge()
             nonces.insert(client.nonce)
+            // Behind the cookie and the time: eighteen whole characters of the MAC.
+            for character in client.nonce.dropFirst(19) { counts[character, default: 0] += 1 }
         }
-        #expect(nonces.count == 2_000)
+        #expect(nonces.count == 100_000)
+        #expect(counts.count == 64)
+        #expect(deviation(Array(counts.values)) < 6)
+    }
+
+    @Test func sp26_aHundredThousandTransactionIDsDoNotRepeatAndAreUniform() throws {
+        let lab = try Lab()
         var transactions: Set<[UInt8]> = []
+        var counts = [Int](repeating: 0, count: 256)
         var header = [UInt8](repeating: 0, count: 36)
-        for _ in 0..<20_000 {
+        for _ in 0..<100_000 {
             header.withUnsafeMutableBytes { buffer in
                 guard let base = buffer.baseAddress else { return }
                 lab.engine.writeIndicationHeader(peer: Endpoint("8.8.8.8", 1), length: 0, at: base)
             }
             transactions.insert(Array(header[8..<20]))
+            for byte in header[8..<20] { counts[Int(byte)] += 1 }
         }
-        #expect(transactions.count == 20_000)
-        // Every bit of them is set about half the time: 20,000 draws, 7 standard deviations.
+        #expect(transactions.count == 100_000)
+        #expect(deviation(counts) < 6)
+        // Every bit of them is set about half the time: 7 standard deviations.
         for bit in 0..<96 {
             let ones = transactions.count { $0[bit / 8] & 1 << (bit % 8) != 0 }
-            #expect((9_500...10_500).contains(ones), "bit \(bit) is set \(ones) times")
+            #expect((48_900...51_100).contains(ones), "bit \(bit) is set \(ones) times")
         }
+    }
+
+    /// How far counts are from equal ones: chi squared, in standard deviations of what chance would do.
+    private func deviation(_ counts: [Int]) -> Double {
+        let expected = Double(counts.reduce(0, +)) / Double(counts.count)
+        let chiSquared = counts.reduce(0.0) { $0 + (Double($1) - expected) * (Double($1) - expected) / expected }
+        let degrees = Double(counts.count - 1)
+        return abs(chiSquared - degrees) / (2 * degrees).squareRoot()
     }
 }

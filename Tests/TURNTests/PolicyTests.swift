@@ -146,6 +146,52 @@ import Testing
         }
     }
 
+    /// RFC 6052 section 2.4 writes 192.0.2.33 behind six prefixes; here with an address that says more.
+    @Test(arguments: [
+        ("2001:db8::", 32, "2001:db8:c000:221::"), ("2001:db8:100::", 40, "2001:db8:1c0:2:21::"),
+        ("2001:db8:122::", 48, "2001:db8:122:c000:2:2100::"), ("2001:db8:122:300::", 56, "2001:db8:122:3c0:0:221::"),
+        ("2001:db8:122:344::", 64, "2001:db8:122:344:c0:2:2100::"),
+        ("2001:db8:122:344::", 96, "2001:db8:122:344::c000:221"),
+    ])
+    func pa24_anOperatorsNAT64PrefixIsLookedThrough(_ network: String, _ length: Int, _ example: String) throws {
+        let prefix = try #require(NAT64Prefix(IPAddress(network), length: length))
+        #expect(prefix.embedded(in: IPAddress(example)) == IPAddress("192.0.2.33"))
+        #expect(prefix.embedded(in: IPAddress("2001:db9::c000:221")) == nil)
+        #expect(prefix.embedded(in: IPAddress("192.0.2.33")) == nil)
+        let policy = PeerPolicy(nat64Prefixes: [prefix])
+        for (inside, isAllowed) in [
+            ("127.0.0.1", false), ("10.0.0.1", false), ("169.254.169.254", false), ("0.0.0.0", false),
+            ("168.63.129.16", false), ("255.255.255.255", false), ("192.0.2.33", false), ("8.8.8.8", true),
+            ("223.255.255.255", true),
+        ] {
+            let bits = PolicyOracle.bits(network).prefix(length) + PolicyOracle.bits(inside)
+            // By hand: the octet of zeros goes in at bit 64, and zeros fill the rest.
+            let whole = length == 96 ? String(bits) : bits.prefix(64) + "00000000" + bits.dropFirst(64)
+            let peer = IPAddress(PolicyOracle.text(whole + String(repeating: "0", count: 128 - whole.count)))
+            #expect((policy.decide(peer) == .allowed) == isAllowed, "\(inside) behind \(network)/\(length)")
+            // What fills the rest, and the octet, opens nothing.
+            let odd = IPAddress(high: peer.high, low: length == 96 ? peer.low : peer.low | 0xFF00_0000_0000_0001)
+            #expect(isAllowed || policy.decide(odd) == .denied)
+        }
+    }
+
+    @Test func pa24_onlyTheSixLengthsOfRFC6052ArePrefixes() {
+        let network = IPAddress("2600:1234:5678:9abc::")
+        #expect((-1...129).filter { NAT64Prefix(network, length: $0) != nil } == [32, 40, 48, 56, 64, 96])
+        #expect(NAT64Prefix(IPAddress("10.0.0.0"), length: 32) == nil)
+        // Without being named, such a prefix is a range like any other.
+        #expect(PeerPolicy().decide(IPAddress("2600:1234:5678:9abc::7f00:1")) == .allowed)
+    }
+
+    @Test func pa24_whatIsDeniedBehindAPrefixStaysDeniedWhateverIsAllowed() throws {
+        let prefix = try #require(NAT64Prefix(IPAddress("fd64:ff9b::"), length: 96))
+        let policy = PeerPolicy(allow: [.v6(0, 0, 0)], deny: [.v4(0x0808_0800, 24)], nat64Prefixes: [prefix])
+        #expect(policy.decide(IPAddress("fd64:ff9b::127.0.0.1")) == .denied)
+        #expect(policy.decide(IPAddress("fd64:ff9b::10.0.0.1")) == .denied)
+        #expect(policy.decide(IPAddress("fd64:ff9b::8.8.8.8")) == .denied)
+        #expect(policy.decide(IPAddress("fd64:ff9b::1.1.1.1")) == .allowed)
+    }
+
     @Test func loopbackOpensForTestsAlone() {
         let policy = PeerPolicy(allowsLoopback: true)
         for (text, isAllowed) in [

@@ -33,7 +33,7 @@ struct UserAdd: ParsableCommand {
             "How many allocations the user may hold at once, in place of the server's limit.",
             valueName: "n"
         ),
-        transform: { Int(try Self.number($0, in: 1...Int64(AccountLimits.allocationsPerUserMax))) }
+        transform: { Int(try NumberArgument.parse($0, in: 1...Int64(AccountLimits.allocationsPerUserMax))) }
     )
     var maxAllocations: Int?
 
@@ -43,7 +43,7 @@ struct UserAdd: ParsableCommand {
                 + "server's limit. 0 for no limit.",
             valueName: "n"
         ),
-        transform: { try Self.number($0, in: 0...AccountLimits.bitsPerSecondMax) }
+        transform: { try NumberArgument.parse($0, in: 0...AccountLimits.bitsPerSecondMax) }
     )
     var maxBps: Int64?
 
@@ -52,7 +52,7 @@ struct UserAdd: ParsableCommand {
             "How many bytes the user may relay in a calendar month (UTC), both directions together. Without it, any.",
             valueName: "n"
         ),
-        transform: { try Self.number($0, in: 1...AccountLimits.monthlyBytesMax) }
+        transform: { try NumberArgument.parse($0, in: 1...AccountLimits.monthlyBytesMax) }
     )
     var monthlyBytes: Int64?
 
@@ -98,12 +98,5 @@ struct UserAdd: ParsableCommand {
             expiresAtSeconds: expiresAtSeconds,
             mend: "run turnpike user passwd \(name) for a password that you can see"
         )
-    }
-
-    private static func number(_ text: String, in range: ClosedRange<Int64>) throws -> Int64 {
-        guard let number = Int64(text), range.contains(number) else {
-            throw ValidationError("give a number of \(range.lowerBound) to \(range.upperBound)")
-        }
-        return number
     }
 }

@@ -6,7 +6,8 @@ struct UserCommand: ParsableCommand {
         commandName: "user",
         abstract: "Add, show and change users.",
         subcommands: [
-            UserAdd.self, UserList.self, UserShow.self, UserPasswd.self, UserEnable.self, UserDisable.self,
+            UserAdd.self, UserList.self, UserShow.self, UserPasswd.self, UserLimit.self, UserEnable.self,
+            UserDisable.self,
             UserRemove.self, UserUsage.self,
         ]
     )
