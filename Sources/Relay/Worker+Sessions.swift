@@ -183,7 +183,9 @@ extension Worker {
             }
             let target = UnsafeMutableRawBufferPointer(rebasing: dtls.opened[dtls.openedUsed...])
             let count =
-                if records == 0, let datagram { session.open(datagram, into: target) } else { session.read(into: target) }
+                if records == 0, let datagram { session.open(datagram, into: target) } else {
+                    session.read(into: target)
+                }
             guard count > 0 else { return records }
             // A datagram of several records is as many packets.
             if records > 0 || datagram == nil { engine.counters.packetsIn &+= 1 }
@@ -318,21 +320,33 @@ extension Worker {
                 }
             }
         }
+        flushClients()
     }
 
     /// Says close_notify to all.
     mutating func endAllSessions() {
-        for number in 0..<UInt32(dtls.table.everUsed) where dtls.table.isUsed(number) { endSession(number) }
+        for number in 0..<UInt32(dtls.table.everUsed)
+        where dtls.table.isUsed(number) && dtls.table[number].pointee.isEstablished {
+            endSession(number)
+        }
         flushClients()
     }
 
-    /// Says close_notify, and ends what the client held.
+    /// Says close_notify, and ends what the client held. The session must be, or have been, established.
     private mutating func endSession(_ number: UInt32) {
         let session = dtls.table[number].pointee.session
         disconnect(dtls.table[number].pointee.tuple)
         session.shutdown()
         sendOutput(session, number)
-        dtls.table.remove(number)
+        dtls.table[number].pointee.isEstablished = false
+        if let successor = dtls.table[number].pointee.successor {
+            // The client has begun anew meanwhile, and goes on with that.
+            dtls.table[number].pointee.session = successor
+            dtls.table[number].pointee.mark = dtls.table[number].pointee.successorMark
+            dtls.table[number].pointee.successor = nil
+        } else {
+            dtls.table.remove(number)
+        }
     }
 
     private mutating func disconnect(_ tuple: FiveTuple) {

@@ -124,7 +124,10 @@ struct Worker: ~Copyable {
     mutating func run() {
         let events = EventBuffer(capacity: 256)
         while isRunning {
-            let count = host.wait(into: events, timeoutMilliseconds: hasExpired || dtls.table.hasPending ? 0 : waitMilliseconds())
+            let count = host.wait(
+                into: events,
+                timeoutMilliseconds: hasExpired || dtls.table.hasPending ? 0 : waitMilliseconds()
+            )
             let began = MonotonicClock.nanoseconds()
             now.monotonicNanoseconds = began
             handshakesLeft = StreamLimits.handshakesPerTurn
@@ -153,8 +156,8 @@ struct Worker: ~Copyable {
             if hasMail { readMail() }
             busyNanoseconds &+= MonotonicClock.nanoseconds() &- began
         }
-        endAllSessions()
         engine.closeAll(.drained, at: now)
+        endAllSessions()
         engine.reportUsage()
         parked.dropAll(into: &engine.counters)
         publish()

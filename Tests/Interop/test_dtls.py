@@ -198,6 +198,27 @@ def test_a_hello_that_leads_to_nothing_leaves_the_session_there_is(serve_dtls):
             assert relays(client, server)
 
 
+def test_a_client_that_ends_its_session_while_it_begins_again_goes_on_with_the_new_one(serve_dtls):
+    server = serve_dtls()
+    with dtls_client(server) as client:
+        client.allocated()
+        old = client.handshake
+        client.begin()
+        client.put(client.handshake.advance())
+        client.handshake.put(client.raw())
+        client.put(client.handshake.advance())
+        flight = client.raw()
+        # Late on its way, as when the program that ended and the one that began share a port.
+        old.connection.shutdown()
+        client.put(old.take())
+        wait_until(lambda: not server.relay_sockets(), 2, "what the old session held is closed")
+        client.handshake.put(flight)
+        client.shake_hands()
+        client.nonce = None
+        client.allocated()
+        assert relays(client, server)
+
+
 def test_a_session_without_an_allocation_ends_after_ten_seconds_and_one_with_lives_on(serve_dtls):
     server = serve_dtls()
     with dtls_client(server) as idle, dtls_client(server) as busy:
@@ -305,5 +326,3 @@ def test_a_disabled_user_loses_the_allocation(serve_dtls):
         server.cli("user", "disable", "alice")
         wait_until(lambda: not server.relay_sockets(), 3, "the relay is closed")
         assert isinstance(client, TurnClient) and client.binding() == client.local
-
-
