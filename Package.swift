@@ -70,7 +70,11 @@ let package = Package(
             dependencies: ["COpenSSL", "OpenSSLCrypto"],
             swiftSettings: settings
         ),
-        .testTarget(name: "RelayTests", dependencies: ["LinuxIO", "Relay", "STUN", "TURN"], swiftSettings: settings),
+        .testTarget(
+            name: "RelayTests",
+            dependencies: ["LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "TURN"],
+            swiftSettings: settings
+        ),
         .testTarget(name: "STUNTests", dependencies: ["OpenSSLCrypto", "STUN"], swiftSettings: settings),
         .testTarget(
             name: "ServerTests",

@@ -84,14 +84,14 @@ struct SessionTable<Session: AnyObject>: ~Copyable {
 
     /// Whether one more of that source may come.
     func admits(_ source: IPAddress) -> Bool {
-        count < capacity && sources[Self.key(source), default: 0] < DTLSLimits.sessionsPerSource
+        count < capacity && sources[Self.network(source), default: 0] < DTLSLimits.sessionsPerSource
     }
 
     /// Whose handshake has to end before one more of that source may begin: the oldest of the source where it has too
     /// many, else the oldest of all where there are too many.
     func handshakeInTheWay(of source: IPAddress) -> UInt32? {
-        let key = Self.key(source)
-        let own = handshakes.filter { Self.key(records[Int($0)].tuple.client.address) == key }
+        let network = Self.network(source)
+        let own = handshakes.filter { Self.network(records[Int($0)].tuple.client.address) == network }
         if own.count >= DTLSLimits.handshakesPerSource { return own.first }
         return handshakes.count >= DTLSLimits.handshakes ? handshakes.first : nil
     }
@@ -105,7 +105,7 @@ struct SessionTable<Session: AnyObject>: ~Copyable {
             number = UInt32(everUsed)
             everUsed += 1
         }
-        sources[Self.key(record.tuple.client.address), default: 0] += 1
+        sources[Self.network(record.tuple.client.address), default: 0] += 1
         (records + Int(number)).initialize(to: record)
         used[Int(number)] = true
         numbers.insert(hash(record.tuple), number)
@@ -119,9 +119,9 @@ struct SessionTable<Session: AnyObject>: ~Copyable {
         endHandshake(number)
         if let place = warm.firstIndex(of: number) { warm[place] = noIndex }
         let tuple = records[Int(number)].tuple
-        let key = Self.key(tuple.client.address)
-        let left = sources[key, default: 1] - 1
-        sources[key] = left > 0 ? left : nil
+        let network = Self.network(tuple.client.address)
+        let left = sources[network, default: 1] - 1
+        sources[network] = left > 0 ? left : nil
         numbers.remove(hash(tuple), number)
         (records + Int(number)).deinitialize(count: 1)
         used[Int(number)] = false
@@ -190,5 +190,5 @@ struct SessionTable<Session: AnyObject>: ~Copyable {
         return cooled
     }
 
-    private static func key(_ source: IPAddress) -> UInt64 { source.isIPv4 ? source.low : source.high }
+    private static func network(_ source: IPAddress) -> UInt64 { source.isIPv4 ? source.low : source.high }
 }

@@ -104,6 +104,7 @@ extension Worker {
             }
             flushListener(listener)
         }
+        engine.counters.drop(.sendQueueFull)
     }
 
     // MARK: The server's own

@@ -182,9 +182,9 @@ struct Worker: ~Copyable {
             settleEffects()
             busyNanoseconds &+= MonotonicClock.nanoseconds() &- began
         }
-        endAllSessions()
         engine.closeAll(.drained, at: now)
         settleEffects()
+        endAllSessions()
         engine.reportUsage()
         parked.dropAll(into: &engine.counters)
         moves.dropAll(into: &engine.counters)

@@ -18,10 +18,13 @@ package struct PeerURLs: Hashable, Sendable {
             return nil
         }
         address = best
-        hasTCP = settings.listen.tcp.contains { listener in
-            listener.port == best.port && listener.host.isIPv4 == best.host.isIPv4
+        func reaches(_ listener: SocketAddress) -> Bool {
+            listener.host.isIPv4 == best.host.isIPv4
                 && (listener.host.isUnspecified || listener.host == best.host || external != nil)
         }
+        hasTCP = settings.listen.tcp.contains { $0.port == best.port && reaches($0) }
+        dtls = settings.listen.dtls.first { $0.port != 0 && reaches($0) }
+            .map { SocketAddress(host: best.host, port: $0.port) }
     }
 
     package var stun: [String] { ["stun:\(address)"] }
@@ -29,10 +32,13 @@ package struct PeerURLs: Hashable, Sendable {
     /// Only the transports that this version serves.
     package var turn: [String] {
         ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
+            + (dtls.map { ["turns:\($0)?transport=udp"] } ?? [])
     }
 
     /// Whether the same address takes TCP.
     private let hasTCP: Bool
+    /// Where the same host takes DTLS.
+    private let dtls: SocketAddress?
 
     /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
     package var isPrivate: Bool {

@@ -4,6 +4,7 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 
 import pytest
 
@@ -66,6 +67,43 @@ def test_dtls_is_told_from_stun_on_the_port_for_both(serve_dtls):
         plain.allocated()
         assert relays(client, server)
         assert relays(plain, server)
+
+
+def test_an_address_of_both_lists_is_one_port_for_both(serve):
+    port = free_port()
+    server = serve({"listen": {"dtls": [f"{HOST}:{port}"]}}, port=port)
+    with dtls_client(server, port=port) as client, server.client() as plain:
+        client.allocated()
+        plain.allocated()
+        assert relays(client, server)
+    assert f"dtls {HOST}:{port}" in server.log()
+
+
+def test_the_default_is_port_5349_beside_every_address_of_udp_unless_it_is_taken(serve):
+    taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    host = client_address()
+    with taken:
+        taken.bind((host, 5349))
+        server = serve(hosts=(host,))
+        assert f"not listening on {host}:5349" in server.log()
+        server.stop()
+    server.start()
+    with dtls_client(server, host=host, port=5349) as client:
+        client.allocated()
+        assert relays(client, server)
+
+
+def test_an_address_that_was_asked_for_and_is_taken_stops_the_start(serve):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((HOST, 0))
+        place = f"{HOST}:{taken.getsockname()[1]}"
+        server = serve({"listen": {"dtls": [place]}}, start=False)
+        result = subprocess.run(
+            server.command("serve", "--config", str(server.config_path), "--data-dir", str(server.data)),
+            capture_output=True, text=True, timeout=20, env=server.environment,
+        )
+    assert result.returncode == 1
+    assert place in result.stderr and "listen.dtls" in result.stderr
 
 
 def test_an_empty_list_turns_dtls_off(serve):
@@ -198,6 +236,27 @@ def test_a_hello_that_leads_to_nothing_leaves_the_session_there_is(serve_dtls):
             assert relays(client, server)
 
 
+def test_a_client_that_ends_its_session_while_it_begins_again_goes_on_with_the_new_one(serve_dtls):
+    server = serve_dtls()
+    with dtls_client(server) as client:
+        client.allocated()
+        old = client.handshake
+        client.begin()
+        client.put(client.handshake.advance())
+        client.handshake.put(client.raw())
+        client.put(client.handshake.advance())
+        flight = client.raw()
+        # Late on its way, as when the program that ended and the one that began share a port.
+        old.connection.shutdown()
+        client.put(old.take())
+        wait_until(lambda: not server.relay_sockets(), 2, "what the old session held is closed")
+        client.handshake.put(flight)
+        client.shake_hands()
+        client.nonce = None
+        client.allocated()
+        assert relays(client, server)
+
+
 def test_a_session_without_an_allocation_ends_after_ten_seconds_and_one_with_lives_on(serve_dtls):
     server = serve_dtls()
     with dtls_client(server) as idle, dtls_client(server) as busy:
@@ -305,5 +364,3 @@ def test_a_disabled_user_loses_the_allocation(serve_dtls):
         server.cli("user", "disable", "alice")
         wait_until(lambda: not server.relay_sockets(), 3, "the relay is closed")
         assert isinstance(client, TurnClient) and client.binding() == client.local
-
-

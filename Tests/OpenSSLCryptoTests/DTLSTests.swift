@@ -190,6 +190,85 @@ struct DTLSTests {
         #expect(other.state == .closed)
     }
 
+    @Test func sealsWhereTheCallerSays() throws {
+        let (client, server) = try connect(context)
+        var buffer = [UInt8](repeating: 0, count: 1_400 + DTLSSession.sealedBytes)
+        for keeps in [false, true, false] {
+            server.keepsBuffers = keeps
+            let plaintext = [UInt8](repeating: 7, count: 1_400)
+            let length = plaintext.withUnsafeBytes { plaintext in
+                buffer.withUnsafeMutableBytes { server.seal(plaintext, into: $0) }
+            }
+            #expect(length > 1_400)
+            #expect(!server.hasOutput)
+            client.receive(datagram: Array(buffer.prefix(length)))
+            #expect(client.read() == plaintext)
+        }
+        let tooLong = [UInt8](repeating: 7, count: DTLSSession.recordLimitBytes + 1)
+        let length = tooLong.withUnsafeBytes { tooLong in
+            buffer.withUnsafeMutableBytes { server.seal(tooLong, into: $0) }
+        }
+        #expect(length == 0)
+        #expect(server.state == .established)
+    }
+
+    @Test func readsOnWithAndWithoutItsBuffers() throws {
+        let (client, server) = try connect(context)
+        for number in UInt8(0)..<20 {
+            server.keepsBuffers = number % 3 == 0
+            #expect(client.write([number]))
+            #expect(client.write([number, number]))
+            // Two records in one datagram.
+            server.feed(client.takeDatagrams().flatMap { $0 })
+            #expect(server.readOne() == [number])
+            server.rest()
+            #expect(server.readOne() == [number, number])
+            #expect(server.readOne() == nil)
+        }
+    }
+
+    @Test func keepsNoMoreForAHandshakeThanOneTakes() throws {
+        var gate = try DTLSGate(context)
+        let client = try Client(datagrams: true)
+        let session = try #require(gate.ask(try helloWithCookie(&gate, client)).session)
+        let ahead: [UInt8] = [22, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 0, 0, 8] + [UInt8](repeating: 0, count: 8)
+        func keep(_ datagram: [UInt8]) -> Bool { datagram.withUnsafeBytes { session.keep($0) } }
+        for _ in 0..<8 { #expect(keep(ahead)) }
+        #expect(!keep(ahead))
+        #expect(!keep(record(epoch: 0) + ahead), "behind a record of the first epoch")
+        for _ in 0..<15 { #expect(keep(record(epoch: 0, count: 1_000))) }
+        #expect(!keep(record(epoch: 0, count: 1_500)))
+    }
+
+    private func record(epoch: UInt8, count: Int = 12) -> [UInt8] {
+        [22, 0xFE, 0xFD, 0, epoch, 0, 0, 0, 0, 0, 0, UInt8(count >> 8), UInt8(count & 0xFF)]
+            + [UInt8](repeating: 0, count: count)
+    }
+
+    @Test func cookiesOutliveARenewedCertificate() throws {
+        var gate = try DTLSGate(context)
+        let client = try Client(datagrams: true)
+        let hello = try helloWithCookie(&gate, client)
+        gate.renew(try CertificateFiles().makeContext(.dtls))
+        #expect(gate.ask(hello).session?.advance() == .handshaking)
+    }
+
+    @Test func aHelloIsKnownAgainWithItsCookieAndFromAnother() throws {
+        var gate = try DTLSGate(context)
+        func mark(_ datagram: [UInt8]) -> UInt64? { datagram.withUnsafeBytes { DTLSGate.helloMark($0) } }
+        let client = try Client(datagrams: true)
+        client.advance()
+        let hello = try #require(client.takeDatagrams().first)
+        client.receive(datagram: try #require(gate.ask(hello).reply))
+        client.advance()
+        let second = try #require(client.takeDatagrams().first)
+        #expect(mark(hello) != nil)
+        #expect(mark(hello) == mark(second))
+        #expect(mark(hello) != mark(try helloWithCookie(&gate, Client(datagrams: true))))
+        #expect(mark(Array(hello.prefix(38))) == nil)
+        #expect(mark(record(epoch: 1, count: 60)) == nil)
+    }
+
     @Test func readsALentDatagramAndDropsWhatIsLeftOfIt() throws {
         let (client, server) = try connect(context)
         #expect(client.write([7, 7]))
