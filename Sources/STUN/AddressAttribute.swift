@@ -28,6 +28,10 @@ package enum AddressAttribute {
 
     /// Writes the value and returns its length. The caller has room for `maximumValueLength`.
     package static func encode(_ endpoint: Endpoint, into value: UnsafeMutableRawBufferPointer) -> Int {
+        write(Endpoint(address: endpoint.address.withoutLink, port: endpoint.port), into: value)
+    }
+
+    private static func write(_ endpoint: Endpoint, into value: UnsafeMutableRawBufferPointer) -> Int {
         value.store(UInt16(endpoint.family.rawValue), at: 0)
         value.store(endpoint.port, at: 2)
         if endpoint.address.isIPv4 {
@@ -44,7 +48,8 @@ package enum AddressAttribute {
         _ transactionID: TransactionID,
         into value: UnsafeMutableRawBufferPointer
     ) -> Int {
-        encode(crossed(endpoint, transactionID), into: value)
+        let told = Endpoint(address: endpoint.address.withoutLink, port: endpoint.port)
+        return write(crossed(told, transactionID), into: value)
     }
 
     /// The port is XORed with the cookie's first half; an IPv4 address with the cookie, an IPv6 address with the cookie

@@ -9,8 +9,12 @@ struct LogFields: Sendable {
 
     /// Whole, or the network alone: the last byte of IPv4 and all but the first 48 bits of IPv6 are left out.
     func address(_ endpoint: Endpoint) -> Logger.MetadataValue {
-        guard addresses == .masked else { return "\(SocketAddress(endpoint))" }
-        let address = endpoint.address
+        let address = endpoint.address.withoutLink
+        guard addresses == .masked else {
+            let link = endpoint.address.linkNumber
+            if link != 0 { return "[\(HostAddress(address))%\(link)]:\(endpoint.port)" }
+            return "\(SocketAddress(endpoint))"
+        }
         if address.isIPv4 { return "\(HostAddress(v4: address.v4 & 0xFFFF_FF00))/24" }
         return "\(HostAddress(high: address.high & 0xFFFF_FFFF_FFFF_0000, low: 0))/48"
     }

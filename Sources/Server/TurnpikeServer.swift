@@ -102,8 +102,9 @@ package final class TurnpikeServer: Sendable {
 
     /// Serves until a signal ends it.
     package func run() async throws {
-        announce()
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup, .sigusr1, .sigusr2)
+        // Whoever reads that it serves may send signals.
+        announce()
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [

@@ -66,7 +66,8 @@ class Wire:
                 continue
             except ConnectionRefusedError:
                 continue
-            assert source[:2] == tuple(self.server[:2]), f"a datagram from {source}"
+            # The link of a link-local address stands in the fourth part of a source.
+            assert source[:2] == (self.server[0].split("%")[0], self.server[1]), f"a datagram from {source}"
             return datagram
 
     def exchange(self, datagram, timeout=None):

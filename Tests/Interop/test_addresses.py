@@ -1,9 +1,11 @@
 """Which address the server answers from, relays from and tells: wildcards, several addresses, and 1:1 NAT."""
 
+import socket
+
 import pytest
 
 from harness import PASSWORD
-from namespaces import Namespaces
+from namespaces import Namespaces, inside, ip
 
 SECOND = ("10.77.0.9", "fd77::9")
 OUTSIDE = "203.0.113.9"
@@ -30,6 +32,42 @@ def test_a_wildcard_listener_answers_from_the_address_it_was_asked_at(serve, nam
             peer.send(b"in", client.relayed)
             assert client.receive_data() == (0x4000, b"in")
             client.refresh(0)
+
+
+def test_a_client_on_a_link_is_answered_on_that_link(serve, namespaces):
+    """By its link-local address, which it may have on two links at once, and to whichever address it asked."""
+    ip("link", "add", "second", "type", "veth", "peer", "name", "second", "netns", namespaces.world,
+       namespace=namespaces.server)
+    for name, own in ((namespaces.server, "fe80::5"), (namespaces.world, "fe80::7")):
+        for link in ("cable", "second"):
+            ip("link", "set", link, "up", namespace=name)
+            ip("addr", "add", own + "/64", "dev", link, "nodad", namespace=name)
+    server = serve({"workers": 2, "relay": {"allow_peers": ["10.0.0.0/8"]}, "limits": {"allocations_per_user": 20}},
+                   hosts=("0.0.0.0", "::"), namespace=namespaces.server, relays_loopback=False)
+    asked = [("fe80::5%cable", "fe80::7%cable"), ("fe80::5%second", "fe80::7%second"),
+             (Namespaces.SERVER[1], "fe80::7%cable"), ("fe80::5%cable", Namespaces.WORLD[1])]
+    # Names of links mean something in their namespace only.
+    with inside(namespaces.world), server.peer(Namespaces.WORLD[0], namespaces.world) as peer:
+        clients = []
+        for number, (host, local) in enumerate(asked):
+            # One port for the first two: nothing but the link tells them apart.
+            port = 45_000 + number // 2
+            place = socket.getaddrinfo(local, port, type=socket.SOCK_DGRAM)[0][4]
+            client = server.client(host=host, local=place, namespace=namespaces.world)
+            clients.append(client)
+            assert client.binding() == (local.split("%")[0], port)
+            client.allocated().bound(0x4000, peer.address)
+        assert len({client.relayed for client in clients}) == len(asked)
+        for number, client in enumerate(clients):
+            client.send_channel(0x4000, b"out %d" % number)
+            assert peer.receive() == (b"out %d" % number, client.relayed)
+            peer.send(b"in %d" % number, client.relayed)
+            assert client.receive_data() == (0x4000, b"in %d" % number)
+        for client in clients:
+            client.refresh(0)
+            client.close()
+    server.stop()
+    assert "[fe80::7%" in server.log() and "fe80::7:" not in server.log()
 
 
 @pytest.mark.parametrize("external", [OUTSIDE, [OUTSIDE], [f"{OUTSIDE}/{Namespaces.SERVER[0]}"]],

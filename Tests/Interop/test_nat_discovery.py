@@ -10,7 +10,7 @@ import pytest
 import natlab
 import stunclient
 import stunwire as stun
-from harness import client_address, endpoint, free_port
+from harness import START_SECONDS, client_address, endpoint, free_port, wait_until
 from namespaces import Namespaces, inside
 from natlab import NATLab
 from totals import Totals
@@ -78,6 +78,12 @@ def assert_every_combination_answers(prober, first, second, mapped=None):
                 assert answer.plain_address(stun.OTHER_ADDRESS) == (ca, cp)
 
 
+def announcement(server):
+    """The line that says what the server listens on. It answers before that, and takes signals from then on."""
+    return wait_until(lambda: next((entry for entry in server.log_entries() if "serves" in entry["message"]), None),
+                      START_SECONDS, "a line that says what it listens on")
+
+
 @pytest.fixture
 def pair(serve):
     """A server on loopback with two addresses and two ports."""
@@ -90,7 +96,7 @@ def pair(serve):
 def test_all_combinations_answer_on_loopback(pair):
     with Prober(client_address()) as prober:
         assert_every_combination_answers(prober, pair.first, pair.second)
-    entry = next(entry for entry in pair.log_entries() if "serves" in entry["message"])
+    entry = announcement(pair)
     for address in (pair.first, pair.second):
         for port in (pair.first[1], pair.second[1]):
             assert f"udp {address[0]}:{port}" in str(entry), entry
@@ -110,6 +116,7 @@ def test_all_combinations_answer_in_both_families(serve, namespaces, is_wildcard
             with Prober(world, namespaces.world) as prober:
                 assert_every_combination_answers(prober, (first, 3478), (second, 3479))
     # Every packet is accounted for.
+    announcement(server)
     server.stop()
     totals = Totals(server)
     totals.assert_balanced()

@@ -89,6 +89,14 @@ def test_a_client_relays_by_tls_with_the_servers_own_certificate(serve_tls):
     assert (server.data / "private-key.pem").stat().st_mode & 0o777 == 0o600
 
 
+def test_nat_discovery_is_a_protocol_of_its_own(serve_tls):
+    """RFC 7443, for a client that wants no relay."""
+    server = serve_tls()
+    with tls_client(server, protocols=["stun.nat-discovery"]) as client:
+        assert client.socket.selected_alpn_protocol() == "stun.nat-discovery"
+        assert client.binding() == client.local
+
+
 def test_tls_1_2_is_served_and_what_is_older_is_not(serve_tls):
     server = serve_tls()
     with tls_client(server, maximum=ssl.TLSVersion.TLSv1_2) as client:

@@ -102,6 +102,29 @@ import Testing
         #expect(states.count { $0 & 1 == 1 } == 1)
     }
 
+    @Test func aLinkLocalAddressKeepsItsLink() {
+        // struct sockaddr_in6: the address is its bytes 8 to 23, the scope the four behind it.
+        func layout(_ storage: SocketAddressStorage) -> (high: UInt64, scope: UInt32) {
+            withUnsafeBytes(of: storage) { bytes in
+                (
+                    UInt64(bigEndian: bytes.load(fromByteOffset: 8, as: UInt64.self)),
+                    bytes.load(fromByteOffset: 24, as: UInt32.self)
+                )
+            }
+        }
+        let link: UInt64 = 0xFE80_0000_0000_0000
+        for (high, scope) in [(link | 7, 7), (link, 0), (link | 0xFFFF_FFFF, .max)] as [(UInt64, UInt32)] {
+            let storage = SocketAddressStorage(high: high, low: 9, isIPv4: false, port: 4_000)
+            #expect(layout(storage) == (link, scope))
+            #expect(storage.parts.high == high && storage.parts.low == 9 && storage.parts.port == 4_000)
+        }
+        // Everywhere else those bits are a part of the address.
+        for high in [0xFE81_0000_0000_0007, 0x2001_0DB8_0000_0007] as [UInt64] {
+            let storage = SocketAddressStorage(high: high, low: 9, isIPv4: false, port: 4_000)
+            #expect(layout(storage) == (high, 0) && storage.parts.high == high)
+        }
+    }
+
     @Test(arguments: [true, false])
     func wildcardSocketAnswersFromTheAddressAsked(isIPv4: Bool) throws {
         let client = try TestSocket(isIPv4 ? Address.loopback : Address.loopbackV6)

@@ -5,6 +5,30 @@ import Testing
 @Suite struct EncodingTests {
     private let identifier = TransactionID(high: 0x0011_2233_4455_6677, low: 0x8899_AABB)
 
+    @Test func nobodyIsToldTheNumberOfALink() throws {
+        let scoped = Endpoint(address: IPAddress(high: 0xFE80_0000_0000_0007, low: 9), port: 4_000)
+        let told = Endpoint(address: IPAddress(high: 0xFE80_0000_0000_0000, low: 9), port: 4_000)
+        #expect(scoped.address.linkNumber == 7 && scoped.address.withoutLink == told.address)
+        let bytes = try #require(
+            building(MessageType(.binding, .successResponse), identifier, filledWith: 0) { builder, _ in
+                builder.append(.xorMappedAddress, xor: scoped)
+                builder.append(.otherAddress, plain: scoped)
+            }
+        )
+        try parsing(bytes) { message in
+            let crossed = try #require(message.first(.xorMappedAddress))
+            let straight = try #require(message.first(.otherAddress))
+            #expect(AddressAttribute.decodeXOR(crossed, identifier) == told)
+            #expect(AddressAttribute.decode(straight) == told)
+        }
+        // What looks like one elsewhere is a part of the address.
+        for high in [0xFE81_0000_0000_0007, 0xFE80_0001_0000_0007, 0x2001_0DB8_0000_0007] as [UInt64] {
+            let address = IPAddress(high: high, low: 9)
+            #expect(address.linkNumber == 0 && address.withoutLink == address)
+        }
+        #expect(IPAddress(v4: 0x7F00_0001).linkNumber == 0)
+    }
+
     @Test func everyMessageTypeSurvivesTheRoundTrip() throws {
         var seen: Set<MessageType> = []
         for raw in UInt16(0)...0x3FFF {

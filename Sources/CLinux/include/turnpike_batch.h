@@ -72,7 +72,7 @@ static inline void turnpike_parse_control(const struct msghdr *_Nonnull header, 
             turnpike_packet_info6 info;
             memcpy(&info, data, sizeof info);
             memcpy(halves, &info.address, sizeof halves);
-            arrival->local_high = be64toh(halves[0]);
+            arrival->local_high = turnpike_scoped(be64toh(halves[0]), info.interface_index);
             arrival->local_low = be64toh(halves[1]);
             arrival->interface_index = info.interface_index;
             arrival->has_local = true;
@@ -99,10 +99,11 @@ static inline size_t turnpike_put_source(
         memcpy(CMSG_DATA(at), &info, sizeof info);
         return CMSG_SPACE(sizeof info);
     }
-    uint64_t halves[2] = {htobe64(high), htobe64(low)};
     turnpike_packet_info6 info = {0};
+    uint32_t scope = turnpike_take_scope(&high);
+    if (high >> 54 == TURNPIKE_LINK_LOCAL >> 54) info.interface_index = scope != 0 ? scope : interface_index;
+    uint64_t halves[2] = {htobe64(high), htobe64(low)};
     memcpy(&info.address, halves, sizeof halves);
-    if (high >> 54 == 0xFE80 >> 6) info.interface_index = interface_index;
     at->cmsg_level = IPPROTO_IPV6;
     at->cmsg_type = IPV6_PKTINFO;
     at->cmsg_len = CMSG_LEN(sizeof info);
