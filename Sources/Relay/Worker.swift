@@ -174,7 +174,10 @@ struct Worker: ~Copyable {
         hasExpired = true
         closeOverdueStreams()
         engine.reportUsage()
-        if number == 0 { host.closeExpiredReservations() }
+        if number == 0 {
+            host.closeExpiredReservations()
+            certificate?.renewTicketKeys()
+        }
         publish()
     }
 
