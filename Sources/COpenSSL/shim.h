@@ -22,6 +22,18 @@ static inline int turnpike_mac_set_digest(EVP_MAC_CTX *context, const char *dige
     return EVP_MAC_CTX_set_params(context, parameters);
 }
 
+// A key too, for a context that OpenSSL initialises itself.
+static inline int turnpike_mac_set_key_and_digest(
+    EVP_MAC_CTX *context, const unsigned char *key, size_t length, const char *digest
+) {
+    OSSL_PARAM parameters[3] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)key, length),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)digest, 0),
+        OSSL_PARAM_construct_end(),
+    };
+    return EVP_MAC_CTX_set_params(context, parameters);
+}
+
 static inline int turnpike_mac_init(EVP_MAC_CTX *context, const unsigned char *key, size_t length) {
     return EVP_MAC_init(context, key, length, NULL);
 }
@@ -85,6 +97,13 @@ static inline int turnpike_dtls_handle_timeout(SSL *ssl) {
 }
 
 // Seconds since 1970, UTC, of a certificate's time; -1 where it holds none that can be read.
+// Goes on while the machine sleeps.
+static inline int64_t turnpike_monotonic_seconds(void) {
+    struct timespec now = {0};
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec;
+}
+
 static inline int64_t turnpike_asn1_time_seconds(const ASN1_TIME *time) {
     struct tm broken;
     memset(&broken, 0, sizeof broken);

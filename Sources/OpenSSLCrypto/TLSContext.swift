@@ -3,8 +3,8 @@ import COpenSSL
 /// A certificate, its key, and the rules that every session made from them obeys: TLS 1.2 and 1.3, or DTLS 1.2, with forward
 /// secrecy and authenticated encryption only (Mozilla's "intermediate", version 5.8).
 ///
-/// A renewed certificate is a new context: sessions keep the one they were made from. The keys of session tickets live as
-/// long as the context, so making it anew each day also rotates them; a ticket of an older one costs a full handshake.
+/// A renewed certificate is a new context: sessions keep the one they were made from. The keys of session tickets belong to
+/// the context, so a ticket of an older one costs a full handshake.
 package final class TLSContext: @unchecked Sendable {
     // @unchecked: an SSL_CTX counts its references atomically, and nothing changes it after `init`.
     package enum Kind: Sendable { case tls, dtls }
@@ -17,6 +17,7 @@ package final class TLSContext: @unchecked Sendable {
 
     let handle: OpaquePointer
     private let protocols: ApplicationProtocols
+    private let ticketKeys: TicketKeys
 
     /// - Parameters:
     ///   - certificateChainPath: PEM, the leaf first and its issuers behind it.
@@ -32,7 +33,30 @@ package final class TLSContext: @unchecked Sendable {
         nowSeconds: Int64,
         applicationProtocols: [String] = TLSContext.turnProtocols
     ) throws(TLSError) {
-        try self.init(kind: kind, applicationProtocols: applicationProtocols) { (context) throws(TLSError) in
+        try self.init(
+            kind: kind,
+            certificateChainPath: certificateChainPath,
+            privateKeyPath: privateKeyPath,
+            nowSeconds: nowSeconds,
+            applicationProtocols: applicationProtocols,
+            ticketKeys: TicketKeys()
+        )
+    }
+
+    /// As above, with keys for tickets whose clock is the caller's.
+    convenience init(
+        kind: Kind,
+        certificateChainPath: String,
+        privateKeyPath: String,
+        nowSeconds: Int64,
+        applicationProtocols: [String],
+        ticketKeys: TicketKeys
+    ) throws(TLSError) {
+        try self.init(
+            kind: kind,
+            applicationProtocols: applicationProtocols,
+            ticketKeys: ticketKeys
+        ) { (context) throws(TLSError) in
             try Self.load(certificate: certificateChainPath, key: privateKeyPath, into: context, at: nowSeconds)
         }
     }
@@ -43,6 +67,7 @@ package final class TLSContext: @unchecked Sendable {
     private init(
         kind: Kind,
         applicationProtocols: [String],
+        ticketKeys: TicketKeys,
         load: (OpaquePointer) throws(TLSError) -> OpaquePointer
     ) throws(TLSError) {
         ERR_clear_error()
@@ -53,6 +78,9 @@ package final class TLSContext: @unchecked Sendable {
         let leaf: OpaquePointer
         do throws(TLSError) {
             try Self.applyPolicy(to: context, kind: kind)
+            guard ticketKeys.install(in: context) else {
+                throw TLSError("OpenSSL takes no keys for session tickets: \(TLSError.takeReason())")
+            }
             leaf = try load(context)
         } catch {
             SSL_CTX_free(context)
@@ -65,6 +93,7 @@ package final class TLSContext: @unchecked Sendable {
         )
         self.kind = kind
         self.protocols = protocols
+        self.ticketKeys = ticketKeys
         handle = context
         notAfterSeconds = turnpike_asn1_time_seconds(X509_get0_notAfter(leaf))
         var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
@@ -73,7 +102,10 @@ package final class TLSContext: @unchecked Sendable {
             X509_digest(leaf, EVP_sha256(), &digest, &length) == 1 ? Array(digest.prefix(Int(length))) : []
     }
 
-    // Every session holds its context, so none outlives the protocols that the callback points at.
+    /// Makes new keys for tickets if it is time: those of a server without handshakes grow old as well.
+    package func renewTicketKeys() { _ = ticketKeys.current() }
+
+    // Every session holds its context, so none outlives the protocols and keys that the callbacks point at.
     deinit { SSL_CTX_free(handle) }
 
     private static func applyPolicy(to context: OpaquePointer, kind: Kind) throws(TLSError) {

@@ -208,7 +208,10 @@ struct Worker: ~Copyable {
         closeOverdueStreams()
         closeIdleSessions()
         engine.reportUsage()
-        if number == 0 { host.closeExpiredReservations() }
+        if number == 0 {
+            host.closeExpiredReservations()
+            certificate?.renewTicketKeys()
+        }
         publish()
     }
 

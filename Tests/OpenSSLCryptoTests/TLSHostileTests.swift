@@ -39,22 +39,28 @@ struct TLSHostileTests {
         #expect(client.lastReason == "no renegotiation")
     }
 
-    /// A ClientHello of the largest length, in records of one byte: six bytes sent for each kept.
-    @Test func boundsAHandshakeThatNeverEnds() throws {
+    /// A ClientHello of the largest length, in records of the same size each: it never ends.
+    @Test(arguments: [(1, "the handshake came in too many records"), (512, "the handshake took more than 16384 bytes")])
+    func boundsAHandshakeThatNeverEnds(recordBytes: Int, reason: String) throws {
         let server = try TLSSession(context)
         server.feed([22, 3, 1, 0, 4, 1, 0xFF, 0xFF, 0xFF])
         server.advance()
+        #expect(server.state == .failed, "a message longer than any hello")
         let another = try TLSSession(context)
         another.feed([22, 3, 1, 0, 4, 1, 1, 0, 0])
+        let header = [22, 3, 1, UInt8(recordBytes >> 8), UInt8(recordBytes & 0xFF)]
+        let record = header + Array(repeating: 0, count: recordBytes)
         var sent = 9
+        var records = 1
         while another.advance() == .handshaking, sent < 100_000 {
-            another.feed([22, 3, 1, 0, 1, 0])
-            sent += 6
+            another.feed(record)
+            sent += record.count
+            records += 1
         }
-        #expect(server.state == .failed)
         #expect(another.state == .failed)
-        #expect(sent <= SessionPipe.handshakeByteLimit + 6)
-        #expect(another.failure == "the handshake took more than 16384 bytes")
+        #expect(sent <= SessionPipe.handshakeByteLimit + record.count)
+        #expect(records <= SessionPipe.handshakeRecordLimit + 1)
+        #expect(another.failure == reason)
     }
 
     @Test(arguments: [
