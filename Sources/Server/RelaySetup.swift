@@ -56,7 +56,10 @@ struct RelaySetup {
         policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
         policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
         policy.broadcastAddresses = Set(interfaces.compactMap(\.broadcast))
-        let outside = Self.outside(settings.externalAddress, interfaces.map(\.address) + addresses.map(\.local))
+        var outside = Self.outside(settings.externalAddress, interfaces.map(\.address))
+        for address in addresses where address.local != address.advertised {
+            outside[address.local] = address.advertised
+        }
         policy.ownAddresses.formUnion(outside.values)
         for listener in options.listeners where listener.port != 0 {
             policy.listeners.formUnion(Self.reachable(listener, interfaces, outside))

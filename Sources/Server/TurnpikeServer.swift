@@ -223,7 +223,9 @@ package final class TurnpikeServer: Sendable {
 
     private func apply() throws(ServerError) {
         let (settings, secrets, isDraining) = state.withLock { ($0.settings, $0.secrets, $0.drainEnd != nil) }
-        var configuration = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets).configuration
+        let setup = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets)
+        for problem in setup.problems { logger.warning("\(problem)") }
+        var configuration = setup.configuration
         configuration.isDraining = isDraining
         relay.reconfigure(configuration)
     }
