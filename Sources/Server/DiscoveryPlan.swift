@@ -12,8 +12,6 @@ struct DiscoveryPlan {
     private(set) var streamListeners: [StreamAddress] = []
     /// Not attached to sockets yet.
     private(set) var discovery = NATDiscovery()
-    /// The second addresses.
-    private(set) var addresses: [IPAddress] = []
     /// Why a second address cannot serve, with the mend. A running server goes on without it, as it does without any
     /// other address that is taken from it.
     private(set) var problems: [String] = []
@@ -67,7 +65,6 @@ struct DiscoveryPlan {
             streamListeners += wanted.filter { !NATDiscovery.covers(plain.map(\.endpoint), $0) }
                 .map { StreamAddress($0, isTLS: false, isImplied: stream.isImplied) }
         }
-        addresses.append(pair.alternate.address)
         if pair.alternate.address.isIPv4 { discovery.v4 = pair } else { discovery.v6 = pair }
     }
 

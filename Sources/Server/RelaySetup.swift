@@ -75,7 +75,10 @@ struct RelaySetup {
         policy.ownAddresses = Set(interfaces.map(\.address).filter { !$0.isLoopback })
         policy.ownAddresses.formUnion(addresses.map(\.advertised).filter { !$0.isLoopback })
         policy.broadcastAddresses = Set(interfaces.compactMap(\.broadcast))
-        let outside = Self.outside(settings.externalAddress, interfaces.map(\.address) + addresses.map(\.local))
+        var outside = Self.outside(settings.externalAddress, interfaces.map(\.address))
+        for address in addresses where address.local != address.advertised {
+            outside[address.local] = address.advertised
+        }
         policy.ownAddresses.formUnion(outside.values)
         let bound = options.listeners + dtlsListeners.map(\.endpoint) + options.streamListeners.map(\.endpoint)
         for listener in bound where listener.port != 0 {

@@ -296,12 +296,14 @@ package final class TurnpikeServer: Sendable {
 
     private func apply() throws(ServerError) {
         let now = state.withLock { $0 }
-        var configuration = try RelaySetup(
+        let setup = try RelaySetup(
             now.settings,
             nonceKeys: now.nonceKeys,
             secrets: now.secrets,
             memory: memory
-        ).configuration
+        )
+        for problem in setup.problems { logger.warning("\(problem)") }
+        var configuration = setup.configuration
         configuration.isDraining = now.drainEnd != nil
         relay.reconfigure(configuration)
     }

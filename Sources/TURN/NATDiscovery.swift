@@ -54,8 +54,10 @@ package struct NATDiscovery: Sendable {
 
     /// Takes note of the sockets there are. A pair counts only where all of its combinations have one: otherwise a server
     /// must not speak of a second address (RFC 5780 section 6).
-    package mutating func attach(udp: [Endpoint], tcp: [Endpoint]) {
-        sockets = udp
+    /// - Parameter dtls: where nothing is taken in the clear. An answer may come from there all the same: it is the source
+    ///   that a NAT lets through or not.
+    package mutating func attach(udp: [Endpoint], tcp: [Endpoint], dtls: [Endpoint] = []) {
+        sockets = udp + dtls
         func completed(_ pair: Pair?) -> Pair? {
             guard var pair else { return nil }
             let corners = pair.corners + [pair.primary]

@@ -179,6 +179,14 @@ import Testing
             }
         }
         #expect(ask(try singleLab([Self.first]).client(), change: 2).answer?.error == 420)
+        // A port where nothing is taken in the clear will do, but makes no second address.
+        let pair = NATDiscovery.Pair(primary: Self.first, alternate: Self.second, isWildcard: false)
+        let lab = try Lab { configuration in
+            configuration.discovery.v4 = pair
+            configuration.discovery.attach(udp: [Self.first], tcp: [], dtls: pair.corners)
+        }
+        #expect(ask(lab.client(), change: 2).diverted?.origin == Endpoint("203.0.113.5", 3_479))
+        #expect(ask(lab.client(), change: 4).answer?.error == 420)
     }
 
     @Test func switchedOffNoneOfItIsKnown() throws {
