@@ -70,7 +70,7 @@ let package = Package(
             dependencies: ["COpenSSL", "OpenSSLCrypto"],
             swiftSettings: settings
         ),
-        .testTarget(name: "RelayTests", dependencies: ["LinuxIO", "Relay"], swiftSettings: settings),
+        .testTarget(name: "RelayTests", dependencies: ["LinuxIO", "Relay", "TURN"], swiftSettings: settings),
         .testTarget(name: "STUNTests", dependencies: ["OpenSSLCrypto", "STUN"], swiftSettings: settings),
         .testTarget(name: "ServerTests", dependencies: ["Accounts", "Server", "Settings"], swiftSettings: settings),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),

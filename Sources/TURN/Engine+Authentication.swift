@@ -46,7 +46,11 @@ extension Engine {
             keys: configuration.nonceKeys,
             with: cryptography
         )
-        if nonceVerdict == .foreign { return .answered(challenge(request, .staleNonce, reply)) }
+        // A ConnectionBind may come with the nonce of its control connection, which the worker that has it can check; the
+        // client's address has proved itself.
+        let isBorrowed =
+            nonceVerdict == .foreign && request.method == .connectionBind && request.tuple.transport.isStream
+        if nonceVerdict == .foreign, !isBorrowed { return .answered(challenge(request, .staleNonce, reply)) }
 
         let algorithm: HashAlgorithm
         switch chosenAlgorithm(message) {
@@ -75,6 +79,7 @@ extension Engine {
                 identity: credential.identity,
                 integrity: integrity,
                 keyLength: keyLength,
+                hasBorrowedNonce: isBorrowed,
                 maximumAllocations: credential.maximumAllocations,
                 bitsPerSecond: credential.bitsPerSecond,
                 isOverQuota: credential.isOverQuota,
