@@ -228,7 +228,11 @@ extension Configuration {
     ) -> Configuration {
         var configuration = self
         configuration.policy.listeners.formUnion(udp + dtls.map(\.endpoint) + streams.map(\.endpoint))
-        configuration.discovery.attach(udp: udp, tcp: streams.filter { !$0.isTLS }.map(\.endpoint))
+        configuration.discovery.attach(
+            udp: udp,
+            tcp: streams.filter { !$0.isTLS }.map(\.endpoint),
+            dtls: dtls.map(\.endpoint)
+        )
         return configuration
     }
 }

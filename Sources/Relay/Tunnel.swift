@@ -114,9 +114,9 @@ struct TunnelTable: ~Copyable {
         used[Int(key.number)] = false
     }
 
-    func holds(_ key: PeerConnectionKey) -> Bool {
-        Int(key.number) < Limits.peerConnectionsPerWorker && used[Int(key.number)]
-            && records[Int(key.number)].key == key
+    func holds(_ wanted: PeerConnectionKey) -> Bool {
+        let number = Int(wanted.number)
+        return number < Limits.peerConnectionsPerWorker && used[number] && records[number].key.id == wanted.id
     }
 
     /// Must be held.

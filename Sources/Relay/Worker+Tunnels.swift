@@ -142,7 +142,7 @@ extension Worker {
         settleEffects()
         engine.counters.repliesSent &+= 1
         let binding = handover.binding
-        guard let key = engine.claim(binding.id, by: binding.user, at: now), tunnels.holds(key) else {
+        guard let key = engine.claim(binding, at: now), tunnels.holds(key) else {
             readmit(connection, binding.failure)
             return
         }

@@ -47,7 +47,11 @@ extension Engine {
             keys: configuration.nonceKeys,
             with: cryptography
         )
-        if nonceVerdict == .foreign { return .answered(challenge(request, .staleNonce, reply)) }
+        // A ConnectionBind may come with the nonce of its control connection, which the worker that has it can check; the
+        // client's address has proved itself.
+        let isBorrowed =
+            nonceVerdict == .foreign && request.method == .connectionBind && request.tuple.transport.isStream
+        if nonceVerdict == .foreign, !isBorrowed { return .answered(challenge(request, .staleNonce, reply)) }
 
         // A good nonce with a wrong integrity costs a look-up and a MAC or more, each time. A source that keeps failing is
         // heard no more in this second (case RE-14); only a client who has proved himself before, from the same port, is.
@@ -83,6 +87,7 @@ extension Engine {
                 identity: credential.identity,
                 integrity: integrity,
                 keyLength: keyLength,
+                hasBorrowedNonce: isBorrowed,
                 maximumAllocations: credential.maximumAllocations,
                 bitsPerSecond: credential.bitsPerSecond,
                 isOverQuota: credential.isOverQuota,

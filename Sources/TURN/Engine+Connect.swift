@@ -52,6 +52,7 @@ extension Engine {
         _ authentication: Authentication,
         _ reply: UnsafeMutableRawBufferPointer
     ) -> Verdict {
+        let nonce = authentication.hasBorrowedNonce ? request.message.first(.nonce).map { Array($0) } : nil
         // A connection that carries an allocation cannot become one that carries data (RFC 6062 section 4.3).
         guard request.tuple.transport.isStream, allocation(of: request.tuple) == noIndex,
             let value = request.message.first(.connectionID), value.count == 4
@@ -59,11 +60,15 @@ extension Engine {
         var builder = success(request, reply)
         let success = bytes(of: finish(&builder, request, authentication), in: reply)
         // One answer for all that is wrong: it tells nobody which numbers others hold.
-        let failure = bytes(of: fail(request, .badRequest, authentication, reply), in: reply)
+        let refusal =
+            nonce == nil
+            ? fail(request, .badRequest, authentication, reply) : challenge(request, .staleNonce, reply)
+        let failure = bytes(of: refusal, in: reply)
         return .bind(
             ConnectionBinding(
                 id: value.uint32(at: 0),
                 user: authentication.identity,
+                borrowedNonce: nonce,
                 success: success,
                 failure: failure
             )

@@ -60,18 +60,34 @@ extension Engine {
 
     /// Gives a peer connection to the client's that asks for it.
     /// - Returns: nil unless it waits, and waits for this user.
-    package mutating func claim(_ id: UInt32, by user: String, at moment: Moment) -> PeerConnectionKey? {
-        guard let number = peerConnectionByID[id] else { return nil }
+    package mutating func claim(_ binding: ConnectionBinding, at moment: Moment) -> PeerConnectionKey? {
+        guard let number = peerConnectionByID[binding.id] else { return nil }
         let connection = peerConnections[number]
         let allocation = allocations[connection.pointee.allocation]
         guard connection.pointee.phase == .waiting,
             connection.pointee.deadlineNanoseconds > moment.monotonicNanoseconds,
-            users.name(allocation.pointee.user) == user
+            users.name(allocation.pointee.user) == binding.user,
+            isFresh(binding.borrowedNonce, of: allocation.pointee.tuple, at: moment)
         else { return nil }
         connection.pointee.phase = .bound
         connection.pointee.deadlineNanoseconds = .max
         allocation.pointee.unboundPeerConnections -= 1
-        return PeerConnectionKey(number: number, id: id)
+        return PeerConnectionKey(number: number, id: binding.id)
+    }
+
+    /// Whether a nonce, if there is one to check, was made for that client, and not too long ago.
+    private func isFresh(_ nonce: [UInt8]?, of tuple: FiveTuple, at moment: Moment) -> Bool {
+        guard let nonce else { return true }
+        return nonce.withUnsafeBytes {
+            Nonce.check(
+                $0,
+                from: tuple.client,
+                wallSeconds: moment.wallSeconds,
+                lifetimeSeconds: configuration.nonceLifetimeSeconds,
+                keys: configuration.nonceKeys,
+                with: cryptography
+            ) == .fresh
+        }
     }
 
     /// The host has closed it, since both sides have said all or one has broken.

@@ -8,6 +8,8 @@ extension Engine {
         let identity: String
         let integrity: Integrity
         let keyLength: Int
+        /// The nonce was not made for where the request came from. Only a ConnectionBind gets so far with one.
+        let hasBorrowedNonce: Bool
         let maximumAllocations: Int?
         /// The user's own limit, as in `UserRecord`.
         let bitsPerSecond: UInt64?

@@ -40,8 +40,9 @@ package enum Limits {
     /// Of these, those under way or waiting for their client, each of which holds a descriptor for up to 30 seconds: a
     /// peer with a permission, or a client that never binds, gets no further.
     package static let unboundPeerConnectionsPerAllocation: UInt16 = 32
-    /// Of one user's allocations on all workers: no user can use up the descriptors.
-    package static let peerConnectionsPerUser = 256
+    /// Of one user's allocations on all workers: all that ten allocations may have and half as many again, while no user
+    /// can use up the descriptors.
+    package static let peerConnectionsPerUser = 1_024
     /// A try fails for a number in use, or one of two at the ends; after so many the random source is broken.
     static let connectionIDTries = 8
     /// The highest limit of bandwidth there is. No machine relays as much; below it, no arithmetic of a bucket overflows.

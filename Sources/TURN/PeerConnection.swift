@@ -62,8 +62,19 @@ package struct ConnectionBinding: Sendable {
     package var id: UInt32
     /// The name without the expiry of a time-limited credential.
     package var user: String
+    /// The request's nonce, where it was not made for the connection it came by: RFC 6062 section 4.3 has a client use the
+    /// credentials of its control connection, and there are clients that take the nonce from there and no other.
+    package var borrowedNonce: [UInt8]?
     package var success: [UInt8]
     package var failure: [UInt8]
+
+    package init(id: UInt32, user: String, borrowedNonce: [UInt8]? = nil, success: [UInt8], failure: [UInt8]) {
+        self.id = id
+        self.user = user
+        self.borrowedNonce = borrowedNonce
+        self.success = success
+        self.failure = failure
+    }
 }
 
 /// Which CONNECTION-IDs a worker gives: a client's connection may come to any worker, and the number says where the peer's

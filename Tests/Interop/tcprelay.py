@@ -8,10 +8,16 @@ import ssl
 import struct
 import time
 
+import harness
 import stunclient
 import stunwire as stun
-from harness import PASSWORD, client_address
+from harness import PASSWORD, client_address, free_port
+from test_tls import tls_context
 
+HOSTS = ("127.0.0.1", "::1")
+TRANSPORTS = ("tcp", "tls")
+CONFIG = {"relay": {"tcp": True}, "limits": {"allocations_per_user": 200, "unauthenticated_replies_per_second": 1000}}
+USERS = {"alice": PASSWORD, "bob": "another long passphrase 43"}
 PATIENCE_SECONDS = 10
 PIECE = 1 << 16
 NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -56,8 +62,10 @@ class ControlClient(stunclient.StreamClient):
 class DataClient(stunclient.StreamClient):
     """A connection that is to carry data."""
 
-    def bind(self, connection_id, behind=b""):
-        """ConnectionBind and its answer; `behind` follows the request at once."""
+    def bind(self, connection_id, behind=b"", nonce_of=None):
+        """ConnectionBind and its answer; `behind` follows the request at once, `nonce_of` lends its nonce."""
+        if nonce_of is not None:
+            self.realm, self.nonce, self.algorithms = nonce_of.realm, nonce_of.nonce, nonce_of.algorithms
         request = self.signed(stun.CONNECTION_BIND, [(stun.CONNECTION_ID, connection_id)])
         self.write(request + behind)
         return stun.Message.parse(self.receive())
@@ -82,6 +90,36 @@ class DataClient(stunclient.StreamClient):
         data = bytes(self.unread[:size])
         del self.unread[:size]
         return data
+
+
+def relaying(server_maker):
+    """`start(config)` for servers that relay TCP, on both loopbacks and by TLS; made of the fixture `serve`."""
+
+    def start(config=None, start=True, **options):
+        port = free_port()
+        config = harness.merged(CONFIG, config or {})
+        server = server_maker({**config, "listen": {"tls": [f"127.0.0.1:{port}"]}}, start=False, users=USERS,
+                              **{"hosts": HOSTS, **options})
+        server.tls_port = port
+        return server.start() if start else server
+
+    return start
+
+
+def context(server, transport):
+    return tls_context(server) if transport == "tls" else None
+
+
+@contextlib.contextmanager
+def joined(server, transport="tcp", name="alice"):
+    """(control connection, data connection, the peer's socket) of an established relayed connection."""
+    tls = context(server, transport)
+    with control(server, name, tls=tls) as client, TCPPeer() as peer, data(server, name, tls=tls) as carrier:
+        client.allocated_tcp()
+        number = client.connected(peer.address)
+        accepted, _ = peer.accept()
+        with accepted:
+            yield client, carrier.bound(number), accepted
 
 
 def control(server, name="alice", host=None, tls=None):
@@ -186,6 +224,15 @@ def dial(relayed, host="127.0.0.2"):
     return socket.create_connection(tuple(relayed), PATIENCE_SECONDS, source_address=(host, 0))
 
 
+def is_turned_away(relayed, timeout=PATIENCE_SECONDS):
+    """Whether a relayed address closes a peer's connection, be it while that is made."""
+    try:
+        with dial(relayed) as peer:
+            return ends(peer, timeout)
+    except ConnectionResetError:
+        return True
+
+
 def read_exactly(sock, size):
     sock.settimeout(PATIENCE_SECONDS)
     parts = bytearray()
@@ -254,4 +301,3 @@ def exchange(one, other, outward, inward, timeout=60):
         sock.setblocking(True)
     assert digests[one].digest() == hashlib.sha256(inward).digest(), "what came to the client differs"
     assert digests[other].digest() == hashlib.sha256(outward).digest(), "what came to the peer differs"
-

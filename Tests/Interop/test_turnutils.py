@@ -8,6 +8,7 @@ import pytest
 import harness
 from harness import free_port
 from namespaces import Namespaces, inside
+from totals import Totals
 
 # Debian's 4.6.1 picks channels from 0x4000-0x7FFF as RFC 5766 had them, and opens up to four allocations per client;
 # all clients share one address, so their first requests would meet the cap on unauthenticated replies.
@@ -28,11 +29,11 @@ def by_name(argument, values):
 
 
 
-def uclient(server, host, *arguments, credentials=None, namespace=None):
+def uclient(server, host, *arguments, credentials=None, namespace=None, port=None):
     enter = ("ip", "netns", "exec", namespace) if namespace else ()
     credentials = credentials or ("-u", "alice", "-w", harness.PASSWORD)
-    command = [*enter, "turnutils_uclient", *arguments, *credentials, "-p", str(server.port), host]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    command = [*enter, "turnutils_uclient", *arguments, *credentials, "-p", str(port or server.port), host]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, errors="replace")
 
 
 def assert_nothing_lost(done, sent=20 * 500):
@@ -147,3 +148,37 @@ def test_uclient_with_time_limited_credentials_across_hosts(apart, namespaces_mo
     done = uclient(apart, Namespaces.SERVER[0], "-m", "4", "-n", "50", "-z", "5", "-y",
                    credentials=("-u", "visitor", "-W", SECRET), namespace=namespaces_module.world)
     assert_nothing_lost(done, 4 * 50)
+
+
+# RFC 6062
+
+
+@pytest.fixture
+def tcp_relaying(serve):
+    port = free_port()
+    server = serve(harness.merged(CONFIG, {"relay": {"tcp": True}, "listen": {"tls": [f"127.0.0.1:{port}"]}}),
+                   hosts=LOOPBACK)
+    server.tls_port = port
+    return server
+
+
+# These programs connect relays with each other, and bind with the nonce of the control connection.
+@pytest.mark.parametrize("flags", [("-T",), ("-t", "-T"), ("-t", "-T", "-x")], ids=" ".join)
+def test_uclient_relays_tcp_and_loses_nothing(tcp_relaying, flags):
+    host = "::1" if "-x" in flags else "127.0.0.1"
+    assert_nothing_lost(uclient(tcp_relaying, host, *LOAD, *flags))
+
+
+def test_uclient_relays_tcp_by_tls_and_loses_nothing(tcp_relaying):
+    done = uclient(tcp_relaying, "127.0.0.1", "-t", "-S", "-T", "-m", "4", "-n", "100", "-z", "5",
+                   port=tcp_relaying.tls_port)
+    assert_nothing_lost(done, 4 * 100)
+
+
+def test_uclient_as_a_passive_client_is_connected_to(tcp_relaying):
+    done = uclient(tcp_relaying, "127.0.0.1", "-P", "-m", "2", "-n", "20", "-z", "20")
+    # It counts what both ends send and what one of them receives: the other is a peer, to whom nothing answers.
+    assert done.returncode == 0 and "tot_send_msgs=40, tot_recv_msgs=20" in done.stdout + done.stderr
+    tcp_relaying.stop()
+    totals = Totals(tcp_relaying)
+    assert (totals.stream_bytes_to_peers, totals.stream_bytes_to_clients) == (2000, 2000)

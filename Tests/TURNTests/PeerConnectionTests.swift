@@ -97,10 +97,7 @@ import Testing
     @Test func aBindIsProvedAndBothAnswersAreSigned() throws {
         let client = try allocated()
         let data = client.lab.streamClient(port: 40_001)
-        guard case .bind(let binding) = data.connectionBind(77) else {
-            Issue.record("no binding")
-            return
-        }
+        let binding = try #require(data.connectionBind(77).binding)
         #expect(binding.id == 77 && binding.user == "alice")
         let success = try #require(Answer(binding.success))
         let failure = try #require(Answer(binding.failure))
@@ -135,6 +132,34 @@ import Testing
         #expect(client.lab.claim(0) == nil)
         #expect(client.lab.claim(key.id) == key)
         #expect(client.lab.claim(key.id) == nil)
+    }
+
+    @Test func aBindMayBorrowTheNonceOfItsControlConnectionAndOfNoOther() throws {
+        let client = try allocated()
+        let lab = client.lab
+        let key = try waiting(client)
+        let stranger = lab.streamClient(port: 40_009)
+        stranger.challenge()
+        let data = lab.streamClient(port: 40_001)
+        let stolen = try #require(data.connectionBind(key.id, borrowingFrom: stranger).binding)
+        #expect(lab.claim(stolen) == nil)
+        let refusal = try #require(Answer(stolen.failure))
+        #expect(refusal.error == 438 && refusal.value(.nonce) != nil)
+        let borrowed = try #require(data.connectionBind(key.id, borrowingFrom: client).binding)
+        #expect(lab.claim(borrowed) == key)
+        #expect(data.perform(.refresh) != nil)
+        let other = lab.client(at: Endpoint("198.51.100.7", 40_003))
+        #expect(other.connectionBind(key.id, borrowingFrom: client).answer?.error == 438, "by UDP, none is borrowed")
+    }
+
+    @Test func aBorrowedNonceGrowsStaleLikeAnother() throws {
+        let client = try allocated { $0.nonceLifetimeSeconds = 20 }
+        let key = try waiting(client)
+        client.lab.advance(seconds: 25)
+        let data = client.lab.streamClient(port: 40_001)
+        let binding = try #require(data.connectionBind(key.id, borrowingFrom: client).binding)
+        #expect(client.lab.claim(binding) == nil)
+        #expect(client.lab.claim(key.id) == key)
     }
 
     @Test func aConnectionUnderWayCannotBeClaimed() throws {

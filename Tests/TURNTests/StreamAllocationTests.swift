@@ -204,7 +204,7 @@ import Testing
     @Test func aUserHasSoManyConnectionsOverAllHisAllocations() throws {
         let lab = try makeLab { $0.allocationsPerUser = 100 }
         var made = 0
-        for number in UInt16(0)..<5 {
+        for number in UInt16(0)..<17 {
             let client = lab.streamClient(port: 2_000 + number)
             _ = client.allocateStream()
             for port in UInt16(1_000)..<1_064 {

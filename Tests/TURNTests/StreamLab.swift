@@ -29,8 +29,10 @@ extension Lab {
     func ended(_ key: PeerConnectionKey) { engine.peerConnectionEnded(key) }
 
     func claim(_ id: UInt32, by user: String = "alice") -> PeerConnectionKey? {
-        engine.claim(id, by: user, at: moment)
+        claim(ConnectionBinding(id: id, user: user, success: [], failure: []))
     }
+
+    func claim(_ binding: ConnectionBinding) -> PeerConnectionKey? { engine.claim(binding, at: moment) }
 
     func isCurrent(_ key: PeerConnectionKey) -> Bool { engine.isCurrent(key) }
 
@@ -68,10 +70,20 @@ extension Client {
         perform(.connect) { $0.append(.xorPeerAddress, xor: peer) }
     }
 
-    func connectionBind(_ id: UInt32) -> Lab.Outcome {
+    /// - Parameter other: whose realm and nonce are used, as if they were its own.
+    func connectionBind(_ id: UInt32, borrowingFrom other: Client? = nil) -> Lab.Outcome {
         if nonce.isEmpty { challenge() }
+        if let other {
+            var signing = signing()
+            signing.nonce = other.nonce
+            return send(request(.connectionBind, signing: signing) { $0.append(.connectionID, id) })
+        }
         return send(request(.connectionBind, signing: signing()) { $0.append(.connectionID, id) })
     }
+}
+
+extension Lab.Outcome {
+    var binding: ConnectionBinding? { if case .bind(let binding) = self { binding } else { nil } }
 }
 
 extension Answer {
