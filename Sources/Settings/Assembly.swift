@@ -82,6 +82,13 @@ struct Assembly {
                 at: places["listen.udp"] ?? .builtIn
             )
         }
+        if let local = relay.alternateServers.first(where: \.host.isLoopback), let open = firstListenerBeyondLoopback {
+            refuse(
+                "relay.alternate_servers: \(local.host) is loopback, where clients of \(open.key) \(open.address) would find "
+                    + "themselves; write an address that they can reach",
+                at: places["relay.alternate_servers"] ?? .builtIn
+            )
+        }
         if relay.allowLoopbackPeers, let open = firstListenerBeyondLoopback {
             refuse(
                 "relay.allow_loopback_peers: true is refused while \(open.key) has \(open.address), which is not "

@@ -61,6 +61,7 @@ package enum KeyTable {
         .served("relay.allow_peers", .allowedRanges, \.relay.allowPeers),
         .served("relay.deny_peers", .deniedRanges, \.relay.denyPeers),
         .served("relay.allow_loopback_peers", .bool, \.relay.allowLoopbackPeers),
+        .served("relay.alternate_servers", .alternates, \.relay.alternateServers),
         .planned("relay.tcp", .bool),
         .served("relay.mobility", .bool, \.relay.mobility),
         .served("relay.rfc5766_channels", .bool, \.relay.rfc5766Channels),
