@@ -12,8 +12,12 @@ struct CertificateNames: Sendable {
     init(_ options: RelayOptions) {
         let name = ProcessInfo.processInfo.hostName
         hosts = name.isEmpty || name.contains("%") ? ["localhost"] : Array(Set([name, "localhost"])).sorted()
-        let all = options.relayAddresses.flatMap { [$0.local, $0.advertised] } + [IPAddress(v4: 0x7F00_0001)]
-        addresses = Array(Set(all)).map { HostAddress($0).description }.sorted()
+        // Where clients come, which need not be where the server relays from.
+        let listeners = options.streamListeners.map(\.endpoint.address) + options.listeners.map(\.address)
+        let relays = options.relayAddresses.flatMap { [$0.local, $0.advertised] }
+        addresses = Set(relays + listeners + [IPAddress(v4: 0x7F00_0001)]).map { HostAddress($0) }.filter {
+            !$0.isUnspecified
+        }.map(\.description).sorted()
     }
 }
 

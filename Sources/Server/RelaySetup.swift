@@ -99,6 +99,13 @@ struct RelaySetup {
         configuration.relaysTCP = settings.relay.tcp
         configuration.acceptsWideChannels = settings.relay.rfc5766Channels
         configuration.allowsMobility = settings.relay.mobility
+        configuration.alternateServers = settings.relay.alternateServers.map(Endpoint.init)
+        for server in configuration.alternateServers
+        where server.port == 0 ? policy.ownAddresses.contains(server.address) : policy.listeners.contains(server) {
+            throw ServerError(
+                "relay.alternate_servers: \(HostAddress(server.address)) is this server itself; name another one"
+            )
+        }
         configuration.allocationsPerUser = settings.limits.allocationsPerUser
         // An operator's own number is his word; without one, memory has it.
         configuration.allocationsTotal =

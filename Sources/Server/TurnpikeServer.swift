@@ -34,6 +34,7 @@ package final class TurnpikeServer: Sendable {
     private let logger: Logger
     private let sink: LogSink
     private let reload: @Sendable () -> SettingsOutcome
+    private let signals: UnixSignalsSequence
 
     /// Opens everything; nothing is served when this throws.
     ///
@@ -44,8 +45,10 @@ package final class TurnpikeServer: Sendable {
         _ settings: Settings,
         sink: LogSink = LogSink(),
         reload: @escaping @Sendable () -> SettingsOutcome
-    ) throws {
+    ) async throws {
         try HashSeeding.requireRandom(ProcessInfo.processInfo.environment)
+        // Before anything answers: whoever sees that the server serves may send a signal, which would end the process.
+        signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup, .sigusr1, .sigusr2)
         self.reload = reload
         self.sink = sink
         logger = Self.logger(settings.log, sink)
@@ -102,8 +105,6 @@ package final class TurnpikeServer: Sendable {
 
     /// Serves until a signal ends it.
     package func run() async throws {
-        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup, .sigusr1, .sigusr2)
-        // Whoever reads that it serves may send signals.
         announce()
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(

@@ -47,6 +47,40 @@ extension ValueForm<[SocketAddress]> {
         show: { .list($0.map(\.description)) }
     )
 
+    /// Other servers. Port 0 stands for the port that the client came to.
+    static let alternateServers = ValueForm(
+        read: { raw throws(ValueProblem) in
+            var servers: [SocketAddress] = []
+            for item in try raw.items(expected: "addresses of other servers") {
+                let text = try item.single(expected: "an address, or one with its port, such as \"192.0.2.7:3478\"")
+                let server = try alternate(text, at: item)
+                if servers.contains(server) {
+                    throw ValueProblem("\(shown(text)) is listed twice; remove one", at: item)
+                }
+                servers.append(server)
+            }
+            return servers
+        },
+        show: { .list($0.map { $0.port == 0 ? $0.host.description : $0.description }) }
+    )
+
+    private static func alternate(_ text: String, at raw: RawValue) throws(ValueProblem) -> SocketAddress {
+        let server: SocketAddress
+        if let host = HostAddress(text) {
+            server = SocketAddress(host: host, port: 0)
+        } else {
+            server = try endpoint(text, at: raw)
+            if server.port == 0 { throw ValueProblem("\(shown(text)) has port 0; leave the port out", at: raw) }
+        }
+        if let reason = server.host.reasonUnfit(mayBeUnspecified: true) {
+            throw ValueProblem("\(shown(text)) \(reason)", at: raw)
+        }
+        if server.host.isUnspecified {
+            throw ValueProblem("\(shown(text)) is the unspecified address; write that of another server", at: raw)
+        }
+        return server
+    }
+
     private static func endpoint(_ text: String, at raw: RawValue) throws(ValueProblem) -> SocketAddress {
         let mend = "write 0.0.0.0:3478 or \"[::]:3478\""
         if HostAddress(text) != nil || HostAddress(text.dropFirst().dropLast()) != nil {

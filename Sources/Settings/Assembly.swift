@@ -89,6 +89,13 @@ struct Assembly {
                 refuse("listen.alternate: \(alternate) \(problem)", at: places["listen.alternate"] ?? .builtIn)
             }
         }
+        if let local = relay.alternateServers.first(where: \.host.isLoopback), let open = firstListenerBeyondLoopback {
+            refuse(
+                "relay.alternate_servers: \(local.host) is loopback, where clients of \(open.key) \(open.address) would find "
+                    + "themselves; write an address that they can reach",
+                at: places["relay.alternate_servers"] ?? .builtIn
+            )
+        }
         if relay.allowLoopbackPeers, let open = firstListenerBeyondLoopback {
             refuse(
                 "relay.allow_loopback_peers: true is refused while \(open.key) has \(open.address), which is not "

@@ -62,6 +62,7 @@ package enum KeyTable {
         .served("relay.deny_peers", .deniedRanges, \.relay.denyPeers),
         .served("relay.nat64_prefixes", .nat64Prefixes, \.relay.nat64Prefixes),
         .served("relay.allow_loopback_peers", .bool, \.relay.allowLoopbackPeers),
+        .served("relay.alternate_servers", .alternateServers, \.relay.alternateServers),
         .served("relay.tcp", .bool, \.relay.tcp),
         .served("relay.mobility", .bool, \.relay.mobility),
         .served("relay.rfc5766_channels", .bool, \.relay.rfc5766Channels),

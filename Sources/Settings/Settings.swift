@@ -111,6 +111,8 @@ package struct Settings: Sendable, Equatable {
         package var rfc5766Channels = false
         /// RFC 8016.
         package var mobility = false
+        /// Where clients are sent while this server drains. Port 0: the port they came to.
+        package var alternateServers: [SocketAddress] = []
 
         package init() {}
     }

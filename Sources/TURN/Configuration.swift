@@ -34,6 +34,8 @@ package struct Configuration: Sendable {
     package var bindingRepliesPerSecond: UInt32 = 500
     /// While draining no allocation is made; those there are live on.
     package var isDraining = false
+    /// Where a client may allocate instead, while this server drains. Port 0 stands for the port it came to.
+    package var alternateServers: [Endpoint] = []
 
     package init(realm: String, nonceKeys: NonceKeys) {
         self.realm = realm

@@ -37,9 +37,7 @@ extension Engine {
         let ticket = isMobile ? request.message.first(.mobilityTicket) : nil
         // RFC 8016 section 3.1.2: an empty one asks for a ticket, and there is no other to show yet.
         guard ticket?.count ?? 0 == 0 else { return fail(request, .badRequest, authentication, reply) }
-        guard !configuration.isDraining else {
-            return fail(request, .insufficientCapacity, authentication, reply)
-        }
+        guard !configuration.isDraining else { return redirect(request, authentication, reply) }
         guard !authentication.isOverQuota else {
             return fail(request, .allocationQuotaReached, authentication, reply)
         }

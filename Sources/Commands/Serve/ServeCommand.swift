@@ -27,7 +27,7 @@ struct ServeCommand: AsyncParsableCommand {
         let (installation, overrides, console) = (installation, overriding.overrides, Console.current)
         let server: TurnpikeServer
         do {
-            server = try TurnpikeServer(
+            server = try await TurnpikeServer(
                 settings,
                 reload: { Console.$current.withValue(console) { installation.load(overrides: overrides) } }
             )
