@@ -58,13 +58,19 @@ let package = Package(
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
         .executableTarget(name: "turnpike", dependencies: ["Commands"], swiftSettings: settings),
 
+        // What the tests of several targets need.
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
         .testTarget(
             name: "AccountsTests",
             dependencies: ["Accounts", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: settings
         ),
         .testTarget(name: "CommandsTests", dependencies: ["Accounts", "Commands"], swiftSettings: settings),
-        .testTarget(name: "LinuxIOTests", dependencies: ["CLinux", "LinuxIO"], swiftSettings: settings),
+        .testTarget(
+            name: "LinuxIOTests",
+            dependencies: ["CLinux", "LinuxIO", "TestSupport"],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "OpenSSLCryptoTests",
             dependencies: ["COpenSSL", "OpenSSLCrypto"],
@@ -72,17 +78,25 @@ let package = Package(
         ),
         .testTarget(
             name: "RelayTests",
-            dependencies: ["LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "TURN"],
+            dependencies: ["LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "TURN", "TestSupport"],
             swiftSettings: settings
         ),
-        .testTarget(name: "STUNTests", dependencies: ["OpenSSLCrypto", "STUN"], swiftSettings: settings),
+        .testTarget(
+            name: "STUNTests",
+            dependencies: ["OpenSSLCrypto", "STUN", "TestSupport"],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "ServerTests",
             dependencies: ["Accounts", "Server", "Settings", "TURN"],
             swiftSettings: settings
         ),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),
-        .testTarget(name: "TURNTests", dependencies: ["OpenSSLCrypto", "STUN", "TURN"], swiftSettings: settings),
+        .testTarget(
+            name: "TURNTests",
+            dependencies: ["OpenSSLCrypto", "STUN", "TURN", "TestSupport"],
+            swiftSettings: settings
+        ),
         .testTarget(name: "TreeTests", swiftSettings: settings),
     ]
 )

@@ -65,9 +65,7 @@ package final class TurnpikeServer: Sendable {
         let store = try openStore()
         // A database that is damaged inside is refused here, and not found out by a user who cannot log in.
         try store.integrityCheck()
-        let keyFile = NonceKeyFile(dataDirectory: settings.dataDirectory)
-        var nonceKeys = try keyFile.load()
-        if keyFile.isDue(atSeconds: Self.nowSeconds) { nonceKeys = try keyFile.rotate(nonceKeys) }
+        let nonceKeys = try NonceKeyFile(dataDirectory: settings.dataDirectory).load()
         let secrets = try store.allSecrets()
         memory = MemoryPlan(configuredBytes: settings.limits.memoryBytes)
         descriptorLimit = (try? Host.raiseDescriptorLimit()) ?? 0

@@ -41,14 +41,32 @@ def test_the_key_of_nonces_is_renewed_and_costs_no_client_a_438(serve):
         assert client.refresh(600).is_success
     third = key.read_bytes()
     server.stop()
-    # At a start, too, and a restart keeps both.
+    # After a start, too, and a restart keeps both.
     age(key, 2 * 86_400)
     server.start()
-    assert key.read_bytes()[32:] == third[:32] and key.read_bytes()[:32] not in third
+    wait_until(lambda: key.read_bytes()[32:] == third[:32], 10, "a key that is of two days ago is renewed")
     now = key.read_bytes()
+    assert now[:32] not in third
     server.stop()
     server.start()
     assert key.read_bytes() == now
+
+
+def test_a_key_that_cannot_be_renewed_stops_nothing_and_is_told_of_once(serve):
+    server = serve()
+    key = server.data / "nonce.key"
+    first = key.read_bytes()
+    # Where the new file would be made stands a directory.
+    (server.data / "nonce.key.new").mkdir()
+    age(key, 86_400 + 60)
+    wait_until(lambda: "was not renewed" in server.log(), 10, "the trouble is told of")
+    with server.client() as client:
+        client.allocated()
+        time.sleep(6)
+        assert client.refresh(600).is_success
+    assert server.log().count("was not renewed") == 1 and key.read_bytes() == first
+    (server.data / "nonce.key.new").rmdir()
+    wait_until(lambda: key.read_bytes()[32:] == first, 10, "it is renewed as soon as it can be")
 
 
 def test_credentials_are_answered_while_usage_waits_for_the_disk(serve):

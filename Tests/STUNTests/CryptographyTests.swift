@@ -1,5 +1,6 @@
 import OpenSSLCrypto
 import STUN
+import TestSupport
 import Testing
 
 /// The one cryptography there is, against published values and in the order a worker would use it.

@@ -1,5 +1,6 @@
 import OpenSSLCrypto
 import STUN
+import TestSupport
 import Testing
 
 /// SP-13, SP-28, and mutations of good messages: the parser agrees with a slow one written from the text, and never traps.

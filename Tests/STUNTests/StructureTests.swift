@@ -1,4 +1,5 @@
 import STUN
+import TestSupport
 import Testing
 
 /// SP-02 to SP-10 and SP-19: what is no message is refused, and nothing reads past its end.

@@ -1,3 +1,5 @@
+import TestSupport
+
 /// The sample messages of RFC 5769 section 2 and RFC 8489 appendix B.1.
 enum Vectors {
     static let shortTermPassword = Array("VOkJxbRl1RmTxUk/WvJxBt".utf8)

@@ -1,6 +1,7 @@
 import OpenSSLCrypto
 import STUN
 import TURN
+import TestSupport
 import Testing
 
 /// AU: who may ask, and what the others hear.

@@ -1,6 +1,7 @@
 import OpenSSLCrypto
 import STUN
 import TURN
+import TestSupport
 
 /// A TURN client that can be told to err.
 final class Client {

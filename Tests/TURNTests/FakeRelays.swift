@@ -1,5 +1,6 @@
 import STUN
 import TURN
+import TestSupport
 
 /// The relay sockets and the timer of a world without a kernel: a pool of ports for each family, reservations that lapse,
 /// and a list of what was asked for.

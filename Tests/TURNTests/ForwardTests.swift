@@ -1,5 +1,6 @@
 import STUN
 import TURN
+import TestSupport
 import Testing
 
 /// PC: what passes between client and peer, and what does not.

@@ -1,5 +1,6 @@
 import STUN
 import TURN
+import TestSupport
 import Testing
 
 /// SP cases that show at the engine: what a request may look like, and what an answer must.

@@ -1,5 +1,6 @@
 import STUN
 import TURN
+import TestSupport
 import Testing
 
 /// Scripts of good, odd, repeated and damaged messages with leaps of the clock between them. After each step the books must

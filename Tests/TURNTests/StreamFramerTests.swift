@@ -1,5 +1,6 @@
 import STUN
 import TURN
+import TestSupport
 import Testing
 
 @Suite struct StreamFramerTests {

@@ -1,4 +1,5 @@
 import TURN
+import TestSupport
 import Testing
 
 /// The tables against models that are too simple to be wrong.

@@ -1,1 +1,0 @@
-../STUNTests/Shared.swift
