@@ -116,7 +116,9 @@ struct TunnelTable: ~Copyable {
 
     func holds(_ wanted: PeerConnectionKey) -> Bool {
         let number = Int(wanted.number)
-        return number < Limits.peerConnectionsPerWorker && used[number] && records[number].key.id == wanted.id
+        guard number < Limits.peerConnectionsPerWorker, used[number] else { return false }
+        let held = records[number].key
+        return held.id == wanted.id
     }
 
     /// Must be held.

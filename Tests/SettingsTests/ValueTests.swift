@@ -117,16 +117,15 @@ import Testing
             admin: {socket: null}
             """
         #expect(try complaints(silent) == [])
-        let outcome = try load("relay:\n  mobility: true\nlisten: {https: '0.0.0.0:443'}\nsignaling:\n  burst: 100\n")
+        let outcome = try load("listen: {https: '0.0.0.0:443'}\nsignaling:\n  burst: 100\n")
         #expect(outcome.settings == Settings())
         #expect(
             outcome.diagnostics.map(\.description) == [
-                "turnpike.yml:3:17: warning: listen.https: this version does not serve it yet, so it has no effect",
-                "turnpike.yml:2:13: warning: relay.mobility: this version does not serve it yet, so it has no effect",
-                "turnpike.yml:5:10: warning: signaling.burst: this version does not serve it yet, so it has no effect",
+                "turnpike.yml:1:17: warning: listen.https: this version does not serve it yet, so it has no effect",
+                "turnpike.yml:3:10: warning: signaling.burst: this version does not serve it yet, so it has no effect",
             ]
         )
-        #expect(try load("relay: {mobility: true}", set: ["relay.mobility=false"]).diagnostics.isEmpty)
+        #expect(try load("signaling: {burst: 7}", set: ["signaling.burst=100"]).diagnostics.isEmpty)
         #expect(try load("listen: {https: nowhere}").settings == nil)
         #expect(try load("signaling: {nonsense: 1}").settings == nil)
     }
