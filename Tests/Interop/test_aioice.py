@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import ssl
 
 import aioice
 import pytest
@@ -10,10 +11,23 @@ import pytest
 import harness
 
 
+@pytest.fixture(scope="module")
+def server(serve_module):
+    """By UDP and TCP at one port, by TLS at another, with a certificate of its own."""
+    port = harness.free_port()
+    server = serve_module({"listen": {"tls": [f"127.0.0.1:{port}"]}})
+    server.tls_address = ("127.0.0.1", port)
+    return server
+
+
 def relay_only(server, controlling, transport="udp", password=harness.PASSWORD):
+    trusting = None
+    if transport == "tls":
+        trusting = ssl.create_default_context(cafile=server.data / "certificate.pem")
     return aioice.Connection(
-        ice_controlling=controlling, turn_server=server.address, turn_username="alice", turn_password=password,
-        turn_transport=transport, use_ipv6=False, transport_policy=aioice.TransportPolicy.RELAY,
+        ice_controlling=controlling, turn_server=server.tls_address if trusting else server.address,
+        turn_username="alice", turn_password=password, turn_transport="tcp" if trusting else transport,
+        turn_ssl=trusting or False, use_ipv6=False, transport_policy=aioice.TransportPolicy.RELAY,
     )
 
 
@@ -28,7 +42,7 @@ async def connect(first, second):
     await asyncio.gather(first.connect(), second.connect())
 
 
-@pytest.mark.parametrize("transports", [("udp", "udp"), ("tcp", "tcp"), ("tcp", "udp")], ids="-".join)
+@pytest.mark.parametrize("transports", [("udp", "udp"), ("tcp", "tcp"), ("tcp", "udp"), ("tls", "tls"), ("tls", "udp")], ids="-".join)
 def test_aioice_relay_only_pair_exchanges_data(server, transports):
     async def scenario():
         first, second = relay_only(server, True, transports[0]), relay_only(server, False, transports[1])
@@ -48,7 +62,7 @@ def test_aioice_relay_only_pair_exchanges_data(server, transports):
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 def test_aioice_with_a_wrong_password_gathers_nothing(server, transport):
     async def scenario():
         agent = relay_only(server, True, transport, password="wrong")

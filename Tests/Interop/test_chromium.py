@@ -1,17 +1,18 @@
-"""Two RTCPeerConnections in headless Chromium that may only use the relay: by UDP, by TCP, checksummed."""
+"""Two RTCPeerConnections in headless Chromium that may only use the relay: by UDP, TCP and TLS, checksummed."""
 
 import json
 
 import pytest
 
 import harness
+from certificates import issued_pair, trust_in_browser
 from chromium import Chromium
 from harness import wait_until
 from namespaces import Namespaces
 from totals import Totals
 
 # By TCP less, for what a browser sends at once waits in one queue.
-MEGABYTES = {"udp": 10, "tcp": 1}
+MEGABYTES = {"udp": 10, "tcp": 1, "tls": 10}
 
 # Both ends live in one page; every byte between them still goes through the relay, twice.
 PAGE = """
@@ -93,14 +94,39 @@ async function transfer(sender, receiver, megabytes) {
 """
 
 
+@pytest.fixture
+def served(serve, namespaces, tmp_path):
+    """`served(family, transport)`: a server on another host than the browser, which trusts the certificate it has."""
+    def start(family, transport):
+        hosts = (Namespaces.SERVER[family], Namespaces.SERVER[1 - family])
+        config = {"relay": {"allow_peers": ["10.0.0.0/8", "fd77::/16"]}}
+        port = None
+        if transport == "tls":
+            port = harness.free_port()
+            certificate, key, authority = issued_pair(tmp_path / "certificates", hosts)
+            trust_in_browser(tmp_path / "browser", authority)
+            config["listen"] = {"tls": [harness.endpoint(host, port) for host in hosts]}
+            config["tls"] = {"certificate": str(certificate), "private_key": str(key)}
+        server = serve(config, hosts=hosts, namespace=namespaces.server, relays_loopback=False)
+        server.tls_port = port
+        return server
+
+    return start
+
+
+def url_of(server, transport):
+    if transport == "tls":
+        return f"turns:{harness.endpoint(server.hosts[0], server.tls_port)}?transport=tcp"
+    return f"turn:{harness.endpoint(*server.address)}?transport={transport}"
+
+
 def run_in_browser(server, namespace, directory, transport="udp", password=harness.PASSWORD):
     # A file is a secure context, which crypto.subtle asks for.
     page = directory / "page.html"
     page.write_text(f"<!doctype html><title>relay</title><script>{PAGE}</script>")
     configuration = {
         "iceTransportPolicy": "relay",
-        "iceServers": [{"urls": [f"turn:{harness.endpoint(*server.address)}?transport={transport}"],
-                        "username": "alice", "credential": password}],
+        "iceServers": [{"urls": [url_of(server, transport)], "username": "alice", "credential": password}],
     }
     with Chromium(directory / "browser", namespace) as browser:
         browser.call("Page.navigate", url=page.as_uri())
@@ -111,14 +137,12 @@ def run_in_browser(server, namespace, directory, transport="udp", password=harne
 
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
 @pytest.mark.parametrize("transport", MEGABYTES)
-def test_chromium_moves_megabytes_each_way_through_the_relay(serve, namespaces, tmp_path, family, transport):
+def test_chromium_moves_megabytes_each_way_through_the_relay(served, namespaces, tmp_path, family, transport):
     """The browser is on another host than the server, and both relayed ends are the server's own address.
 
     Chromium asks for no address family, so its relayed addresses are IPv4 ones over IPv6 as well (RFC 8656 section 6).
     """
-    server = serve({"relay": {"allow_peers": ["10.0.0.0/8", "fd77::/16"]}},
-                   hosts=(Namespaces.SERVER[family], Namespaces.SERVER[1 - family]), namespace=namespaces.server,
-                   relays_loopback=False)
+    server = served(family, transport)
     outcome = run_in_browser(server, namespaces.world, tmp_path, transport)
     size = MEGABYTES[transport] * 1_000_000
     print(outcome["results"])
@@ -135,10 +159,9 @@ def test_chromium_moves_megabytes_each_way_through_the_relay(serve, namespaces, 
 
 
 @pytest.mark.parametrize("transport", MEGABYTES)
-def test_chromium_with_a_wrong_password_gets_no_relay_candidate(serve, namespaces, tmp_path, transport):
-    server = serve({"relay": {"allow_peers": ["10.0.0.0/8"]}}, hosts=Namespaces.SERVER[:1],
-                   namespace=namespaces.server, relays_loopback=False)
-    said = {"udp": "0 candidates, 401", "tcp": "0 candidates, "}[transport]
+def test_chromium_with_a_wrong_password_gets_no_relay_candidate(served, namespaces, tmp_path, transport):
+    server = served(0, transport)
+    said = {"udp": "0 candidates, 401", "tcp": "0 candidates, ", "tls": "0 candidates, "}[transport]
     with pytest.raises(AssertionError, match=f"no channel: .* {said}"):
         run_in_browser(server, namespaces.world, tmp_path, transport, password="wrong")
     server.stop()

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as tree
 
 import pytest
 
+from certificates import issued_pair
 from test_tls import HOST, serve_tls
 
 # Forward secrecy and authenticated encryption; the key of the certificate decides which of TLS 1.2's there are.
@@ -44,32 +45,12 @@ WANTED = {
 }
 
 
-def openssl(*arguments):
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
-def issued_pair(directory):
-    """An RSA certificate that an authority of the test's own has signed: (chain, key, authority)."""
-    authority, authority_key = directory / "authority.pem", directory / "authority-key.pem"
-    request, key, leaf = directory / "leaf.csr", directory / "leaf-key.pem", directory / "leaf.pem"
-    openssl("req", "-x509", "-newkey", "rsa:3072", "-nodes", "-days", 300, "-subj", "/CN=test authority", "-addext",
-            "keyUsage=critical,keyCertSign,cRLSign", "-out", authority, "-keyout", authority_key)
-    openssl("req", "-newkey", "rsa:3072", "-nodes", "-subj", "/CN=turn.test", "-out", request, "-keyout", key)
-    extensions = directory / "extensions"
-    extensions.write_text(f"subjectAltName=DNS:turn.test,IP:{HOST}\nkeyUsage=critical,digitalSignature\n"
-                          "extendedKeyUsage=serverAuth\nbasicConstraints=critical,CA:false\n")
-    openssl("x509", "-req", "-in", request, "-CA", authority, "-CAkey", authority_key, "-CAcreateserial", "-days", 200,
-            "-sha256", "-extfile", extensions, "-out", leaf)
-    key.chmod(0o600)
-    return leaf, key, authority
-
-
 @pytest.fixture(params=["own", "given"])
 def scanned(request, serve_tls, tmp_path):
     """(server, which certificate, the authority's file or None)"""
     if request.param == "own":
         return serve_tls(), "own", None
-    leaf, key, authority = issued_pair(tmp_path)
+    leaf, key, authority = issued_pair(tmp_path, [HOST])
     return serve_tls({"tls": {"certificate": str(leaf), "private_key": str(key)}}), "given", authority
 
 

@@ -19,9 +19,9 @@ CONFIG = {
 SECRET = "a shared secret of some length"
 LOOPBACK = ("127.0.0.1", "::1")
 LOAD = ("-m", "20", "-n", "500", "-z", "5")
-MODES = {"udp-channels": (), "udp-send-indications": ("-s",), "tcp-channels": ("-t",),
-         "tcp-send-indications": ("-t", "-s"), "dtls-channels": ("-S",), "dtls-send-indications": ("-S", "-s")}
-TRANSPORTS = {"udp": (), "tcp": ("-t",), "dtls": ("-S",)}
+TRANSPORTS = {"udp": (), "tcp": ("-t",), "tls": ("-t", "-S"), "dtls": ("-S",)}
+MODES = {name + kind: flags + more for name, flags in TRANSPORTS.items()
+         for kind, more in (("-channels", ()), ("-send-indications", ("-s",)))}
 
 
 def by_name(argument, values):
@@ -32,7 +32,9 @@ def by_name(argument, values):
 def uclient(server, host, *arguments, credentials=None, namespace=None, port=None):
     enter = ("ip", "netns", "exec", namespace) if namespace else ()
     credentials = credentials or ("-u", "alice", "-w", harness.PASSWORD)
-    command = [*enter, "turnutils_uclient", *arguments, *credentials, "-p", str(port or server.port), host]
+    if port is None:
+        port = server.tls_port if {"-t", "-S"} <= set(arguments) else server.port
+    command = [*enter, "turnutils_uclient", *arguments, *credentials, "-p", str(port), host]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, errors="replace")
 
 
@@ -44,17 +46,25 @@ def assert_nothing_lost(done, sent=20 * 500):
     assert "Total lost packets 0 (0.000000%), total send dropped 0 (0.000000%)" in text, text[-1500:]
 
 
+def secured(config, hosts, serve, **options):
+    """A server that is reached by TLS too."""
+    port = free_port()
+    config = harness.merged(config, {"listen": {"tls": [harness.endpoint(host, port) for host in hosts]}})
+    server = serve(config, hosts=hosts, secrets={"rest": SECRET}, **options)
+    server.tls_port = port
+    return server
+
+
 @pytest.fixture(scope="module")
 def loopback(serve_module):
-    return serve_module(CONFIG, hosts=LOOPBACK, secrets={"rest": SECRET})
+    return secured(CONFIG, LOOPBACK, serve_module)
 
 
 @pytest.fixture(scope="module")
 def apart(serve_module, namespaces_module):
     """A server whose clients and peers are on another machine, as far as the kernel can tell."""
     config = harness.merged(CONFIG, {"relay": {"allow_peers": ["10.0.0.0/8", "fd77::/16"]}})
-    return serve_module(config, hosts=Namespaces.SERVER, namespace=namespaces_module.server, relays_loopback=False,
-                        secrets={"rest": SECRET})
+    return secured(config, Namespaces.SERVER, serve_module, namespace=namespaces_module.server, relays_loopback=False)
 
 
 @pytest.fixture
