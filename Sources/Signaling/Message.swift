@@ -83,8 +83,9 @@ struct Message {
         let text = String(decoding: raw(field), as: UTF8.self)
         if span.kind == .number {
             if let number = UInt64(text) { return number }
-            if let number = Double(text), number >= 0, number.rounded() == number {
-                return number < 0x1p63 ? UInt64(number) : .max
+            if let number = Double(text) {
+                if number >= 0x1p64 { return .max }
+                if let whole = UInt64(exactly: number) { return whole }
             }
         }
         throw Refusal(.badMessage, "\(field.name) must be a whole number, 0 or more")

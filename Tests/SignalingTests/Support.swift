@@ -81,7 +81,9 @@ final class Lab {
     // MARK: What happens
 
     func perform(_ step: (inout [Action]) -> Void) {
-        step(&actions)
+        var first: [Action] = []
+        step(&first)
+        actions += first
         // Answers of the store bring more actions.
         while !actions.isEmpty {
             let batch = actions
@@ -145,10 +147,12 @@ final class Client {
     var welcome: [String: Any] = [:]
     /// What arrived and was not taken, as text.
     private(set) var inbox: [String] = []
+    private(set) var newestWelcome: [String: Any]?
     /// Messages since the last `welcome`.
     private(set) var received: UInt64 = 0
     /// False: what arrives is lost on the way, as behind a cut that the server does not know of.
     var isReading = true
+    private var seen = 0
     var probes: [UInt64] = []
     var closedWith: CloseCode?
 
@@ -163,6 +167,7 @@ final class Client {
         guard isReading, closedWith == nil else { return }
         let text = String(decoding: frame.bytes, as: UTF8.self)
         let isWelcome = text.hasPrefix(#"{"type":"welcome""#)
+        if isWelcome { newestWelcome = Client.object(text) }
         received = isWelcome ? 0 : received + (frame.sequence > 0 ? 1 : 0)
         if frame.sequence > 0 { #expect(frame.sequence == received, "the two ends count differently") }
         inbox.append(text)
@@ -202,6 +207,12 @@ final class Client {
     func takeAll() -> [[String: Any]] {
         defer { inbox = [] }
         return inbox.compactMap(Client.object)
+    }
+
+    /// What arrived since this was asked last; it stays in the inbox.
+    func unseen() -> [[String: Any]] {
+        defer { seen = inbox.count }
+        return inbox.dropFirst(seen).compactMap(Client.object)
     }
 
     func takeTexts() -> [String] {
