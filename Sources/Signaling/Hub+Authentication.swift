@@ -132,7 +132,6 @@ extension Hub {
         } else if admit(connection, user: grant.user, now, &actions) {
             leaveAnteroom(connection)
             begin(connection, grant, now, &actions)
-            if connection.helloID.isEmpty, resume == nil { connection.unusedGrant = grant }
         } else {
             return
         }

@@ -33,6 +33,7 @@ extension Hub {
         unauthenticatedConnections += 1
         if let grant {
             open(connection, grant, now, &actions)
+            if connection.session != nil { connection.unusedGrant = grant }
         } else {
             connection.deadline = now.after(seconds: SignalingLimits.helloSeconds)
             arm(connection)

@@ -59,6 +59,14 @@ package final class Hub {
         settle(now, &actions)
     }
 
+    /// A message whose header announces more than `maxMessageBytes`. Its payload need not be read (case WS-07).
+    package func receiveTooLarge(from id: ConnectionID, now: HubTime, into actions: inout [Action]) {
+        guard let connection = connections[id] else { return }
+        counters.messagesReceived &+= 1
+        refuseTooLarge(connection, now, &actions)
+        settle(now, &actions)
+    }
+
     /// Monotonic nanoseconds at which `expire` has something to do; `nil` where nothing waits.
     package var nextDeadline: UInt64? { alarms.earliest }
 
@@ -68,11 +76,7 @@ package final class Hub {
         _ now: HubTime,
         _ actions: inout [Action]
     ) {
-        guard frame.count <= configuration.maxMessageBytes else {
-            let bytes = configuration.maxMessageBytes
-            report(Refusal(.tooLarge, "A message has at most \(bytes) bytes"), nil, to: connection, &actions)
-            return close(connection, .tooLarge, "message too large", now, &actions)
-        }
+        guard frame.count <= configuration.maxMessageBytes else { return refuseTooLarge(connection, now, &actions) }
         if case .checking = connection.state { return hold(frame, connection, now, &actions) }
         do throws(JSONFault) {
             let message = try Message.decode(frame, scratch: &scratch)
@@ -82,6 +86,12 @@ package final class Hub {
             charge(connection, now)
             refuse(Refusal(.badMessage, error.description), nil, connection, now, &actions)
         }
+    }
+
+    private func refuseTooLarge(_ connection: Connection, _ now: HubTime, _ actions: inout [Action]) {
+        let bytes = configuration.maxMessageBytes
+        report(Refusal(.tooLarge, "A message has at most \(bytes) bytes"), nil, to: connection, &actions)
+        close(connection, .tooLarge, "message too large", now, &actions)
     }
 
     private func handle(_ message: Message, _ connection: Connection, _ now: HubTime, _ actions: inout [Action]) {

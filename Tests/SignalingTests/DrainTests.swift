@@ -27,6 +27,25 @@ import Testing
         #expect(lab.hub.statistics.connections == 0 && lab.hub.statistics.sessions == 0)
     }
 
+    /// Case SG-16: after a restart a thousand come back within a second, into rooms of fifty.
+    @Test func sg16AThousandClientsComeBackAtOnce() throws {
+        let lab = Lab()
+        let clients = try (0..<1_000).map { number in
+            let client = lab.socket(address: UInt32(number))
+            client.send([
+                "type": "hello", "username": "user\(number)", "password": "pw-user\(number)",
+                "resume": "0123456789abcdef0123456789abcdef.\(number)", "received": 5,
+            ])
+            #expect(try #require(client.take("welcome"))["resumed"] as? Bool == false)
+            client.send(["type": "register", "peerId": "user\(number)"])
+            try client.join("room\(number % 20)", as: "user\(number)")
+            lab.advance(seconds: 0.001)
+            return client
+        }
+        #expect(lab.hub.statistics.peers == 1_000 && lab.hub.statistics.rooms == 20)
+        #expect(clients.allSatisfy { $0.closedWith == nil && $0.take("error") == nil })
+    }
+
     @Test func nobodyNewIsTakenWhileTheServerGoes() throws {
         let lab = Lab()
         let old = try lab.peer("alice")

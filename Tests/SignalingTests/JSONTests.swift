@@ -95,6 +95,35 @@ import Testing
         #expect(alice.closedWith == .policy)
     }
 
+    @Test func everyFieldAndEveryTypeHasItsPlace() throws {
+        var counters = HubCounters()
+        for kind in MessageKind.allCases { counters.count(kind) }
+        for reason in RejectionReason.allCases { counters.count(reason) }
+        #expect(MessageKind.allCases.allSatisfy { counters[$0] == 1 })
+        #expect(RejectionReason.allCases.allSatisfy { counters[$0] == 1 })
+        let members = Field.allCases.map { "\"\($0.name)\":\($0.rawValue)" }.joined(separator: ",")
+        var scratch: [JSONKey] = []
+        try Array("{\(members)}".utf8).withUnsafeBufferPointer { text in
+            let message = try Message.decode(text, scratch: &scratch)
+            for field in Field.allCases { #expect(try message.wholeNumber(field) == UInt64(field.rawValue)) }
+        }
+    }
+
+    @Test(
+        arguments: [
+            ("0", 0), ("-0", 0), ("1e3", 1_000), ("2.50e1", 25), ("18446744073709551615", .max), ("1e300", .max),
+            ("18446744073709551616", .max), ("1.5", nil), ("-1", nil), ("1e-400", 0), ("\"1\"", nil), ("true", nil),
+        ] as [(String, UInt64?)]
+    )
+    func aWholeNumberIsReadWithoutATrap(text: String, number: UInt64?) throws {
+        var scratch: [JSONKey] = []
+        let read = try Array("{\"ttl\":\(text)}".utf8).withUnsafeBufferPointer { bytes in
+            let message = try Message.decode(bytes, scratch: &scratch)
+            return try? message.wholeNumber(.ttl)
+        }
+        #expect(read == number)
+    }
+
     @Test func keysMayBeWrittenWithEscapes() throws {
         let alice = try Lab().peer("alice")
         alice.send(#"{"\u0074ype":"\u0070ing","i\u0064":"x"}"#)

@@ -15,7 +15,10 @@ import Testing
         alice.send(frame + String(repeating: "x", count: room + 1) + #""}"#)
         #expect(alice.refusal() == "too-large: A message has at most 65536 bytes")
         #expect(alice.closedWith == .tooLarge)
-        #expect(bob.takeTexts().isEmpty)
+        // The gateway may know it from the header.
+        lab.perform { lab.hub.receiveTooLarge(from: bob.id, now: lab.now, into: &$0) }
+        #expect(bob.takeAll().map { $0["code"] as? String } == ["too-large"])
+        #expect(bob.closedWith == .tooLarge)
     }
 
     @Test func sg07TenThousandCandidatesAreTooMany() throws {

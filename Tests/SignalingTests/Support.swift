@@ -137,6 +137,14 @@ final class Lab {
         }
     }
 
+    func failTickets() {
+        let tickets = pendingTickets
+        pendingTickets = []
+        perform { actions in
+            for (ticket, _, _) in tickets { hub.issueFailed(ticket, now: now, into: &actions) }
+        }
+    }
+
     func random(_ range: Range<Int>) -> Int { Int.random(in: range, using: &generator) }
 }
 
