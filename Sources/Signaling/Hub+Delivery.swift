@@ -9,12 +9,11 @@ extension Hub {
     ) {
         guard !session.isEnded else { return }
         let entry = ReplayQueue.Entry(bytes: bytes, origin: origin, isLasting: isLasting)
-        let isComplete = session.replay.append(entry, total: &replayBytes)
-        guard let connection = session.connection else {
-            // A client that is away for too much would come back to a gap. It is gone instead, and senders hear so.
-            if !isComplete { doomed.append(session) }
-            return
-        }
+        let isAway = session.connection == nil
+        let fits = session.replay.append(entry, isAway: isAway, total: &replayBytes)
+        // A client that is away for too much would come back to a gap. It is gone instead, and senders hear so.
+        if !fits { doomed.append(session) }
+        guard let connection = session.connection else { return }
         send(bytes, sequence: session.replay.sentThrough, to: connection, &actions)
         if session.replay.wantsProbe {
             session.replay.probedThrough = session.replay.sentThrough

@@ -10,7 +10,7 @@ struct Origin {
 /// What a session was sent since its last `welcome`, numbered from 1, for as long as it may not have arrived.
 ///
 /// The numbers are not on the wire: both ends count. Entries are consecutive and end with the newest message; when a limit
-/// is reached the oldest are dropped, which a later `resume` reports as missed.
+/// is reached while the client is there the oldest are dropped, which a later `resume` reports as missed.
 struct ReplayQueue {
     struct Entry {
         let bytes: [UInt8]
@@ -41,27 +41,27 @@ struct ReplayQueue {
             || byteCount >= SignalingLimits.probeBytes
     }
 
-    /// Numbers a message and keeps it. Answers false where older ones had to go for it, or it could not be kept.
+    /// Numbers a message and keeps it. Where there is no room the oldest go, and those only that most likely arrived if
+    /// the client is away; then the limits may be passed by what one step of the hub sends.
     /// - Parameter total: bytes that all sessions keep.
-    mutating func append(_ entry: Entry, total: inout Int) -> Bool {
-        sentThrough &+= 1
+    /// - Returns: false where the queue of a client that is away has grown past its limits.
+    mutating func append(_ entry: Entry, isAway: Bool, total: inout Int) -> Bool {
         let size = entry.bytes.count
-        var isComplete = true
-        while retained > 0,
-            retained >= SignalingLimits.replayMessagesPerSession
-                || byteCount + size > SignalingLimits.replayBytesPerSession
-                || total + size > SignalingLimits.replayBytesTotal
-        {
-            dropFirst(&total)
-            isComplete = false
+        while retained > 0, !hasRoom(for: size, total), !isAway || first <= deliveredThrough { dropFirst(&total) }
+        let fits = hasRoom(for: size, total)
+        sentThrough &+= 1
+        if fits || isAway {
+            entries.append(entry)
+            byteCount += size
+            total += size
         }
-        guard size <= SignalingLimits.replayBytesPerSession, total + size <= SignalingLimits.replayBytesTotal else {
-            return false
-        }
-        entries.append(entry)
-        byteCount += size
-        total += size
-        return isComplete
+        return fits || !isAway
+    }
+
+    private func hasRoom(for size: Int, _ total: Int) -> Bool {
+        retained < SignalingLimits.replayMessagesPerSession
+            && byteCount + size <= SignalingLimits.replayBytesPerSession
+            && total + size <= SignalingLimits.replayBytesTotal
     }
 
     /// The client has the messages up to this number, whatever it says beyond what was sent.

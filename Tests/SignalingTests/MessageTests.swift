@@ -177,3 +177,52 @@ import Testing
         #expect(lab.hub.statistics.peers == 2)
     }
 }
+
+/// docs/signaling.md against the server.
+@Suite struct PageTests {
+    @Test func thePageNamesEveryMessageCodeAndLimit() throws {
+        let page = try Self.page
+        for kind in MessageKind.allCases {
+            #expect(page.contains("\"\(kind.name)\"") || page.contains("`\(kind.name)`"))
+        }
+        for code in ErrorCode.allCases { #expect(page.contains("| `\(code.name)` |"), "\(code)") }
+        for code in [CloseCode.shutdown, .policy, .tooLarge, .unauthenticated, .revoked] {
+            #expect(page.contains("| \(code.rawValue) |"), "\(code)")
+        }
+        let numbers = [
+            SignalingLimits.jsonDepthMax, SignalingLimits.jsonMembersMax, SignalingLimits.jsonValuesMax,
+            SignalingLimits.peerIDBytesMax, SignalingLimits.roomIDBytesMax, SignalingLimits.metadataBytesMax,
+            SignalingLimits.peersPerSession, SignalingLimits.roomsPerUser, SignalingLimits.membersPerRoom,
+            SignalingLimits.rosterBytesPerRoom / 1_024, SignalingLimits.replayMessagesPerSession,
+            SignalingLimits.replayBytesPerSession / 1_024, SignalingLimits.heldMessagesMax,
+            Int(SignalingLimits.helloSeconds),
+        ]
+        for number in numbers { #expect(page.firstMatch(of: try Regex("\\b\(number)\\b")) != nil, "\(number)") }
+    }
+
+    /// Every request that the page shows is one that the server takes.
+    @Test func everyRequestOfThePageIsTaken() throws {
+        let examples = try Self.page.matches(of: /\{"type": "([a-z-]+)"[^`\n…]*\}(?=[`\n])/)
+        let requests = examples.filter { match in
+            MessageKind.allCases.contains { "\($0.name)" == match.output.1 } && match.output.1 != "hello"
+        }
+        #expect(requests.count >= 10)
+        let lab = Lab()
+        let bob = try lab.peer("bob")
+        let alice = try lab.peer("alice")
+        try bob.join("lobby", as: "bob")
+        try alice.join("lobby", as: "alice")
+        for request in requests where request.output.1 != "unregister" {
+            alice.send(String(request.output.0))
+            #expect(alice.refusal() == nil, "\(request.output.0)")
+        }
+    }
+
+    private static var page: String {
+        get throws {
+            let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+                .deletingLastPathComponent()
+            return try String(contentsOf: root.appending(path: "docs/signaling.md"), encoding: .utf8)
+        }
+    }
+}
