@@ -9,10 +9,6 @@ extension Hub {
     /// The account store does not know the client, or could not look.
     package func denied(_ id: ConnectionID, _ denial: Denial, now: HubTime, into actions: inout [Action]) {
         guard let connection = connections[id], case .checking = connection.state else { return }
-        connection.state = .silent
-        connection.resume = nil
-        connection.showedOnlyToken = false
-        connection.held = []
         let refusal: Refusal
         switch denial {
         case .wrongCredentials:
@@ -25,8 +21,11 @@ extension Hub {
                 retryAfterNanoseconds: 1_000_000_000
             )
         }
-        counters.count(.unauthenticated)
-        send(Self.error(refusal, originalType: Self.helloType, id: connection.helloID), to: connection, &actions)
+        answerHello(refusal, connection, &actions)
+        connection.state = .silent
+        connection.resume = nil
+        connection.showedOnlyToken = false
+        connection.held = []
         connection.attemptsLeft -= 1
         if connection.attemptsLeft <= 0 {
             close(connection, .unauthenticated, "not authenticated", now, &actions)
@@ -115,7 +114,7 @@ extension Hub {
     func open(_ connection: Connection, _ grant: Grant, _ now: HubTime, _ actions: inout [Action]) {
         guard !isRevoked(grant) else {
             counters.count(.revoked)
-            report(Refusal(.unauthenticated, "The user is not allowed in any more"), nil, to: connection, &actions)
+            answerHello(Refusal(.unauthenticated, "The user is not allowed in any more"), connection, &actions)
             return close(connection, .revoked, "revoked", now, &actions)
         }
         let resume = connection.resume
@@ -126,9 +125,8 @@ extension Hub {
             attach(connection, to: old, received: resume.received, grant, now, &actions)
         } else if connection.showedOnlyToken {
             // Another connection was faster, or the count is impossible.
-            connection.state = .silent
-            refuse(Self.resumeRefused, nil, connection, now, &actions)
-            return
+            answerHello(Self.resumeRefused, connection, &actions)
+            return close(connection, .unauthenticated, "not authenticated", now, &actions)
         } else if admit(connection, user: grant.user, now, &actions) {
             leaveAnteroom(connection)
             begin(connection, grant, now, &actions)
@@ -155,9 +153,17 @@ extension Hub {
             return true
         }
         let count = configuration.connectionsPerUser
-        report(Refusal(.tooManyConnections, "A user has at most \(count) connections"), nil, to: connection, &actions)
+        answerHello(Refusal(.tooManyConnections, "A user has at most \(count) connections"), connection, &actions)
         close(connection, .policy, "too many connections", now, &actions)
         return false
+    }
+
+    /// Sends an `error` for the `hello` that was checked, or for an upgrade, which had no message.
+    private func answerHello(_ refusal: Refusal, _ connection: Connection, _ actions: inout [Action]) {
+        counters.count(RejectionReason(refusal.code))
+        var type: [UInt8] = []
+        if case .checking = connection.state { type = Self.helloType }
+        send(Self.error(refusal, originalType: type, id: connection.helloID), to: connection, &actions)
     }
 
     private func leaveAnteroom(_ connection: Connection) {
@@ -171,7 +177,7 @@ extension Hub {
         return wasRevoked && revokedAt >= grant.checkedAtNanoseconds
     }
 
-    static let helloType = Array("\"hello\"".utf8)
+    private static let helloType = Array("\"hello\"".utf8)
     static let resumeRefused = Refusal(.forbidden, "The session cannot be resumed")
-    static let countRefused = Refusal(.badMessage, "received is more than was sent")
+    private static let countRefused = Refusal(.badMessage, "received is more than was sent")
 }

@@ -140,8 +140,10 @@ import Testing
         let lab = Lab { $0.connectionsPerUser = 3 }
         let clients = try (0..<3).map { try lab.client("alice", address: $0) }
         let fourth = lab.socket(address: 9)
-        fourth.send(#"{"type":"hello","username":"alice","password":"pw-alice"}"#)
-        #expect(fourth.refusal() == "too-many-connections: A user has at most 3 connections")
+        fourth.send(#"{"type":"hello","username":"alice","password":"pw-alice","id":"h"}"#)
+        let error = try #require(fourth.take("error"))
+        #expect(error["error"] as? String == "A user has at most 3 connections")
+        #expect(error["code"] as? String == "too-many-connections" && error["id"] as? String == "h")
         #expect(fourth.closedWith == .policy)
         _ = try lab.client("bob")
         // One that is away makes room.
