@@ -55,6 +55,7 @@ let package = Package(
             dependencies: [.product(name: "Yams", package: "Yams")],
             swiftSettings: settings
         ),
+        .target(name: "Signaling", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
         .executableTarget(name: "turnpike", dependencies: ["Commands"], swiftSettings: settings),
 
@@ -92,6 +93,7 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),
+        .testTarget(name: "SignalingTests", dependencies: ["Signaling"], swiftSettings: settings),
         .testTarget(
             name: "TURNTests",
             dependencies: ["OpenSSLCrypto", "STUN", "TURN", "TestSupport"],
