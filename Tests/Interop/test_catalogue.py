@@ -11,16 +11,6 @@ TESTS = Path(__file__).resolve().parents[1]
 # How many cases each section has; their numbers run from 1 without a gap.
 SECTIONS = {"SP": 28, "AU": 27, "AL": 20, "PC": 23, "PA": 42, "AM": 15, "RE": 20, "TF": 10, "DT": 8}
 
-# Ids without a test, with who will bring it. Whoever does takes the line out.
-TO_COME = {
-    "RE-06": "TLS floods, with the load generator",
-    "RE-07": "TLS floods, with the load generator",
-    "RE-08": "TLS floods, with the load generator",
-    "RE-09": "TLS floods, with the load generator",
-    "RE-11": "WebSockets, which come with signaling",
-    **{f"DT-{number:02}": "DTLS" for number in range(1, 9)},
-}
-
 NAME = re.compile(r"\bdef test_\w*|\bfunc \w+", re.ASCII)
 IN_NAME = re.compile(r"(?<![A-Za-z])([A-Za-z]{2})_?(\d\d)(?!\d)")
 TO_LIST = re.compile(r"(?<![A-Za-z])([a-z]{2})(\d\d)To([A-Z][a-z])(\d\d)_")
@@ -50,27 +40,5 @@ def found_in_tests():
 
 def test_every_case_has_a_test_that_carries_its_id():
     found = found_in_tests()
-    missing = [case for case in ids() if case not in found and case not in TO_COME]
+    missing = [case for case in ids() if case not in found]
     assert not missing, f"no test carries {', '.join(missing)}"
-
-
-def test_what_is_to_come_has_not_come_yet():
-    found = found_in_tests()
-    unknown = [case for case in TO_COME if case not in ids()]
-    arrived = [case for case in TO_COME if case in found]
-    assert not unknown and not arrived, f"take out of the list: {unknown + arrived}"
-
-
-def test_names_and_rows_are_read():
-    sample = '''
-def test_SP_01_an_empty_datagram(wire):
-def test_RE_02_AL_20_both(wire):
-    @Test func am04_am05_shared() throws {
-    @Test func pa01ToPa03_byEveryPath() {
-        Row(id: "PA-16", rule: .never),
-    ("PA_17", DENY, []),
-def helper_ZZ_99(): pass
-    # SP-27 in a comment is no test
-'''
-    expected = {"SP-01", "RE-02", "AL-20", "AM-04", "AM-05", "PA-01", "PA-02", "PA-03", "PA-16", "PA-17"}
-    assert carried(sample) == expected

@@ -1,20 +1,25 @@
-"""A hundred thousand mutated inputs by TCP, cut anywhere: the process lives, holds on to nothing, accounts for all."""
+"""A hundred thousand mutated inputs by TCP and as many by TLS, cut anywhere: the process lives, holds on to nothing,
+accounts for all, and a good stream among them gets every answer."""
 
 import contextlib
 import hashlib
 import hmac
 import os
 import random
+import socket
+import ssl
 import struct
 
+import pytest
+
 import stunwire as stun
-from harness import client_address, wait_until
+from harness import client_address, endpoint, free_port, wait_until
 from namespaces import inside
 from stunclient import Stream, StreamClient
 from test_fuzz import GROWTH_KIB_MAX, RESERVATION_SECONDS, corpus_of
 from totals import Totals
 
-COUNT = 100_000
+COUNT = int(os.environ.get("FUZZ_COUNT", "100000"))
 SEED = int(os.environ.get("FUZZ_SEED", "20260102"))
 INTERESTING = (0, 1, 2, 3, 4, 5, 8, 16, 19, 20, 21, 0x7F, 0x80, 0xFF, 0x100, 0x4000, 0x4FFF, 0x5000, 0x7FFF, 0x8000,
                0xFFF0, 0xFFFC, 0xFFFD, 0xFFFE, 0xFFFF)
@@ -110,11 +115,34 @@ class Fuzzer:
         return [data[a:b] for a, b in zip([0, *places], [*places, len(data)]) if b > a]
 
 
+class Door:
+    """How a server is reached: by TCP, or by TLS at a port of its own."""
+
+    def __init__(self, server, tls_port=None):
+        self.server = server
+        self.address = (server.address[0], tls_port or server.port)
+        self.context = None
+        if tls_port:
+            self.context = ssl.create_default_context(cafile=server.data / "certificate.pem")
+
+    def socket(self):
+        if self.context is None:
+            return None
+        bare = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        return self.context.wrap_socket(bare, server_hostname=self.address[0])
+
+    def stream(self, local):
+        return Stream(self.address, local, self.socket())
+
+    def client(self, local, **options):
+        return StreamClient(self.address, "alice", self.server.users["alice"], local, sock=self.socket(), **options)
+
+
 class Connection:
     """One of the fuzzer's connections, made anew whenever it ends: with an allocation, or without."""
 
-    def __init__(self, server, fuzzer, peer):
-        self.server, self.fuzzer, self.peer, self.made = server, fuzzer, peer, 0
+    def __init__(self, door, fuzzer, peer):
+        self.door, self.fuzzer, self.peer, self.made = door, fuzzer, peer, 0
         self.local = (client_address(), 0)
         self.corpus = []
         self.connect()
@@ -122,14 +150,14 @@ class Connection:
     def connect(self):
         self.made += 1
         if self.peer is None:
-            self.stream = Stream(self.server.address, self.local)
+            self.stream = self.door.stream(self.local)
             if not self.corpus:
-                with StreamClient(self.server.address, "alice", self.server.users["alice"], self.local) as client:
+                with self.door.client(self.local) as client:
                     client.challenge()
                     self.client, self.corpus = client, list(messages_of(client, ("127.0.2.1", 9)))
         else:
-            self.client = self.stream = self.server.stream_client(
-                local=self.local[0], integrity=self.fuzzer.random.choice(("sha1", "sha256")))
+            self.client = self.stream = self.door.client(
+                self.local, integrity=self.fuzzer.random.choice(("sha1", "sha256")))
             self.client.allocated().bound(0x4000, self.peer.address)
             self.corpus = list(messages_of(self.client, self.peer.address))
         self.stream.socket.settimeout(5)
@@ -168,6 +196,16 @@ class Connection:
     @staticmethod
     def drain(sock):
         """The length of what had come, 0 at the end, None when nothing has come."""
+        if isinstance(sock, ssl.SSLSocket):
+            sock.settimeout(0)
+            try:
+                return len(sock.recv(1 << 16))
+            except ssl.SSLWantReadError:
+                return None
+            except ssl.SSLError:
+                return 0
+            finally:
+                sock.settimeout(5)
         try:
             # A socket with a timeout would wait; its descriptor does not.
             return len(os.read(sock.fileno(), 1 << 16))
@@ -175,11 +213,35 @@ class Connection:
             return None
 
 
-def test_a_hundred_thousand_mutated_stream_inputs_leave_the_server_as_it_was(serve, cut_off):
-    print(f"seed {SEED} (set FUZZ_SEED to change it)")
-    server = serve({"limits": {"allocations_per_user": 1000, "unauthenticated_replies_per_second": 100_000,
-                               "binding_replies_per_second": 1_000_000}}, hosts=("127.0.0.1", "::1"),
-                   namespace=cut_off)
+class Good:
+    """A client that does nothing wrong: what it asks is answered, and what it sends comes out and back."""
+
+    def __init__(self, door, peer):
+        self.client, self.peer, self.rounds = door.client((client_address(), 0)), peer, 0
+        self.client.allocated().bound(0x4000, peer.address)
+
+    def check(self):
+        self.rounds += 1
+        payload = struct.pack("!I", self.rounds) * (1 + self.rounds % 300)
+        self.client.send_channel(0x4000, payload)
+        assert self.client.binding() == self.client.local
+        assert self.peer.receive() == (payload, self.client.relayed)
+        self.peer.send(payload, self.client.relayed)
+        assert self.client.receive_data() == (0x4000, payload)
+
+
+@pytest.mark.timeout(180 + COUNT // 250)
+@pytest.mark.parametrize("transport", ["tcp", "tls"])
+def test_a_hundred_thousand_mutated_stream_inputs_leave_the_server_as_it_was(serve, cut_off, transport):
+    print(f"seed {SEED} (set FUZZ_SEED to change it), {COUNT} inputs (FUZZ_COUNT)")
+    config = {"limits": {"allocations_per_user": 1000, "unauthenticated_replies_per_second": 100_000,
+                         "binding_replies_per_second": 1_000_000}}
+    tls_port = None
+    if transport == "tls":
+        tls_port = free_port()
+        config["listen"] = {"tls": [endpoint("127.0.0.1", tls_port)]}
+    server = serve(config, hosts=("127.0.0.1", "::1"), namespace=cut_off)
+    door = Door(server, tls_port)
     fuzzer = Fuzzer(SEED)
     with inside(cut_off):
         with server.stream_client(local=client_address()) as client:
@@ -189,7 +251,9 @@ def test_a_hundred_thousand_mutated_stream_inputs_leave_the_server_as_it_was(ser
         peers = [server.peer(f"127.0.2.{number + 1}") for number in range(4)]
         for peer in peers:
             peer.socket.setblocking(False)
-        connections = [Connection(server, fuzzer, peer) for peer in (*peers, None, None)]
+        connections = [Connection(door, fuzzer, peer) for peer in (*peers, None, None)]
+        good_peer = server.peer("127.0.2.100")
+        good = Good(door, good_peer)
 
         def run(count):
             for number in range(count):
@@ -202,6 +266,8 @@ def test_a_hundred_thousand_mutated_stream_inputs_leave_the_server_as_it_was(ser
                                                  connection.client.relayed)
                     with contextlib.suppress(OSError):
                         Connection.drain(connection.peer.socket)
+                if number % 100 == 0:
+                    good.check()
                 if number % 1000 == 0:
                     server.assert_alive()
 
@@ -215,7 +281,9 @@ def test_a_hundred_thousand_mutated_stream_inputs_leave_the_server_as_it_was(ser
         assert growth <= GROWTH_KIB_MAX, f"{growth} KiB after {COUNT} inputs, seed {SEED}"
         for connection in connections:
             connection.end()
-        for peer in peers:
+        assert good.client.refresh(0).is_success
+        good.client.close()
+        for peer in (*peers, good_peer):
             peer.close()
         wait_until(lambda: server.descriptors() <= before_any, RESERVATION_SECONDS,
                    f"descriptors are back at {before_any}")

@@ -1,5 +1,6 @@
 import STUN
 import TURN
+import TestSupport
 import Testing
 
 /// Random steps of clients, peers and time over TCP allocations, and what has to hold after each.
