@@ -32,8 +32,13 @@ extension Worker {
         throttledUntilNanoseconds = now.monotonicNanoseconds &+ TunnelLimits.throttleNanoseconds
         let keys = throttled
         throttled.removeAll(keepingCapacity: true)
-        for key in keys where tunnels.holds(key) {
+        // Whoever reads first may take all there is, so each has its turn at that: the tunnels, and the sides of each.
+        throttleTurn &+= 1
+        for place in keys.indices {
+            let key = keys[(place &+ throttleTurn / 2) % keys.count]
+            guard tunnels.holds(key) else { continue }
             tunnels[key].pointee.isThrottled = false
+            if throttleTurn.isMultiple(of: 2) { readClient(key) }
             readPeer(key)
             readClient(key)
             settle(key)

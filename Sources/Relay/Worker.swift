@@ -39,6 +39,7 @@ struct Worker: ~Copyable {
     /// Streams that a limit of bandwidth holds back, and when they are looked at again.
     var throttled: [PeerConnectionKey] = []
     var throttledUntilNanoseconds: UInt64 = 0
+    var throttleTurn = 0
     var reserve: ReserveDescriptor
     /// What is read from a connection, until its frames are handled.
     let streamInput: UnsafeMutableRawBufferPointer

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import stunwire as stun
-from harness import wait_until
+from harness import Background, wait_until
 from tcprelay import (
     HalfClosingTLS, PATIENCE_SECONDS, TCPPeer, TRANSPORTS, control, data, dial, ends, exchange, joined, read_exactly,
     read_to_end, relaying, stream_of,
@@ -162,6 +162,20 @@ def test_RE_13_a_limit_of_bandwidth_holds_a_stream_back_and_loses_nothing(serve_
         exchange(carrier.socket, peer, stream_of(MEGABYTE, "out"), stream_of(MEGABYTE, "in"))
         # Two megabytes at one megabyte a second, of which a quarter of a second may come at once.
         assert time.monotonic() - began > 1.5
+
+
+def test_a_limit_of_bandwidth_starves_neither_way(serve_tcp):
+    server = serve_tcp({"limits": {"bps_per_allocation": 8_000_000}})
+    with joined(server) as (_, carrier, peer):
+        flood, small = stream_of(3 * MEGABYTE, "flood"), stream_of(MEGABYTE // 4, "small")
+        carrier.socket.setblocking(True)
+        writer = Background(lambda: peer.sendall(flood))
+        reader = Background(lambda: read_exactly(carrier.socket, len(flood)))
+        carrier.socket.sendall(small)
+        assert read_exactly(peer, len(small)) == small
+        assert reader.thread.is_alive(), "what goes the other way has not waited for the flood"
+        writer.result()
+        assert reader.result() == flood
 
 
 def test_what_is_relayed_is_counted_for_its_user_and_apart_from_packets(serve_tcp):
