@@ -1,11 +1,6 @@
+import Foundation
 import NIOCore
 import Synchronization
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 /// A whole response, small enough to be made before it is sent.
 struct HTTPAnswer: Sendable {

@@ -1,12 +1,7 @@
+import Foundation
 import HTTPTypes
 import NIOCore
 import OpenSSLCrypto
-
-#if canImport(FoundationEssentials)
-    import FoundationEssentials
-#else
-    import Foundation
-#endif
 
 /// The opening handshake of a WebSocket, as far as it does not depend on who comes (RFC 6455 section 4.2).
 struct WebSocketHandshake: Sendable {
