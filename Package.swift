@@ -38,13 +38,12 @@ let package = Package(
         .target(
             name: "Gateway",
             dependencies: [
-                "Accounts", "OpenSSLCrypto",
+                "OpenSSLCrypto", "Signaling",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
             ],
@@ -61,7 +60,7 @@ let package = Package(
         .target(
             name: "Server",
             dependencies: [
-                "Accounts", "LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "Settings", "TURN",
+                "Accounts", "Gateway", "LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "Settings", "TURN",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

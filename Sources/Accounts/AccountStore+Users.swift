@@ -19,27 +19,13 @@ extension AccountStore {
         monthlyBytes: Int64? = nil
     ) throws(AccountError) {
         try requireWellFormed(keys)
-        if let expiresAtSeconds, !(0...AccountLimits.expirySecondsMax).contains(expiresAtSeconds) {
-            throw AccountError(.invalidValue, "the expiry is out of range; give a date before the year 10000")
-        }
-        if let maxAllocations, !(1...AccountLimits.allocationsPerUserMax).contains(maxAllocations) {
-            throw AccountError(
-                .invalidValue,
-                "\(maxAllocations) is no number of allocations; give one of 1 to \(AccountLimits.allocationsPerUserMax)"
-            )
-        }
-        if let maxBitsPerSecond, !(0...AccountLimits.bitsPerSecondMax).contains(maxBitsPerSecond) {
-            throw AccountError(
-                .invalidValue,
-                "\(maxBitsPerSecond) is no number of bits per second; give one of 0 to \(AccountLimits.bitsPerSecondMax)"
-            )
-        }
-        if let monthlyBytes, !(1...AccountLimits.monthlyBytesMax).contains(monthlyBytes) {
-            throw AccountError(
-                .invalidValue,
-                "\(monthlyBytes) is no number of bytes a month; give one of 1 to \(AccountLimits.monthlyBytesMax)"
-            )
-        }
+        let limits = UserLimits(
+            expiresAtSeconds: expiresAtSeconds,
+            maxAllocations: maxAllocations,
+            maxBitsPerSecond: maxBitsPerSecond,
+            monthlyBytes: monthlyBytes
+        )
+        try limits.check()
         try write { database in
             guard try !Self.userExists(name, in: database) else {
                 throw AccountError(
@@ -107,6 +93,38 @@ extension AccountStore {
             )
             guard database.changesCount == 1 else { throw Self.noUser(name) }
             try record(.user, name, action: isEnabled ? "enable user" : "disable user", in: database)
+        }
+    }
+
+    /// Replaces a user's limits, all of them.
+    /// - Parameter change: gives the new ones for those that hold.
+    /// - Throws: `notFound`, `invalidValue`, or what the database says.
+    package func setLimits(
+        of name: AccountName,
+        _ change: (UserLimits) -> UserLimits
+    ) throws(AccountError) {
+        try write { database in
+            let row = try Row.fetchOne(database, sql: "SELECT * FROM users WHERE name = ?", arguments: [name.value])
+            guard let user = row.flatMap(User.init(row:)) else { throw Self.noUser(name) }
+            let limits = change(
+                UserLimits(
+                    expiresAtSeconds: user.expiresAtSeconds,
+                    maxAllocations: user.maxAllocations,
+                    maxBitsPerSecond: user.maxBitsPerSecond,
+                    monthlyBytes: user.monthlyBytes
+                )
+            )
+            try limits.check()
+            try database.execute(
+                sql: """
+                    UPDATE users SET expires_at = ?, max_allocations = ?, max_bps = ?, monthly_bytes = ? WHERE name = ?
+                    """,
+                arguments: [
+                    limits.expiresAtSeconds, limits.maxAllocations, limits.maxBitsPerSecond, limits.monthlyBytes,
+                    name.value,
+                ]
+            )
+            try record(.user, name, action: "change limits of user", in: database)
         }
     }
 

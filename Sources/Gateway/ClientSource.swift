@@ -11,6 +11,14 @@ package struct ClientSource: Hashable, Sendable {
     /// Whether nobody between here and there could listen.
     package let isLoopback: Bool
 
+    /// Whether it is of a network that is not routed on the internet (RFC 1918, RFC 4193), where a proxy stands.
+    var isPrivate: Bool {
+        if isLoopback { return true }
+        guard network >> 32 == 0xFFFF else { return network >> 57 == 0xFC >> 1 }
+        let v4 = network & 0xFFFF_FFFF
+        return v4 >> 24 == 10 || v4 >> 20 == 0xAC1 || v4 >> 16 == 0xC0A8
+    }
+
     package static let local = ClientSource(network: 0, address: "local", isLocal: true, isLoopback: true)
 
     init(network: UInt64, address: String, isLocal: Bool, isLoopback: Bool) {
@@ -43,6 +51,7 @@ package struct ClientSource: Hashable, Sendable {
         case (.v4, .some((_, let low))):
             self.init(network: low, address: text, isLocal: false, isLoopback: low >> 24 & 0xFF == 127)
         case (.v6, .some((let high, let low))):
+            // `::1` has the high half of many that are not: it counts by itself.
             self.init(network: high, address: text, isLocal: false, isLoopback: high == 0 && low == 1)
         default:
             self.init(network: 0, address: text, isLocal: false, isLoopback: false)

@@ -20,7 +20,7 @@ final class ConnectionTally: Sendable {
         state.withLock { state in
             guard state.total < GatewayLimits.connections,
                 !withHandshake || state.handshakes < GatewayLimits.handshakes,
-                state.bySource[source.network, default: 0] < state.perSourceMax
+                state.bySource[source.network, default: 0] < state.perSourceMax + GatewayLimits.connectionsBesides
             else {
                 state.refused &+= 1
                 return false

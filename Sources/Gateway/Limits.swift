@@ -7,6 +7,9 @@ package enum GatewayLimits {
     /// Connections of all clients together: 10,000 peers, and room for those who come back before the server has noticed that
     /// they were gone.
     static let connections = 50_000
+    /// Of one source, beyond `signaling.connections_per_address`: for requests of the API, and so that a client who has too
+    /// many WebSockets is told so.
+    static let connectionsBesides = 32
     /// TLS handshakes under way: those who only begin them must not use up the connections (case RE-07).
     static let handshakes = 2_048
     /// A client that has not finished its handshake by then is slow on purpose, or gone (RE-04).
@@ -46,8 +49,12 @@ package enum GatewayLimits {
     /// the last heartbeat may take 15).
     static let pingAfter = TimeAmount.seconds(29)
     static let deadAfter = TimeAmount.seconds(60)
-    /// To say `hello` (WS-18).
-    static let helloTime = TimeAmount.seconds(5)
+
+    // MARK: Lists
+
+    /// Sockets and rooms that one answer names: some megabytes.
+    static let sessionsListed = 20_000
+    static let roomsListed = 10_000
 
     // MARK: Logins and credentials
 
@@ -56,8 +63,6 @@ package enum GatewayLimits {
     package static let loginFailuresPerMinute = 10
     /// Source networks whose failures are remembered. Past that, the stalest is forgotten.
     package static let loginSources = 8_192
-    /// Logins that wait for the account store. Past that a client is asked to come again.
-    static let loginsWaiting = 1_024
     /// `GET /api/v1/ice-servers` of one user: a page asks once for each call (SG-15).
     package static let credentialBurst = 20
     package static let credentialsPerMinute = 60

@@ -203,6 +203,9 @@ struct Worker: ~Copyable {
                 publications &+= 1
                 publish()
             case .renew(let context): certificate = context
+            case .list(let first, let answer): answer(engine.allocations(from: first, at: now))
+            case .end(let allocation, let generation, let answer):
+                answer(engine.end(allocation: allocation, generation: generation, at: now))
             case .stop: isRunning = false
             }
         }

@@ -37,7 +37,12 @@ struct CertificateStore: Sendable {
     ///
     /// - Parameters:
     ///   - hosts, addresses: what a pair of the server's own is made out to.
-    func load(hosts: [String], addresses: [String]) throws(ServerError) -> TLSContext {
+    ///   - applicationProtocols: what clients may name by ALPN.
+    func load(
+        hosts: [String],
+        addresses: [String],
+        applicationProtocols: [String] = TLSContext.turnProtocols
+    ) throws(ServerError) -> TLSContext {
         if isOwn, access(certificatePath, F_OK) != 0 || access(privateKeyPath, F_OK) != 0 {
             try make(hosts, addresses)
         }
@@ -47,7 +52,8 @@ struct CertificateStore: Sendable {
                 kind: .tls,
                 certificateChainPath: certificatePath,
                 privateKeyPath: privateKeyPath,
-                nowSeconds: Int64(Date().timeIntervalSince1970)
+                nowSeconds: Int64(Date().timeIntervalSince1970),
+                applicationProtocols: applicationProtocols
             )
         } catch {
             throw ServerError(error.description)

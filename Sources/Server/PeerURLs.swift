@@ -18,10 +18,13 @@ package struct PeerURLs: Hashable, Sendable {
             return nil
         }
         address = best
-        hasTCP = settings.listen.tcp.contains { listener in
-            listener.port == best.port && listener.host.isIPv4 == best.host.isIPv4
+        let isReached = { (listener: SocketAddress) in
+            listener.host.isIPv4 == best.host.isIPv4
                 && (listener.host.isUnspecified || listener.host == best.host || external != nil)
         }
+        hasTCP = settings.listen.tcp.contains { $0.port == best.port && isReached($0) }
+        tlsAddress = settings.listen.tls.first { $0.port != 0 && isReached($0) }
+            .map { SocketAddress(host: best.host, port: $0.port) }
     }
 
     package var stun: [String] { ["stun:\(address)"] }
@@ -31,8 +34,12 @@ package struct PeerURLs: Hashable, Sendable {
         ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
     }
 
+    /// The same over TLS, which only helps a client that trusts the certificate.
+    package var turns: [String] { tlsAddress.map { ["turns:\($0)?transport=tcp"] } ?? [] }
+
     /// Whether the same address takes TCP.
     private let hasTCP: Bool
+    private let tlsAddress: SocketAddress?
 
     /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
     package var isPrivate: Bool {

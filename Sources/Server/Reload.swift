@@ -22,6 +22,7 @@ struct Reload {
         keep(\.relay.addresses, "relay.addresses")
         keep(\.relay.minPort, "relay.min_port")
         keep(\.relay.maxPort, "relay.max_port")
+        keep(\.admin.socket, "admin.socket")
         keep(\.log.level, "log.level")
         keep(\.log.format, "log.format")
         self.settings = settings

@@ -1,5 +1,6 @@
 import Accounts
 import Foundation
+import Gateway
 import Logging
 import OpenSSLCrypto
 import Relay
@@ -23,10 +24,14 @@ package final class TurnpikeServer: Sendable {
     private let nonceKeys: NonceKeys
     private let certificateNames: CertificateNames
     private let relay: RelayService
+    private let gateway: GatewayService
     private let directory: AccountDirectory
     private let logger: Logger
     private let sink: LogSink
     private let reload: @Sendable () -> SettingsOutcome
+    private let served: ServedSettings
+    /// Wakes who waits for a drain that was asked for over the API.
+    private let drains = AsyncStream<Int>.makeStream()
 
     /// Opens everything; nothing is served when this throws.
     ///
@@ -62,6 +67,14 @@ package final class TurnpikeServer: Sendable {
             options.certificate = try CertificateStore(settings).load(hosts: names.hosts, addresses: names.addresses)
         }
         certificateNames = names
+        let httpsCertificate =
+            try settings.listen.https.isEmpty
+            ? nil
+            : CertificateStore(settings).load(
+                hosts: names.hosts,
+                addresses: names.addresses,
+                applicationProtocols: Self.httpsProtocols
+            )
         // Workers may speak before all is made; what they say waits in the box until there is someone to hear it.
         let receiver = EventReceiver()
         do throws(RelayError) {
@@ -73,10 +86,32 @@ package final class TurnpikeServer: Sendable {
         }
         state = Mutex(State(settings: settings, secrets: secrets))
         let secretsChanged = SecretsObserver()
-        directory = try AccountDirectory(store, logger: logger) { secretsChanged.tell($0) }
+        let box = GatewayBox()
+        directory = try AccountDirectory(store, logger: logger, gateway: box) { secretsChanged.tell($0) }
+        let served = ServedSettings(settings, relay)
+        let accounts = GatewayAccounts(directory, settings: { served.value }) { secretsChanged.tell($0) }
+        let control = AdminControl(directory, relay, settings: { served.value })
+        gateway = try GatewayService(
+            GatewaySetup.options(settings, certificate: httpsCertificate),
+            directory: accounts,
+            control: control,
+            logger: logger
+        )
+        box.connect(gateway)
+        self.served = served
         receiver.connect { [weak self] in self?.handle($0) }
         secretsChanged.connect { [weak self] in self?.take(secrets: $0) }
+        control.connect(
+            listeners: { [weak self] in self?.places ?? [] },
+            drain: { [weak self] in self?.drain(seconds: $0) },
+            isDraining: { [weak self] in self?.isDraining ?? false },
+            reload: { [weak self] in self?.reloadConfiguration() ?? ReloadView(isReloaded: false, messages: []) }
+        )
+        if settings.signaling.isEnabled, !gateway.listeners.isEmpty { accounts.prepare() }
     }
+
+    /// RFC 7301: no h2, and what speaks TURN has come to the wrong door (case WS-22).
+    private static let httpsProtocols = ["http/1.1"]
 
     /// What it listens on, with the ports the kernel chose.
     package var listeners: [SocketAddress] { relay.listeners.map(SocketAddress.init) }
@@ -101,6 +136,7 @@ package final class TurnpikeServer: Sendable {
             )
         )
         try await group.run()
+        await gateway.stop()
         let totals = relay.stop()
         // The workers' last words are in; from here on nobody relays.
         directory.recordUsage(relay)
@@ -112,7 +148,8 @@ package final class TurnpikeServer: Sendable {
     // MARK: Signals
 
     /// Takes the configuration anew. One that does not hold leaves the old one in force, whole.
-    func reloadConfiguration() {
+    @discardableResult
+    func reloadConfiguration() -> ReloadView {
         let outcome = reload()
         for diagnostic in outcome.diagnostics where diagnostic.severity == .warning {
             logger.warning("\(diagnostic)")
@@ -120,39 +157,51 @@ package final class TurnpikeServer: Sendable {
         guard let new = outcome.settings else {
             for diagnostic in outcome.errors { logger.error("\(diagnostic)") }
             logger.error("the configuration was not reloaded; the old one stays in force")
-            return
+            return ReloadView(isReloaded: false, messages: outcome.errors.map { "\($0)" })
         }
         let old = state.withLock { $0.settings }
         let taken = Reload(from: old, to: new)
-        for key in taken.refused { logger.warning("\(key) has changed, which takes a restart; it stays as it was") }
+        let refusals = taken.refused.map { "\($0) has changed, which takes a restart; it stays as it was" }
+        for refusal in refusals { logger.warning("\(refusal)") }
         state.withLock { $0.settings = taken.settings }
         do {
             try apply()
             directory.poll(relay)
             renewCertificate()
             logger.notice("configuration reloaded")
+            return ReloadView(isReloaded: true, messages: refusals)
         } catch {
             state.withLock { $0.settings = old }
             logger.error(
                 "the configuration was not reloaded; the old one stays in force",
                 metadata: ["reason": "\(error)"]
             )
+            return ReloadView(isReloaded: false, messages: ["\(error)"])
         }
     }
 
+    private var servesTLS: Bool { relay.streamListeners.contains(where: \.isTLS) || !gateway.listeners.isEmpty }
+
     /// Changes when the certificate's files do; nil where TLS is not served.
     var certificateStamp: [Int]? {
-        guard relay.streamListeners.contains(where: \.isTLS) else { return nil }
+        guard servesTLS else { return nil }
         return CertificateStore(state.withLock { $0.settings }).stamp
     }
 
     /// Has new TLS sessions made from the certificate as it is now. One that does not hold leaves the old one in use.
     func renewCertificate() {
-        guard relay.streamListeners.contains(where: \.isTLS) else { return }
+        guard servesTLS else { return }
         let store = CertificateStore(state.withLock { $0.settings })
+        let names = certificateNames
         do {
-            let context = try store.load(hosts: certificateNames.hosts, addresses: certificateNames.addresses)
+            let context = try store.load(hosts: names.hosts, addresses: names.addresses)
+            let httpsContext = try store.load(
+                hosts: names.hosts,
+                addresses: names.addresses,
+                applicationProtocols: Self.httpsProtocols
+            )
             relay.send(.renew(context))
+            gateway.renew(httpsContext)
             logger.notice(
                 "certificate loaded",
                 metadata: [
@@ -188,6 +237,8 @@ package final class TurnpikeServer: Sendable {
             defer { state.drainEnd = min(state.drainEnd ?? end, end) }
             return state.drainEnd == nil
         }
+        // Whoever signals has most of the time to hear of it and to go, and nobody is cut off at the end.
+        gateway.beginDraining(window: limit * 3 / 4)
         guard isNew else { return }
         do {
             try apply()
@@ -205,7 +256,8 @@ package final class TurnpikeServer: Sendable {
         while relay.snapshot().publications == before, ContinuousClock.now < end {
             try? await Task.sleep(for: .milliseconds(5))
         }
-        return relay.snapshot().allocations == 0 || ContinuousClock.now >= end
+        if ContinuousClock.now >= end { return true }
+        return await relay.snapshot().allocations == 0 && gateway.statistics().signalingConnections == 0
     }
 
     func note(_ message: Logger.Message) { logger.notice(message) }
@@ -224,6 +276,8 @@ package final class TurnpikeServer: Sendable {
         var configuration = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets).configuration
         configuration.isDraining = isDraining
         relay.reconfigure(configuration)
+        served.value = settings
+        gateway.reconfigure(GatewaySetup.configuration(settings))
     }
 
     private func take(secrets: [SharedSecret]) {
@@ -258,17 +312,32 @@ package final class TurnpikeServer: Sendable {
 
     private var fields: LogFields { LogFields(addresses: state.withLock { $0.settings.log.addresses }) }
 
+    /// Asks for a drain that ends the server, as USR1 does.
+    private func drain(seconds: Int) {
+        beginDraining(atMost: .seconds(seconds))
+        drains.continuation.yield(seconds)
+    }
+
+    /// One element for each drain that was asked for otherwise than by a signal.
+    var drainRequests: AsyncStream<Int> { drains.stream }
+
+    private var isDraining: Bool { state.withLock { $0.drainEnd != nil } }
+
+    /// Where it listens, in words.
+    private var places: [String] {
+        relay.listeners.map { "udp \(SocketAddress($0))" }
+            + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
+            + gateway.listeners.map { "https \($0.description)" }
+    }
+
     private func announce() {
         let settings = state.withLock { $0.settings }
-        let places =
-            relay.listeners.map { "udp \(SocketAddress($0))" }
-            + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
         logger.notice(
             "turnpike \(Version.current) serves",
             metadata: [
                 "listen": .array(places.map { .string($0) }), "realm": .string(settings.realm),
                 "data_dir": .string(settings.dataDirectory), "workers": .stringConvertible(relay.workerCount),
-                "openssl": .string(OpenSSLVersion.text),
+                "openssl": .string(OpenSSLVersion.text), "admin_socket": .string(gateway.adminSocketPath ?? "none"),
             ]
         )
         logger.notice("to add a user, type: turnpike user add NAME --data-dir \(settings.dataDirectory) --format env")

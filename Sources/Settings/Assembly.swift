@@ -67,6 +67,11 @@ struct Assembly {
             for listener in settings.listen.udp where !hosts.contains(listener.host) { hosts.append(listener.host) }
             settings.listen.tls = hosts.map { SocketAddress(host: $0, port: 5349) }
         }
+        if places["listen.https"] == nil {
+            var hosts: [HostAddress] = []
+            for listener in settings.listen.udp where !hosts.contains(listener.host) { hosts.append(listener.host) }
+            settings.listen.https = hosts.map { SocketAddress(host: $0, port: 8443) }
+        }
         settings.listen.implied = settings.listen.implied.filter { places[$0] == nil }
         if (settings.tls.certificate == nil) != (settings.tls.privateKey == nil) {
             let missing = settings.tls.certificate == nil ? "certificate" : "private_key"
@@ -94,7 +99,7 @@ struct Assembly {
     private var firstListenerBeyondLoopback: (key: String, address: SocketAddress)? {
         let served = [
             ("listen.udp", settings.listen.udp), ("listen.tcp", settings.listen.tcp),
-            ("listen.tls", settings.listen.tls),
+            ("listen.tls", settings.listen.tls), ("listen.https", settings.listen.https),
         ]
         let later = planned.mapValues(\.listeners).sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         for (key, addresses) in served + later {

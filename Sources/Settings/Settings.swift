@@ -13,6 +13,8 @@ package struct Settings: Sendable, Equatable {
     package var tls = TLS()
     package var auth = Auth()
     package var limits = Limits()
+    package var signaling = Signaling()
+    package var admin = Admin()
     package var log = Log()
 
     package init() {}
@@ -30,14 +32,16 @@ package struct Settings: Sendable, Equatable {
         package var tcp = Self.everywhere(port: 3478)
         /// Port 5349 of the hosts that `udp` has, where it is not set itself.
         package var tls = Self.everywhere(port: 5349)
+        /// Signaling, the API and the web pages. Port 8443 of the hosts that `udp` has, where it is not set itself.
+        package var https = Self.everywhere(port: 8443)
         /// The lists that nobody wrote.
-        package var implied: Set<String> = ["listen.udp", "listen.tcp", "listen.tls"]
+        package var implied: Set<String> = ["listen.udp", "listen.tcp", "listen.tls", "listen.https"]
 
         package init() {}
 
         /// By what is listened on: who wrote it is no part of that.
         package static func == (left: Listen, right: Listen) -> Bool {
-            left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls
+            left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls && left.https == right.https
         }
 
         private static func everywhere(port: UInt16) -> [SocketAddress] {
@@ -115,6 +119,30 @@ package struct Settings: Sendable, Equatable {
         package var bpsTotal = 0
         package var unauthenticatedRepliesPerSecond = 10
         package var bindingRepliesPerSecond = 500
+
+        package init() {}
+    }
+
+    package struct Signaling: Sendable, Equatable {
+        package var isEnabled = true
+        /// HTTP without TLS, for those who come from loopback or a private network.
+        package var allowsPlaintext = false
+        /// Of browsers; exact.
+        package var allowedOrigins: [String] = []
+        package var maxMessageBytes = 65_536
+        package var messagesPerSecond = 50
+        package var burst = 100
+        package var connectionsPerUser = 20
+        package var connectionsPerAddress = 100
+        package var peerTimeoutSeconds = 300
+        package var resumeWindowSeconds = 30
+
+        package init() {}
+    }
+
+    package struct Admin: Sendable, Equatable {
+        /// Nil: `admin.sock` in the data directory.
+        package var socket: String?
 
         package init() {}
     }

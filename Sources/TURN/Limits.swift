@@ -34,6 +34,8 @@ package enum Limits {
     /// One report of usage looks at one in so many allocations, so that a worker with all it can have is held up for
     /// about a millisecond; each is looked at once in as many reports.
     package static let usageReportParts: UInt32 = 4
+    /// Allocations looked at for one page of an operator's list: some 50 µs, for which packets wait.
+    static let slotsPerPage: UInt32 = 256
     /// UNKNOWN-ATTRIBUTES is capped so that an answer stays shorter than what provoked it.
     package static let unknownAttributesListed = 8
     /// Addresses in one CreatePermission; a browser sends one.

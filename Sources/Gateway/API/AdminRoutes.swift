@@ -103,7 +103,7 @@ struct AdminRoutes: Sendable {
     private struct Sessions: Encodable {
         let allocations: [AllocationView]
         let allocationsAreCut: Bool
-        let signaling: [SignalingSessionView]
+        let signaling: [SocketEntry]
     }
 
     private func addSessions(_ sessions: RouterGroup<GatewayContext>) {

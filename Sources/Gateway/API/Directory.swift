@@ -14,6 +14,8 @@ package enum GatewayLogin: Sendable {
     case password(username: String, password: String)
     /// A token of `turnpike token create`.
     case token(String)
+    /// The client holds the resume token of a session of this user; what is left to check is that he may still come in.
+    case session(user: String)
 }
 
 package enum LoginOutcome: Sendable, Equatable {

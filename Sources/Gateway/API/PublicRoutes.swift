@@ -52,7 +52,7 @@ struct PublicRoutes: Sendable {
         let totalPeers: Int
         let totalRooms: Int
         let activeConnections: Int
-        let roomStats: [RoomView]
+        let roomStats: [RoomEntry]
     }
 
     /// Totals are for admins: how busy others are is nobody's business.

@@ -99,6 +99,8 @@ enum JSONText {
         guard let data = try? encoder.encode(value) else { return ByteBuffer(string: "{}") }
         return ByteBuffer(bytes: data)
     }
+
+    static func bytes(_ value: some Encodable) -> [UInt8] { Array(buffer(value).readableBytesView) }
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7), made once a second.

@@ -6,7 +6,7 @@ struct MessageAssembler {
     enum Event: Equatable {
         case message(ByteBuffer, isText: Bool)
         case ping(ByteBuffer)
-        case pong
+        case pong(ByteBuffer)
         /// The peer ends it; nil where it gives no code.
         case close(UInt16?)
     }
@@ -26,7 +26,7 @@ struct MessageAssembler {
         let payload = frame.unmaskedData
         switch frame.opcode {
         case .ping: return .ping(payload)
-        case .pong: return .pong
+        case .pong: return .pong(payload)
         case .connectionClose: return .close(try Self.closeCode(payload))
         case .text, .binary: return try begin(payload, isText: frame.opcode == .text, isFinal: frame.fin)
         case .continuation: return try go(on: payload, isFinal: frame.fin)

@@ -6,10 +6,35 @@ protocol WebSocketDelegate: AnyObject {
     func opened(_ socket: WebSocketHandler)
     func received(_ text: ByteBuffer, on socket: WebSocketHandler)
     func received(binary: ByteBuffer, on socket: WebSocketHandler)
+    /// The answer to a ping.
+    func ponged(_ payload: ByteBuffer, on socket: WebSocketHandler)
     /// What was read at once has been handed over.
     func paused(_ socket: WebSocketHandler)
+    /// More waits for the client than may.
+    func isTooSlow(_ socket: WebSocketHandler)
+    /// What the next ping of the connection's own carries.
+    func pingPayload(_ socket: WebSocketHandler) -> ByteBuffer
+    /// A frame to send before the connection is closed for that.
+    func lastWords(_ failure: WebSocketFailure) -> ByteBuffer?
     /// The connection is gone, or nothing more is taken from it. Comes once.
-    func closed(_ socket: WebSocketHandler)
+    func closed(_ socket: WebSocketHandler, _ end: WebSocketEnd)
+}
+
+/// How a WebSocket ended.
+enum WebSocketEnd: Equatable {
+    /// The client said goodbye, with a code or without.
+    case byClient(UInt16?)
+    case byServer
+    /// Without a word.
+    case lost
+}
+
+/// What most have no use for.
+extension WebSocketDelegate {
+    func ponged(_ payload: ByteBuffer, on socket: WebSocketHandler) {}
+    func isTooSlow(_ socket: WebSocketHandler) { socket.close(1008, "slow consumer") }
+    func pingPayload(_ socket: WebSocketHandler) -> ByteBuffer { ByteBuffer() }
+    func lastWords(_ failure: WebSocketFailure) -> ByteBuffer? { nil }
 }
 
 /// One WebSocket: messages in, messages out, liveness, and the end.
@@ -23,7 +48,7 @@ final class WebSocketHandler: ChannelInboundHandler {
     private var context: ChannelHandlerContext?
     private var assembler = MessageAssembler()
     private var state = State.open
-    private var hasUnflushed = false
+    private(set) var hasUnflushed = false
     private var control = ControlBudget()
     private var lastHeard = NIODeadline.now()
     private var isPinged = false
@@ -42,7 +67,11 @@ final class WebSocketHandler: ChannelInboundHandler {
         guard state == .open, let context else { return }
         context.write(wrapOutboundOut(frame), promise: nil)
         hasUnflushed = true
-        // TLS seals into a buffer of its own until the flush, so the queue's length is known only after it.
+    }
+
+    func ping(_ payload: ByteBuffer) {
+        guard let context else { return }
+        send(OutgoingFrame.make(.ping, payload, context.channel.allocator))
     }
 
     func flush() {
@@ -61,7 +90,7 @@ final class WebSocketHandler: ChannelInboundHandler {
         timer?.cancel()
         let channel = context.channel
         timer = context.eventLoop.scheduleTask(in: GatewayLimits.closeTime) { channel.close(promise: nil) }
-        delegate.closed(self)
+        delegate.closed(self, .byServer)
     }
 
     // MARK: Channel
@@ -88,24 +117,29 @@ final class WebSocketHandler: ChannelInboundHandler {
             guard let event = try assembler.take(unwrapInboundIn(data)) else { return }
             try handle(event, context)
         } catch {
-            close(error.code, error.reason)
+            fail(error)
         }
     }
 
+    private func fail(_ failure: WebSocketFailure) {
+        guard state == .open else { return }
+        if let words = delegate.lastWords(failure) { send(words) }
+        close(failure.code, failure.reason)
+    }
+
     func channelReadComplete(context: ChannelHandlerContext) {
-        if state == .open { delegate.paused(self) }
+        delegate.paused(self)
         flush()
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        guard !context.channel.isWritable else { return }
-        close(1008, "too slow to read")
+        if state == .open, !context.channel.isWritable { delegate.isTooSlow(self) }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch error {
         case let failure as WebSocketFailure:
-            close(failure.code, failure.reason)
+            fail(failure)
         case is NIOWebSocketError:
             close(1002, "a frame breaks the protocol")
         default:
@@ -127,8 +161,12 @@ final class WebSocketHandler: ChannelInboundHandler {
             guard state == .open else { return }
             guard control.take(.now()) else { throw .policy("too many pings") }
             send(OutgoingFrame.make(.pong, payload, context.channel.allocator))
-        case .pong, .message:
+        case .pong(let payload):
+            guard state == .open else { return }
             guard control.take(.now()) else { throw .policy("too many pongs") }
+            delegate.ponged(payload, on: self)
+        case .message:
+            break
         }
     }
 
@@ -140,7 +178,7 @@ final class WebSocketHandler: ChannelInboundHandler {
                 code.map { OutgoingFrame.close($0, "", channel.allocator) }
                 ?? OutgoingFrame.make(.connectionClose, ByteBuffer(), channel.allocator)
             context.writeAndFlush(wrapOutboundOut(frame), promise: nil)
-            delegate.closed(self)
+            delegate.closed(self, .byClient(code))
         }
         // Both sides have said it: the server closes the connection first (section 7.1.1).
         timer?.cancel()
@@ -153,7 +191,7 @@ final class WebSocketHandler: ChannelInboundHandler {
         let wasOpen = state == .open
         state = .closed
         context = nil
-        if wasOpen { delegate.closed(self) }
+        if wasOpen { delegate.closed(self, .lost) }
     }
 
     // MARK: Liveness
@@ -176,7 +214,7 @@ final class WebSocketHandler: ChannelInboundHandler {
         }
         if silence >= GatewayLimits.pingAfter, !isPinged {
             isPinged = true
-            send(OutgoingFrame.make(.ping, ByteBuffer(), context.channel.allocator))
+            ping(delegate.pingPayload(self))
             flush()
         }
         scheduleHeartbeat(context)

@@ -2,10 +2,10 @@
 protocol SignalingQueries: Sendable {
     func overview() async -> SignalingOverview
     /// Rooms with a peer of that user in them; nil for all rooms.
-    func rooms(visibleTo user: String?) async -> [RoomView]
+    func rooms(visibleTo user: String?) async -> [RoomEntry]
     /// - Returns: nil where there is no such room, or that user has nobody in it.
-    func peers(in room: String, visibleTo user: String?) async -> [PeerView]?
-    func sessions() async -> [SignalingSessionView]
+    func peers(in room: String, visibleTo user: String?) async -> [PeerEntry]?
+    func sessions() async -> [SocketEntry]
     /// - Returns: whether there was such a session.
     func end(session id: String) async -> Bool
 }
@@ -17,26 +17,26 @@ struct SignalingOverview: Codable, Sendable {
     var rooms = 0
 }
 
-struct RoomView: Codable, Sendable {
+struct RoomEntry: Codable, Sendable {
     var roomId: String
     var peerCount: Int
     var peers: [String]
 }
 
-struct PeerView: Codable, Sendable {
+struct PeerEntry: Codable, Sendable {
     var peerId: String
     /// The peer's own JSON.
     var metadata: RawJSON
     var joinedAt: Int64
 }
 
-struct SignalingSessionView: Codable, Sendable {
+struct SocketEntry: Codable, Sendable {
     var id: String
     var user: String
     /// Where it is connected from; null while it is cut off and may come back.
     @Nullable var client: String?
     var peers: [String]
-    var rooms: Int
+    var rooms: [String]
     var ageSeconds: UInt64
 }
 
