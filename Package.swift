@@ -72,6 +72,7 @@ let package = Package(
             dependencies: [.product(name: "Yams", package: "Yams")],
             swiftSettings: settings
         ),
+        .target(name: "Signaling", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
         .executableTarget(name: "turnpike", dependencies: ["Commands"], swiftSettings: settings),
 
@@ -91,6 +92,7 @@ let package = Package(
         .testTarget(name: "STUNTests", dependencies: ["OpenSSLCrypto", "STUN"], swiftSettings: settings),
         .testTarget(name: "ServerTests", dependencies: ["Accounts", "Server", "Settings"], swiftSettings: settings),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),
+        .testTarget(name: "SignalingTests", dependencies: ["Signaling"], swiftSettings: settings),
         .testTarget(name: "TURNTests", dependencies: ["OpenSSLCrypto", "STUN", "TURN"], swiftSettings: settings),
         .testTarget(name: "TreeTests", swiftSettings: settings),
     ]

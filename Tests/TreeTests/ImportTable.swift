@@ -11,6 +11,7 @@ enum ImportTable {
         "OpenSSLCrypto": ["COpenSSL", "STUN"],
         "LinuxIO": ["CLinux"],
         "Relay": ["LinuxIO", "OpenSSLCrypto", "STUN", "TURN"],
+        "Signaling": [],
         "Accounts": ["Foundation", "GRDB"],
         "Settings": ["Foundation", "Yams"],
         "Server": [

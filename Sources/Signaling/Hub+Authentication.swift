@@ -1,0 +1,178 @@
+extension Hub {
+    /// The account store knows the client.
+    package func authenticated(_ id: ConnectionID, _ grant: Grant, now: HubTime, into actions: inout [Action]) {
+        guard let connection = connections[id], case .checking = connection.state else { return }
+        open(connection, grant, now, &actions)
+        settle(now, &actions)
+    }
+
+    /// The account store does not know the client, or could not look.
+    package func denied(_ id: ConnectionID, _ denial: Denial, now: HubTime, into actions: inout [Action]) {
+        guard let connection = connections[id], case .checking = connection.state else { return }
+        connection.state = .silent
+        connection.resume = nil
+        connection.showedOnlyToken = false
+        connection.held = []
+        let refusal: Refusal
+        switch denial {
+        case .wrongCredentials:
+            connection.address.failures.take(of: SignalingLimits.failures, now: now.monotonicNanoseconds)
+            refusal = Refusal(.unauthenticated, "Wrong username, password or token")
+        case .unavailable:
+            refusal = Refusal(
+                .unauthenticated,
+                "Credentials cannot be checked at the moment",
+                retryAfterNanoseconds: 1_000_000_000
+            )
+        }
+        counters.count(.unauthenticated)
+        send(Self.error(refusal, originalType: Self.helloType, id: connection.helloID), to: connection, &actions)
+        connection.attemptsLeft -= 1
+        if connection.attemptsLeft <= 0 {
+            close(connection, .unauthenticated, "not authenticated", now, &actions)
+        } else {
+            connection.deadline = now.after(seconds: SignalingLimits.helloSeconds)
+            arm(connection)
+        }
+        settle(now, &actions)
+    }
+
+    /// The first message of a connection that has not authenticated at its upgrade.
+    func hello(
+        _ message: Message,
+        _ connection: Connection,
+        _ now: HubTime,
+        _ actions: inout [Action]
+    ) throws(Refusal) {
+        let wait = connection.address.failures.waitNanoseconds(
+            of: SignalingLimits.failures,
+            now: now.monotonicNanoseconds
+        )
+        if wait > 0 { throw .rateLimited("Too many failed attempts from your address", wait: wait) }
+        let helloID = try message.requestID()
+        let resume = try resumption(message)
+        let credentials: Credentials
+        let username = try message.string(.username, bytesMax: SignalingLimits.usernameBytesMax)
+        let password = try message.string(.password, bytesMax: SignalingLimits.passwordBytesMax)
+        if let token = try message.string(.token, bytesMax: SignalingLimits.tokenBytesMax) {
+            credentials = .token(token)
+        } else if let username, let password {
+            credentials = .password(username: username, password: password)
+        } else if username != nil || password != nil {
+            throw Refusal(.badMessage, "username and password are required")
+        } else if let resume {
+            guard let session = session(ofResumeToken: resume.token) else {
+                connection.address.failures.take(of: SignalingLimits.failures, now: now.monotonicNanoseconds)
+                throw Self.resumeRefused
+            }
+            credentials = .session(user: session.user.name)
+        } else {
+            throw Refusal(.badMessage, "username and password, token, or resume are required")
+        }
+        connection.state = .checking
+        connection.helloID = Array(helloID)
+        connection.resume = resume
+        if case .session = credentials { connection.showedOnlyToken = true }
+        connection.deadline = now.after(seconds: SignalingLimits.checkSeconds)
+        arm(connection)
+        actions.append(.authenticate(connection.id, credentials))
+    }
+
+    /// A `hello` of a client that is known already: it authenticated at its upgrade, and wants its old session.
+    func helloAgain(_ request: Request, _ actions: inout [Action]) throws(Refusal) {
+        guard let resume = try resumption(request.message), let grant = request.connection.unusedGrant else {
+            throw Refusal(.badMessage, "This connection is authenticated already")
+        }
+        guard let old = session(ofResumeToken: resume.token), old.user === request.session.user,
+            old !== request.session
+        else { throw Self.resumeRefused }
+        guard resume.received ?? 0 <= old.replay.sentThrough else { throw Self.countRefused }
+        request.connection.unusedGrant = nil
+        request.connection.helloID = Array(request.id)
+        // Nothing was done in the new session: it has no peer id and no message but errors.
+        request.session.connection = nil
+        end(request.session, request.now, &actions)
+        attach(request.connection, to: old, received: resume.received, grant, request.now, &actions)
+    }
+
+    /// Keeps what a client sends behind its `hello`, until the account store has answered.
+    func hold(
+        _ frame: UnsafeBufferPointer<UInt8>,
+        _ connection: Connection,
+        _ now: HubTime,
+        _ actions: inout [Action]
+    ) {
+        let bytes = connection.held.reduce(frame.count) { $0 + $1.count }
+        if connection.held.count < SignalingLimits.heldMessagesMax, bytes <= SignalingLimits.heldBytesMax {
+            connection.held.append(Array(frame))
+        } else {
+            report(Refusal(.unauthenticated, "Wait for the welcome"), nil, to: connection, &actions)
+            close(connection, .unauthenticated, "not authenticated", now, &actions)
+        }
+    }
+
+    /// Gives an authenticated connection its session: a new one, or the one that it resumes.
+    func open(_ connection: Connection, _ grant: Grant, _ now: HubTime, _ actions: inout [Action]) {
+        guard !isRevoked(grant) else {
+            counters.count(.revoked)
+            report(Refusal(.unauthenticated, "The user is not allowed in any more"), nil, to: connection, &actions)
+            return close(connection, .revoked, "revoked", now, &actions)
+        }
+        let resume = connection.resume
+        connection.resume = nil
+        let old = resume.flatMap { session(ofResumeToken: $0.token) }
+        if let resume, let old, old.user.name == grant.user, resume.received ?? 0 <= old.replay.sentThrough {
+            leaveAnteroom(connection)
+            attach(connection, to: old, received: resume.received, grant, now, &actions)
+        } else if connection.showedOnlyToken {
+            // Another connection was faster, or the count is impossible.
+            connection.state = .silent
+            refuse(Self.resumeRefused, nil, connection, now, &actions)
+            return
+        } else if admit(connection, user: grant.user, now, &actions) {
+            leaveAnteroom(connection)
+            begin(connection, grant, now, &actions)
+            if connection.helloID.isEmpty, resume == nil { connection.unusedGrant = grant }
+        } else {
+            return
+        }
+        let held = connection.held
+        connection.held = []
+        for frame in held where connections[connection.id] === connection {
+            frame.withUnsafeBufferPointer { handle($0, connection, now, &actions) }
+        }
+    }
+
+    /// Whether the user may have one more session. Absent ones make room.
+    private func admit(
+        _ connection: Connection,
+        user name: String,
+        _ now: HubTime,
+        _ actions: inout [Action]
+    ) -> Bool {
+        guard let user = users[name], user.sessions.count >= configuration.connectionsPerUser else { return true }
+        if let absent = user.sessions.first(where: { $0.connection == nil }) {
+            end(absent, now, &actions, returning: true)
+            return true
+        }
+        let count = configuration.connectionsPerUser
+        report(Refusal(.tooManyConnections, "A user has at most \(count) connections"), nil, to: connection, &actions)
+        close(connection, .policy, "too many connections", now, &actions)
+        return false
+    }
+
+    private func leaveAnteroom(_ connection: Connection) {
+        unauthenticatedConnections -= 1
+        connection.deadline = nil
+    }
+
+    private func isRevoked(_ grant: Grant) -> Bool {
+        let revokedAt = max(revocations[grant.user] ?? 0, revokedEveryoneAt ?? 0)
+        let wasRevoked = revocations[grant.user] != nil || revokedEveryoneAt != nil
+        return wasRevoked && revokedAt >= grant.checkedAtNanoseconds
+    }
+
+    static let helloType = Array("\"hello\"".utf8)
+    static let resumeRefused = Refusal(.forbidden, "The session cannot be resumed")
+    static let countRefused = Refusal(.badMessage, "received is more than was sent")
+}

@@ -1,0 +1,52 @@
+/// What a value of a JSON text is.
+enum JSONKind: UInt8 {
+    case string
+    /// A string that has to be unescaped before it is compared.
+    case escapedString
+    case number, object, array, bool, null
+}
+
+/// Where a value stands in its text; a string with its quotes.
+struct JSONSpan {
+    var kind = JSONKind.null
+    var start = 0
+    var end = 0
+
+    var count: Int { end &- start }
+    var isString: Bool { kind == .string || kind == .escapedString }
+}
+
+/// A key where it stands in its text, without quotes, and a hash of what it says.
+struct JSONKey {
+    let start: Int
+    let end: Int
+    let isEscaped: Bool
+    let hash: UInt64
+}
+
+/// Why a text is refused, and at which byte.
+package struct JSONFault: Error, Equatable {
+    package enum Reason: Equatable, Sendable {
+        case syntax, encoding, loneSurrogate, numberOutOfRange, duplicateKey, tooDeep, tooManyMembers, tooManyValues
+        case trailingBytes
+    }
+
+    package let reason: Reason
+    package let offset: Int
+
+    package var description: String {
+        let what =
+            switch reason {
+            case .syntax: "is not JSON"
+            case .encoding: "is not UTF-8"
+            case .loneSurrogate: "has half a surrogate pair"
+            case .numberOutOfRange: "has a number that is out of range"
+            case .duplicateKey: "has a key twice"
+            case .tooDeep: "is nested deeper than \(SignalingLimits.jsonDepthMax) levels"
+            case .tooManyMembers: "has more than \(SignalingLimits.jsonMembersMax) members"
+            case .tooManyValues: "has more than \(SignalingLimits.jsonValuesMax) values"
+            case .trailingBytes: "goes on behind its end"
+            }
+        return "The message \(what) (byte \(offset))"
+    }
+}
