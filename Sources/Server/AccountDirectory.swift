@@ -1,5 +1,6 @@
 import Accounts
 import Foundation
+import Gateway
 import Logging
 import Relay
 import Synchronization

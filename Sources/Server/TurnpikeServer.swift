@@ -257,7 +257,8 @@ package final class TurnpikeServer: Sendable {
             try? await Task.sleep(for: .milliseconds(5))
         }
         if ContinuousClock.now >= end { return true }
-        return await relay.snapshot().allocations == 0 && gateway.statistics().signalingConnections == 0
+        guard relay.snapshot().allocations == 0 else { return false }
+        return await gateway.statistics().signalingConnections == 0
     }
 
     func note(_ message: Logger.Message) { logger.notice(message) }
