@@ -82,6 +82,16 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "CommandsTests", dependencies: ["Accounts", "Commands"], swiftSettings: settings),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: [
+                "Gateway", "OpenSSLCrypto",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(name: "LinuxIOTests", dependencies: ["CLinux", "LinuxIO"], swiftSettings: settings),
         .testTarget(
             name: "OpenSSLCryptoTests",
@@ -95,5 +105,18 @@ let package = Package(
         .testTarget(name: "SignalingTests", dependencies: ["Signaling"], swiftSettings: settings),
         .testTarget(name: "TURNTests", dependencies: ["OpenSSLCrypto", "STUN", "TURN"], swiftSettings: settings),
         .testTarget(name: "TreeTests", swiftSettings: settings),
+        // What the suites of WebSocket cases talk to; it is in no product of ours.
+        .executableTarget(
+            name: "websocket-echo",
+            dependencies: [
+                "Gateway",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            path: "Tests/WebSocketEcho",
+            swiftSettings: settings
+        ),
     ]
 )

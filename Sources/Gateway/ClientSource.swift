@@ -28,7 +28,7 @@ package struct ClientSource: Hashable, Sendable {
         self.isLoopback = isLoopback
     }
 
-    init(_ address: SocketAddress?) {
+    package init(_ address: SocketAddress?) {
         let text = address?.ipAddress ?? "unknown"
         // Where the address lies in sockaddr_in and sockaddr_in6: behind the family, the port, and in IPv6 the flow.
         let words = address?.withSockAddr { pointer, count -> (UInt64, UInt64)? in

@@ -43,13 +43,14 @@ final class GatewayCore: HTTPAnswering {
         let context = GatewayContext(source: GatewayContext.Origin(logger: quiet, client: source))
         do {
             let request = Request(head: request, body: RequestBody(buffer: body))
-            return try await responder.respond(to: request, context: context).collected()
+            let answer = try await responder.respond(to: request, context: context).collected()
+            // What is not there is not there, whatever was asked of it: one answer of one length (case WS-20).
+            return answer.status >= 400 && answer.body.readableBytes == 0 ? .problem(answer.status) : answer
         } catch let problem as APIProblem {
             return .problem(problem.status, problem.detail)
         } catch let refused as RefusedCaller {
             return refused.answer
         } catch let error as any HTTPResponseError {
-            // What is not there is not there, whatever was asked of it: one answer of one length (case WS-20).
             return .problem(error.status.code)
         } catch {
             logger.error("a request failed", metadata: ["reason": "\(error)"])

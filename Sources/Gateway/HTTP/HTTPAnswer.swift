@@ -3,7 +3,7 @@ import NIOCore
 import Synchronization
 
 /// A whole response, small enough to be made before it is sent.
-struct HTTPAnswer: Sendable {
+package struct HTTPAnswer: Sendable {
     var status: Int
     /// Name and value; what is missing of `HTTPAnswer.standing` is added.
     var fields: [(name: String, value: String)] = []
@@ -13,7 +13,7 @@ struct HTTPAnswer: Sendable {
 
     /// An error as RFC 9457 has it.
     /// - Parameter detail: for a person: what was wrong and the mend. Without it, the status says all there is to know.
-    static func problem(
+    package static func problem(
         _ status: Int,
         _ detail: String? = nil,
         fields: [(name: String, value: String)] = [],

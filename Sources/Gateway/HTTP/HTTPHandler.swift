@@ -2,22 +2,22 @@ import HTTPTypes
 import NIOCore
 
 /// Who answers requests. Runs on any thread.
-protocol HTTPAnswering: Sendable {
+package protocol HTTPAnswering: Sendable {
     func answer(_ request: HTTPRequest, body: ByteBuffer, from source: ClientSource) async -> HTTPOutcome
 }
 
-enum HTTPOutcome: Sendable {
+package enum HTTPOutcome: Sendable {
     case answer(HTTPAnswer)
     /// The connection becomes a WebSocket.
     case upgrade(WebSocketAcceptance)
 }
 
 /// One HTTP/1.1 connection: one request at a time, each whole before it is answered, under deadlines and bounds.
-final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
-    typealias InboundIn = ByteBuffer
-    typealias InboundOut = ByteBuffer
-    typealias OutboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
+package final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias InboundOut = ByteBuffer
+    package typealias OutboundIn = ByteBuffer
+    package typealias OutboundOut = ByteBuffer
 
     private enum State {
         case head
@@ -36,37 +36,37 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var requests = 0
     private var isReadWanted = false
 
-    init(source: ClientSource, answering: any HTTPAnswering) {
+    package init(source: ClientSource, answering: any HTTPAnswering) {
         self.source = source
         self.answering = answering
     }
 
     /// - Parameter isSecure: false where a TLS handshake is still to come, which has a deadline of its own.
-    func handlerAdded(context: ChannelHandlerContext) {
+    package func handlerAdded(context: ChannelHandlerContext) {
         if context.channel.isActive { expect(.head, context) }
     }
 
-    func channelActive(context: ChannelHandlerContext) {
+    package func channelActive(context: ChannelHandlerContext) {
         expect(.head, context)
         context.fireChannelActive()
     }
 
-    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if event is GatewayEvent { expect(.head, context) }
         context.fireUserInboundEventTriggered(event)
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) { deadline?.cancel() }
+    package func handlerRemoved(context: ChannelHandlerContext) { deadline?.cancel() }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    package func channelInactive(context: ChannelHandlerContext) {
         deadline?.cancel()
         state = .ended
         context.fireChannelInactive()
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 
-    func read(context: ChannelHandlerContext) {
+    package func read(context: ChannelHandlerContext) {
         if case .answering = state {
             isReadWanted = true
         } else {
@@ -74,7 +74,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         }
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         if case .ended = state { return }
         var bytes = unwrapInboundIn(data)
         // Moving the whole would copy it for nothing where nothing waits, as almost always.
@@ -186,7 +186,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         context.write(wrapOutboundOut(acceptance.answer(context.channel.allocator)), promise: nil)
         let handler = WebSocketHandler(
             acceptance.makeDelegate(context.eventLoop),
-            messageBytes: acceptance.messageBytes
+            fragments: acceptance.fragments
         )
         let decoder = ByteToMessageHandler(
             WebSocketDecoder(messageBytes: acceptance.messageBytes),

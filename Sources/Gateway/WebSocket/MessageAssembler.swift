@@ -18,7 +18,11 @@ struct MessageAssembler {
         var text = UTF8Check()
     }
 
+    private let fragmentsMax: Int
     private var partial: Partial?
+
+    /// - Parameter fragments: that one message may have.
+    init(fragments: Int = GatewayLimits.fragments) { fragmentsMax = fragments }
 
     /// - Parameter frame: one that `WebSocketDecoder` let through.
     /// - Returns: nil while the message goes on.
@@ -51,7 +55,7 @@ struct MessageAssembler {
         guard var message = partial else { throw .protocolError("a continuation of nothing") }
         partial = nil
         message.fragments += 1
-        guard message.fragments <= GatewayLimits.fragments else { throw .policy("too many fragments") }
+        guard message.fragments <= fragmentsMax else { throw .policy("too many fragments") }
         if message.isText { try Self.check(payload, &message.text, isFinal: isFinal) }
         message.bytes.writeImmutableBuffer(payload)
         if isFinal { return .message(message.bytes, isText: message.isText) }

@@ -2,9 +2,9 @@ import NIOCore
 import NIOWebSocket
 
 /// Why a WebSocket is closed (RFC 6455 section 7.4).
-struct WebSocketFailure: Error, Equatable {
-    let code: UInt16
-    let reason: String
+package struct WebSocketFailure: Error, Equatable {
+    package let code: UInt16
+    package let reason: String
 
     static func protocolError(_ reason: String) -> WebSocketFailure { WebSocketFailure(code: 1002, reason: reason) }
     static let invalidText = WebSocketFailure(code: 1007, reason: "text that is not UTF-8")

@@ -2,7 +2,7 @@ import NIOCore
 import NIOWebSocket
 
 /// Who takes what a WebSocket receives. All calls come on the connection's loop.
-protocol WebSocketDelegate: AnyObject {
+package protocol WebSocketDelegate: AnyObject {
     func opened(_ socket: WebSocketHandler)
     func received(_ text: ByteBuffer, on socket: WebSocketHandler)
     func received(binary: ByteBuffer, on socket: WebSocketHandler)
@@ -21,7 +21,7 @@ protocol WebSocketDelegate: AnyObject {
 }
 
 /// How a WebSocket ended.
-enum WebSocketEnd: Equatable {
+package enum WebSocketEnd: Equatable {
     /// The client said goodbye, with a code or without.
     case byClient(UInt16?)
     case byServer
@@ -31,22 +31,22 @@ enum WebSocketEnd: Equatable {
 
 /// What most have no use for.
 extension WebSocketDelegate {
-    func ponged(_ payload: ByteBuffer, on socket: WebSocketHandler) {}
-    func isTooSlow(_ socket: WebSocketHandler) { socket.close(1008, "slow consumer") }
-    func pingPayload(_ socket: WebSocketHandler) -> ByteBuffer { ByteBuffer() }
-    func lastWords(_ failure: WebSocketFailure) -> ByteBuffer? { nil }
+    package func ponged(_ payload: ByteBuffer, on socket: WebSocketHandler) {}
+    package func isTooSlow(_ socket: WebSocketHandler) { socket.close(1008, "slow consumer") }
+    package func pingPayload(_ socket: WebSocketHandler) -> ByteBuffer { ByteBuffer() }
+    package func lastWords(_ failure: WebSocketFailure) -> ByteBuffer? { nil }
 }
 
 /// One WebSocket: messages in, messages out, liveness, and the end.
-final class WebSocketHandler: ChannelInboundHandler {
-    typealias InboundIn = WebSocketFrame
-    typealias OutboundOut = ByteBuffer
+package final class WebSocketHandler: ChannelInboundHandler {
+    package typealias InboundIn = WebSocketFrame
+    package typealias OutboundOut = ByteBuffer
 
     private enum State { case open, closing, closed }
 
     let delegate: any WebSocketDelegate
     private var context: ChannelHandlerContext?
-    private var assembler = MessageAssembler()
+    private var assembler: MessageAssembler
     private var state = State.open
     private(set) var hasUnflushed = false
     private var control = ControlBudget()
@@ -54,8 +54,9 @@ final class WebSocketHandler: ChannelInboundHandler {
     private var isPinged = false
     private var timer: Scheduled<Void>?
 
-    init(_ delegate: any WebSocketDelegate, messageBytes: Int) {
+    init(_ delegate: any WebSocketDelegate, fragments: Int) {
         self.delegate = delegate
+        assembler = MessageAssembler(fragments: fragments)
     }
 
     var isOpen: Bool { state == .open }
@@ -63,7 +64,7 @@ final class WebSocketHandler: ChannelInboundHandler {
     // MARK: Sending
 
     /// Queues a frame of `OutgoingFrame`; `flush` sends what is queued. A client that does not read what waits for it is closed.
-    func send(_ frame: ByteBuffer) {
+    package func send(_ frame: ByteBuffer) {
         guard state == .open, let context else { return }
         context.write(wrapOutboundOut(frame), promise: nil)
         hasUnflushed = true
@@ -74,14 +75,14 @@ final class WebSocketHandler: ChannelInboundHandler {
         send(OutgoingFrame.make(.ping, payload, context.channel.allocator))
     }
 
-    func flush() {
+    package func flush() {
         guard hasUnflushed, let context else { return }
         hasUnflushed = false
         context.flush()
     }
 
     /// Says goodbye, and ends the connection when the peer has answered or does not.
-    func close(_ code: UInt16, _ reason: String) {
+    package func close(_ code: UInt16, _ reason: String) {
         guard state == .open, let context else { return }
         state = .closing
         context.write(wrapOutboundOut(OutgoingFrame.close(code, reason, context.channel.allocator)), promise: nil)
@@ -95,21 +96,21 @@ final class WebSocketHandler: ChannelInboundHandler {
 
     // MARK: Channel
 
-    func handlerAdded(context: ChannelHandlerContext) {
+    package func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         scheduleHeartbeat(context)
         delegate.opened(self)
         flush()
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) { end() }
+    package func handlerRemoved(context: ChannelHandlerContext) { end() }
 
-    func channelInactive(context: ChannelHandlerContext) {
+    package func channelInactive(context: ChannelHandlerContext) {
         end()
         context.fireChannelInactive()
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard state != .closed else { return }
         lastHeard = .now()
         isPinged = false
@@ -127,16 +128,16 @@ final class WebSocketHandler: ChannelInboundHandler {
         close(failure.code, failure.reason)
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) {
+    package func channelReadComplete(context: ChannelHandlerContext) {
         delegate.paused(self)
         flush()
     }
 
-    func channelWritabilityChanged(context: ChannelHandlerContext) {
+    package func channelWritabilityChanged(context: ChannelHandlerContext) {
         if state == .open, !context.channel.isWritable { delegate.isTooSlow(self) }
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch error {
         case let failure as WebSocketFailure:
             fail(failure)
@@ -239,8 +240,10 @@ private struct ControlBudget {
 }
 
 /// Frames as a server sends them: whole, and not masked (RFC 6455 section 5.1).
-enum OutgoingFrame {
-    static func make(_ opcode: WebSocketOpcode, _ payload: ByteBuffer, _ allocator: ByteBufferAllocator) -> ByteBuffer {
+package enum OutgoingFrame {
+    package static func make(_ opcode: WebSocketOpcode, _ payload: ByteBuffer, _ allocator: ByteBufferAllocator)
+        -> ByteBuffer
+    {
         payload.withUnsafeReadableBytes { make(opcode, $0, allocator) }
     }
 

@@ -4,17 +4,17 @@ import NIOCore
 import OpenSSLCrypto
 
 /// The opening handshake of a WebSocket, as far as it does not depend on who comes (RFC 6455 section 4.2).
-struct WebSocketHandshake: Sendable {
-    let origin: String?
+package struct WebSocketHandshake: Sendable {
+    package let origin: String?
     /// What goes into the 101.
     private let accept: String
     private let subprotocol: String?
 
     /// The answer to what is no handshake.
-    struct Refusal: Error { let answer: HTTPAnswer }
+    package struct Refusal: Error { package let answer: HTTPAnswer }
 
     /// - Parameter subprotocol: chosen where the client offers it.
-    init(_ request: HTTPRequest, subprotocol: String? = nil) throws(Refusal) {
+    package init(_ request: HTTPRequest, subprotocol: String? = nil) throws(Refusal) {
         guard request.method == .get else {
             throw Refusal(answer: .problem(405, "a WebSocket begins with GET", fields: [("Allow", "GET")]))
         }
@@ -64,11 +64,25 @@ struct WebSocketHandshake: Sendable {
 }
 
 /// A handshake that is to be accepted, and who takes the connection over.
-struct WebSocketAcceptance: Sendable {
+package struct WebSocketAcceptance: Sendable {
     let handshake: WebSocketHandshake
     let messageBytes: Int
     /// Runs on the connection's loop.
     let makeDelegate: @Sendable (any EventLoop) -> any WebSocketDelegate
+    /// Of one message.
+    let fragments: Int
+
+    package init(
+        handshake: WebSocketHandshake,
+        messageBytes: Int,
+        fragments: Int = GatewayLimits.fragments,
+        makeDelegate: @escaping @Sendable (any EventLoop) -> any WebSocketDelegate
+    ) {
+        self.handshake = handshake
+        self.messageBytes = messageBytes
+        self.fragments = fragments
+        self.makeDelegate = makeDelegate
+    }
 
     func answer(_ allocator: ByteBufferAllocator) -> ByteBuffer { handshake.answer(allocator) }
 }
