@@ -13,7 +13,10 @@ let package = Package(
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
@@ -32,6 +35,20 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(
+            name: "Gateway",
+            dependencies: [
+                "OpenSSLCrypto", "Signaling",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         .target(name: "LinuxIO", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "OpenSSLCrypto", dependencies: ["COpenSSL", "STUN"], swiftSettings: settings),
         .target(
@@ -43,7 +60,7 @@ let package = Package(
         .target(
             name: "Server",
             dependencies: [
-                "Accounts", "LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "Settings", "TURN",
+                "Accounts", "Gateway", "LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "Settings", "TURN",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -67,6 +84,16 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "CommandsTests", dependencies: ["Accounts", "Commands"], swiftSettings: settings),
+        .testTarget(
+            name: "GatewayTests",
+            dependencies: [
+                "Gateway", "OpenSSLCrypto",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "LinuxIOTests",
             dependencies: ["CLinux", "LinuxIO", "TestSupport"],
@@ -100,5 +127,18 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "TreeTests", swiftSettings: settings),
+        // What the suites of WebSocket cases talk to; it is in no product of ours.
+        .executableTarget(
+            name: "websocket-echo",
+            dependencies: [
+                "Gateway",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            path: "Tests/WebSocketEcho",
+            swiftSettings: settings
+        ),
     ]
 )

@@ -13,6 +13,9 @@ package enum AccountLimits {
     /// Shared secrets. A time-limited credential is tried against each of them, so this bounds the work per request.
     package static let secretsMax = 16
 
+    /// Tokens of the API. A page of a list, and more than one person hands out.
+    package static let tokensMax = 1000
+
     /// Allocations a single user may be granted: more than one server has ports.
     package static let allocationsPerUserMax = 1_000_000
 

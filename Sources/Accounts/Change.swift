@@ -3,6 +3,7 @@ package struct Change: Hashable, Sendable {
     package enum Kind: String, Sendable {
         case user
         case secret
+        case token
     }
 
     package let kind: Kind

@@ -28,7 +28,7 @@ enum Schema {
         }
     }
 
-    private static let migrations = [version1, version2]
+    private static let migrations = [version1, version2, version3]
 
     /// Times are seconds since 1970. `STRICT` makes SQLite hold every column to its type; the checks hold the keys to
     /// their lengths, though readers check again, as a file can be changed by other means.
@@ -89,5 +89,19 @@ enum Schema {
         CREATE INDEX usage_by_month ON usage (month);
 
         PRAGMA user_version = 2;
+        """
+
+    /// Tokens, as digests: who reads the database cannot log in with what is in it. One without a user is an admin's.
+    private static let version3 = """
+        CREATE TABLE tokens (
+            name TEXT NOT NULL PRIMARY KEY,
+            digest BLOB NOT NULL CHECK (length(digest) = 32),
+            user TEXT,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER
+        ) STRICT;
+        CREATE UNIQUE INDEX tokens_by_digest ON tokens (digest);
+
+        PRAGMA user_version = 3;
         """
 }

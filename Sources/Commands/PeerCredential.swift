@@ -23,7 +23,7 @@ struct PeerCredential: Encodable {
         try container.encode(realm, forKey: .realm)
         try container.encode(expiresAtSeconds.map(Timestamp.text), forKey: .expiresAt)
         try container.encode(urls?.stun ?? [], forKey: .stunServers)
-        try container.encode(urls?.turn ?? [], forKey: .turnServers)
+        try container.encode(urls.map { $0.turn + $0.turns } ?? [], forKey: .turnServers)
     }
 
     /// One `key: value` a line.
@@ -33,7 +33,7 @@ struct PeerCredential: Encodable {
         rows.append(["realm:", realm])
         if let expiresAtSeconds { rows.append(["expires:", Timestamp.text(seconds: expiresAtSeconds)]) }
         for url in urls?.stun ?? [] { rows.append(["stun:", url]) }
-        for url in urls?.turn ?? [] { rows.append(["turn:", url]) }
+        for url in urls.map({ $0.turn + $0.turns }) ?? [] { rows.append(["turn:", url]) }
         return Table.text(rows)
     }
 

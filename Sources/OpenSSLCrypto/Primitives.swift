@@ -3,6 +3,7 @@ import COpenSSL
 /// One-shot digests for the control plane.
 package enum Digest {
     package static func md5(_ message: [UInt8]) -> [UInt8] { compute("MD5", message) }
+    package static func sha1(_ message: [UInt8]) -> [UInt8] { compute("SHA1", message) }
     package static func sha256(_ message: [UInt8]) -> [UInt8] { compute("SHA256", message) }
 
     /// - Returns: an empty array where OpenSSL lacks the algorithm; callers compare lengths before they store a key.

@@ -111,6 +111,10 @@ package enum RelayCommand: Sendable {
     case renew(TLSContext)
     /// A worker's word to another about an allocation whose client moves.
     case move(MoveMessage)
+    /// List allocations from a slot on; the answer runs on the worker's thread and must not wait.
+    case list(from: UInt32, @Sendable (AllocationPage) -> Void)
+    /// End one allocation; the answer says whether there was one.
+    case end(allocation: UInt32, generation: UInt32, @Sendable (Bool) -> Void)
     /// Publish a snapshot now.
     case publish
     /// End all allocations and the thread.

@@ -250,6 +250,9 @@ struct Worker: ~Copyable {
                 publish()
             case .renew(let context) where context.kind == .dtls: dtls.gate?.renew(context)
             case .renew(let context): certificate = context
+            case .list(let first, let answer): answer(engine.allocations(from: first, at: now))
+            case .end(let allocation, let generation, let answer):
+                answer(engine.end(allocation: allocation, generation: generation, at: now))
             case .stop: isRunning = false
             }
         }

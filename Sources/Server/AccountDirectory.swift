@@ -1,12 +1,13 @@
 import Accounts
 import Foundation
+import Gateway
 import Logging
 import Relay
 import Synchronization
 import TURN
 
-/// The account store on behalf of the workers: answers their queries, and tells them what a command has changed. All that
-/// workers hear of it goes over one queue, so an answer and the news that outdates it keep their order.
+/// The account store on behalf of the workers and the gateway: answers the workers' queries, and tells both what a command has
+/// changed. All that workers hear of it goes over one queue, so an answer and the news that outdates it keep their order.
 final class AccountDirectory: Sendable {
     private struct State {
         var follower: AccountFollower
@@ -24,16 +25,19 @@ final class AccountDirectory: Sendable {
     let logger: Logger
     /// Called with all shared secrets when one was added or removed.
     private let onSecrets: @Sendable ([SharedSecret]) -> Void
+    private let gateway: GatewayBox
 
     init(
         _ store: AccountStore,
         usageStore: AccountStore,
         logger: Logger,
+        gateway: GatewayBox,
         onSecrets: @escaping @Sendable ([SharedSecret]) -> Void
     ) throws(AccountError) {
         self.store = store
         self.usageStore = usageStore
         self.logger = logger
+        self.gateway = gateway
         self.onSecrets = onSecrets
         state = Mutex(State(follower: try AccountFollower(store)))
     }
@@ -75,10 +79,15 @@ final class AccountDirectory: Sendable {
                 break
             case .some(let list, _):
                 for change in list where change.kind == .user { try refresh(change.name, relay) }
+                for change in list where change.kind == .token {
+                    if try store.token(named: change.name) == nil { gateway.value?.revoke(token: change.name) }
+                }
                 if list.contains(where: { $0.kind == .secret }) { onSecrets(try store.allSecrets()) }
             case .everything:
                 relay.send(.forgetAllUsers)
                 onSecrets(try store.allSecrets())
+                gateway.value?.keep(tokens: Set(try store.allTokens().map(\.name)))
+                lookAgain(relay)
             }
             // Only now: what failed on the way is asked for again.
             state.withLock { state in
@@ -104,7 +113,14 @@ final class AccountDirectory: Sendable {
             if try overQuotaUntil(record) != nil { relay.send(.overQuota(name)) }
         } else {
             relay.send(.revoke(name))
+            gateway.value?.revoke(user: name)
         }
+    }
+
+    /// Looks at every user who signals, since any may have changed.
+    private func lookAgain(_ relay: RelayService) {
+        guard let gateway = gateway.value else { return }
+        Task { self.refresh(await gateway.connectedUsers(), relay) }
     }
 
     private func record(_ query: CredentialQuery) throws(AccountError) -> UserRecord? {

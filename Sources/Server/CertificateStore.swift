@@ -37,30 +37,38 @@ struct CertificateStore: Sendable {
         }
     }
 
-    /// Reads the pair for both kinds of sessions; makes it first where it is the server's own and not there yet.
+    /// Reads the pair for all kinds of sessions; makes it first where it is the server's own and not there yet.
     ///
     /// - Parameters:
     ///   - hosts, addresses: what a pair of the server's own is made out to.
-    func load(hosts: [String], addresses: [String]) throws(ServerError) -> (tls: TLSContext, dtls: TLSContext) {
+    func load(hosts: [String], addresses: [String]) throws(ServerError) -> Certificates {
         if isOwn, access(certificatePath, F_OK) != 0 || access(privateKeyPath, F_OK) != 0 {
             try make(hosts, addresses)
         }
         try checkMode()
         do throws(TLSError) {
-            return (try context(.tls), try context(.dtls))
+            return Certificates(
+                tls: try context(.tls, TLSContext.turnProtocols),
+                dtls: try context(.dtls, TLSContext.turnProtocols),
+                https: try context(.tls, Self.httpsProtocols)
+            )
         } catch {
             throw ServerError(error.description)
         }
     }
 
-    private func context(_ kind: TLSContext.Kind) throws(TLSError) -> TLSContext {
+    private func context(_ kind: TLSContext.Kind, _ applicationProtocols: [String]) throws(TLSError) -> TLSContext {
         try TLSContext(
             kind: kind,
             certificateChainPath: certificatePath,
             privateKeyPath: privateKeyPath,
-            nowSeconds: Int64(Date().timeIntervalSince1970)
+            nowSeconds: Int64(Date().timeIntervalSince1970),
+            applicationProtocols: applicationProtocols
         )
     }
+
+    /// RFC 7301: no h2, and what speaks TURN has come to the wrong door (case WS-22).
+    private static let httpsProtocols = ["http/1.1"]
 
     /// Changes when either file does.
     var stamp: [Int] {
@@ -112,4 +120,11 @@ struct CertificateStore: Sendable {
             "\(path) cannot be written: \(String(cString: strerror(errno))); check the data directory's owner and mode"
         )
     }
+}
+
+/// What sessions are made from, by what is spoken in them.
+struct Certificates {
+    let tls: TLSContext
+    let dtls: TLSContext
+    let https: TLSContext
 }

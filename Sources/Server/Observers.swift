@@ -1,4 +1,5 @@
 import Accounts
+import Gateway
 import Relay
 import Synchronization
 
@@ -39,4 +40,13 @@ final class SecretsObserver: Sendable {
     }
 
     func connect(_ new: @escaping @Sendable ([SharedSecret]) -> Void) { handler.withLock { $0 = new } }
+}
+
+/// The gateway, for those who are made before it.
+final class GatewayBox: Sendable {
+    private let gateway = Mutex<GatewayService?>(nil)
+
+    var value: GatewayService? { gateway.withLock { $0 } }
+
+    func connect(_ new: GatewayService) { gateway.withLock { $0 = new } }
 }

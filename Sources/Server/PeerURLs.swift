@@ -22,9 +22,12 @@ package struct PeerURLs: Hashable, Sendable {
             listener.host.isIPv4 == best.host.isIPv4
                 && (listener.host.isUnspecified || listener.host == best.host || external != nil)
         }
+        func place(_ listeners: [SocketAddress]) -> SocketAddress? {
+            listeners.first { $0.port != 0 && reaches($0) }.map { SocketAddress(host: best.host, port: $0.port) }
+        }
         hasTCP = settings.listen.tcp.contains { $0.port == best.port && reaches($0) }
-        dtls = settings.listen.dtls.first { $0.port != 0 && reaches($0) }
-            .map { SocketAddress(host: best.host, port: $0.port) }
+        tls = place(settings.listen.tls)
+        dtls = place(settings.listen.dtls)
     }
 
     package var stun: [String] { ["stun:\(address)"] }
@@ -32,12 +35,17 @@ package struct PeerURLs: Hashable, Sendable {
     /// Only the transports that this version serves.
     package var turn: [String] {
         ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
-            + (dtls.map { ["turns:\($0)?transport=udp"] } ?? [])
+    }
+
+    /// The same over TLS and DTLS, which only helps a client that trusts the certificate.
+    package var turns: [String] {
+        (tls.map { ["turns:\($0)?transport=tcp"] } ?? []) + (dtls.map { ["turns:\($0)?transport=udp"] } ?? [])
     }
 
     /// Whether the same address takes TCP.
     private let hasTCP: Bool
-    /// Where the same host takes DTLS.
+    /// Where the same host takes TLS, and DTLS.
+    private let tls: SocketAddress?
     private let dtls: SocketAddress?
 
     /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).

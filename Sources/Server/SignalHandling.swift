@@ -31,6 +31,10 @@ struct SignalHandling: Service {
                 }
             }
             tasks.addTask {
+                for await _ in server.drainRequests { end.yield() }
+                // The stream ends only with the task.
+            }
+            tasks.addTask {
                 for await _ in ends {
                     while !(await server.isDrained()), !Task.isCancelled {
                         try? await Task.sleep(for: .milliseconds(50))

@@ -1,5 +1,6 @@
 import Accounts
 import Foundation
+import Gateway
 import LinuxIO
 import Logging
 import OpenSSLCrypto
@@ -13,7 +14,7 @@ import UnixSignals
 
 /// The whole server, from validated settings to the end of the process: it wires the parts and keeps their lives in order.
 package final class TurnpikeServer: Sendable {
-    private struct State {
+    struct State {
         var settings: Settings
         var secrets: [SharedSecret]
         var nonceKeys: NonceKeys
@@ -24,17 +25,21 @@ package final class TurnpikeServer: Sendable {
         var drainEnd: ContinuousClock.Instant?
     }
 
-    private let state: Mutex<State>
-    private let memory: MemoryPlan
-    private let descriptorLimit: Int
-    private let certificateNames: CertificateNames
-    private let servesDTLS: Bool
-    private let relay: RelayService
+    let state: Mutex<State>
+    let memory: MemoryPlan
+    let descriptorLimit: Int
+    let certificateNames: CertificateNames
+    let servesDTLS: Bool
+    let relay: RelayService
+    let gateway: GatewayService
     private let directory: AccountDirectory
-    private let logger: Logger
-    private let sink: LogSink
+    let logger: Logger
+    let sink: LogSink
     private let reload: @Sendable () -> SettingsOutcome
     private let signals: UnixSignalsSequence
+    private let served: ServedSettings
+    /// Wakes who waits for a drain that was asked for over the API.
+    private let drains = AsyncStream<Int>.makeStream()
 
     /// Opens everything; nothing is served when this throws.
     ///
@@ -76,10 +81,12 @@ package final class TurnpikeServer: Sendable {
         var options = setup.options
         let names = CertificateNames(setup.options)
         servesDTLS = !settings.listen.dtls.isEmpty
-        if servesDTLS || options.streamListeners.contains(where: \.isTLS) {
-            let contexts = try CertificateStore(settings).load(hosts: names.hosts, addresses: names.addresses)
-            options.certificate = contexts.tls
-            if servesDTLS { options.dtlsCertificate = contexts.dtls }
+        var httpsCertificate: TLSContext?
+        if servesDTLS || options.streamListeners.contains(where: \.isTLS) || !settings.listen.https.isEmpty {
+            let certificates = try CertificateStore(settings).load(hosts: names.hosts, addresses: names.addresses)
+            options.certificate = certificates.tls
+            httpsCertificate = certificates.https
+            if servesDTLS { options.dtlsCertificate = certificates.dtls }
         }
         certificateNames = names
         // Workers may speak before all is made; what they say waits in the box until there is someone to hear it.
@@ -93,9 +100,30 @@ package final class TurnpikeServer: Sendable {
         }
         state = Mutex(State(settings: settings, secrets: secrets, nonceKeys: nonceKeys))
         let secretsChanged = SecretsObserver()
-        directory = try AccountDirectory(store, usageStore: openStore(), logger: logger) { secretsChanged.tell($0) }
+        let box = GatewayBox()
+        directory = try AccountDirectory(store, usageStore: openStore(), logger: logger, gateway: box) {
+            secretsChanged.tell($0)
+        }
+        let served = ServedSettings(settings, relay)
+        let accounts = GatewayAccounts(directory, settings: { served.value }) { secretsChanged.tell($0) }
+        let control = AdminControl(directory, relay, settings: { served.value })
+        gateway = try GatewayService(
+            GatewaySetup.options(settings, certificate: httpsCertificate),
+            directory: accounts,
+            control: control,
+            logger: logger
+        )
+        box.connect(gateway)
+        self.served = served
         receiver.connect { [weak self] in self?.handle($0) }
         secretsChanged.connect { [weak self] in self?.take(secrets: $0) }
+        control.connect(
+            listeners: { [weak self] in self?.places ?? [] },
+            drain: { [weak self] in self?.drain(seconds: $0) },
+            isDraining: { [weak self] in self?.isDraining ?? false },
+            reload: { [weak self] in self?.reloadConfiguration() ?? ReloadView(isReloaded: false, messages: []) }
+        )
+        if settings.signaling.isEnabled, !gateway.listeners.isEmpty { accounts.prepare() }
     }
 
     /// What it listens on, with the ports the kernel chose.
@@ -122,6 +150,7 @@ package final class TurnpikeServer: Sendable {
             )
         )
         try await group.run()
+        await gateway.stop()
         let totals = relay.stop()
         // The workers' last words are in; from here on nobody relays.
         directory.recordUsage(relay)
@@ -133,7 +162,8 @@ package final class TurnpikeServer: Sendable {
     // MARK: Signals
 
     /// Takes the configuration anew. One that does not hold leaves the old one in force, whole.
-    func reloadConfiguration() {
+    @discardableResult
+    func reloadConfiguration() -> ReloadView {
         let outcome = reload()
         for diagnostic in outcome.diagnostics where diagnostic.severity == .warning {
             logger.warning("\(diagnostic)")
@@ -141,159 +171,32 @@ package final class TurnpikeServer: Sendable {
         guard let new = outcome.settings else {
             for diagnostic in outcome.errors { logger.error("\(diagnostic)") }
             logger.error("the configuration was not reloaded; the old one stays in force")
-            return
+            return ReloadView(isReloaded: false, messages: outcome.errors.map { "\($0)" })
         }
         let old = state.withLock { $0.settings }
         let taken = Reload(from: old, to: new)
-        for key in taken.refused { logger.warning("\(key) has changed, which takes a restart; it stays as it was") }
+        let refusals = taken.refused.map { "\($0) has changed, which takes a restart; it stays as it was" }
+        for refusal in refusals { logger.warning("\(refusal)") }
         state.withLock { $0.settings = taken.settings }
         do {
             try apply()
             directory.poll(relay)
             renewCertificate()
             logger.notice("configuration reloaded")
+            return ReloadView(isReloaded: true, messages: refusals)
         } catch {
             state.withLock { $0.settings = old }
             logger.error(
                 "the configuration was not reloaded; the old one stays in force",
                 metadata: ["reason": "\(error)"]
             )
+            return ReloadView(isReloaded: false, messages: ["\(error)"])
         }
-    }
-
-    /// Changes when the certificate's files do; nil where neither TLS nor DTLS is served.
-    var certificateStamp: [Int]? {
-        guard servesTLS || servesDTLS else { return nil }
-        return CertificateStore(state.withLock { $0.settings }).stamp
-    }
-
-    /// Has new sessions made from the certificate as it is now. One that does not hold leaves the old one in use.
-    func renewCertificate() {
-        guard servesTLS || servesDTLS else { return }
-        let store = CertificateStore(state.withLock { $0.settings })
-        do {
-            let contexts = try store.load(hosts: certificateNames.hosts, addresses: certificateNames.addresses)
-            relay.send(.renew(contexts.tls))
-            relay.send(.renew(contexts.dtls))
-            logger.notice(
-                "certificate loaded",
-                metadata: [
-                    "file": .string(store.certificatePath), "fingerprint": .string(Self.text(contexts.tls.fingerprint)),
-                ]
-            )
-        } catch {
-            logger.error("the certificate was not reloaded; the old one stays in use", metadata: ["reason": "\(error)"])
-        }
-    }
-
-    /// Makes a new key for nonces where the present one is a day old. Nonces under that one stay good.
-    func rotateNonceKeyIfDue() {
-        let (directory, keys) = state.withLock { ($0.settings.dataDirectory, $0.nonceKeys) }
-        let file = NonceKeyFile(dataDirectory: directory)
-        guard file.isDue(atSeconds: Self.nowSeconds) else { return }
-        do {
-            let new = try file.rotate(keys)
-            state.withLock { ($0.nonceKeys, $0.nonceTrouble) = (new, nil) }
-            try apply()
-            logger.notice("the key of nonces was renewed; nonces under the one before stay good")
-        } catch {
-            let reason = "\(error)"
-            let isNew = state.withLock { state in
-                defer { state.nonceTrouble = reason }
-                return state.nonceTrouble != reason
-            }
-            if isNew { logger.error("the key of nonces was not renewed", metadata: ["reason": .string(reason)]) }
-        }
-    }
-
-    private static var nowSeconds: Int64 { Int64(Date().timeIntervalSince1970) }
-
-    /// Warns of limits that are nearly used up.
-    func watchLimits(_ watch: inout LimitWatch) {
-        let now = MonotonicClock.nanoseconds()
-        let snapshot = relay.snapshot()
-        let bytes = snapshot.counters.bytesToPeers &+ snapshot.counters.bytesToClients
-        let (settings, before) = state.withLock { state in
-            defer { state.surveyed = (bytes, now) }
-            return (state.settings, state.surveyed)
-        }
-        let total = settings.limits.allocationsTotal
-        let survey = LimitSurvey(
-            relay: relay,
-            settings: settings,
-            memory: memory,
-            allocationsTotal: total > 0 ? total : memory.allocations,
-            descriptorLimit: descriptorLimit
-        )
-        // At the first look there is nothing to compare with.
-        let seconds = before.nanoseconds == 0 ? 0 : Double(now &- before.nanoseconds) / 1e9
-        let uses = survey.uses(snapshot, bits: (bytes &- before.bytes) &* 8, seconds: seconds)
-        for use in watch.news(uses, atSeconds: now / 1_000_000_000) {
-            var metadata: Logger.Metadata = [
-                "limit": .string(use.name), "used": .stringConvertible(use.used), "of": .stringConvertible(use.limit),
-            ]
-            if let subject = use.subject { metadata["user"] = .string(subject) }
-            logger.warning("a limit is four fifths used", metadata: metadata)
-        }
-    }
-    private var servesTLS: Bool { relay.streamListeners.contains(where: \.isTLS) }
-
-    private static func text(_ fingerprint: [UInt8]) -> String {
-        "sha256:" + fingerprint.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
-    }
-
-    /// Takes note of addresses that this machine has gained or lost: a peer on this very host is a relay of ours or nothing.
-    func interfacesChanged() {
-        do {
-            try apply()
-            logger.notice("this machine's addresses have changed; the peer policy follows")
-        } catch {
-            logger.error(
-                "this machine's addresses have changed, and the peer policy could not follow",
-                metadata: ["reason": "\(error)"]
-            )
-        }
-    }
-
-    /// Refuses new allocations from now on; those there live on, for that long at most. A shorter limit replaces a longer.
-    func beginDraining(atMost limit: Duration) {
-        let end = ContinuousClock.now + limit
-        let isNew = state.withLock { state in
-            defer { state.drainEnd = min(state.drainEnd ?? end, end) }
-            return state.drainEnd == nil
-        }
-        guard isNew else { return }
-        do {
-            try apply()
-            logger.notice("draining: no new allocations are made")
-        } catch {
-            logger.error("cannot drain", metadata: ["reason": "\(error)"])
-        }
-    }
-
-    /// Whether a drain that has begun is over: no allocation is left, or its time is up.
-    func isDrained() async -> Bool {
-        guard let end = state.withLock({ $0.drainEnd }) else { return false }
-        let before = relay.snapshot().publications
-        relay.send(.publish)
-        while relay.snapshot().publications == before, ContinuousClock.now < end {
-            try? await Task.sleep(for: .milliseconds(5))
-        }
-        return relay.snapshot().allocations == 0 || ContinuousClock.now >= end
-    }
-
-    func note(_ message: Logger.Message) { logger.notice(message) }
-
-    /// Ends the process without waiting for anything.
-    func exitNow() -> Never {
-        logger.notice("stopped at once, by a second signal")
-        sink.flush()
-        exit(0)
     }
 
     // MARK: Wiring
 
-    private func apply() throws(ServerError) {
+    func apply() throws(ServerError) {
         let now = state.withLock { $0 }
         let setup = try RelaySetup(
             now.settings,
@@ -305,6 +208,8 @@ package final class TurnpikeServer: Sendable {
         var configuration = setup.configuration
         configuration.isDraining = now.drainEnd != nil
         relay.reconfigure(configuration)
+        served.value = now.settings
+        gateway.reconfigure(GatewaySetup.configuration(now.settings))
     }
 
     private func take(secrets: [SharedSecret]) {
@@ -342,16 +247,31 @@ package final class TurnpikeServer: Sendable {
 
     private var fields: LogFields { LogFields(addresses: state.withLock { $0.settings.log.addresses }) }
 
-    private func announce() {
-        let settings = state.withLock { $0.settings }
-        let places =
-            relay.listeners.map { "udp \(SocketAddress($0))" }
+    /// Asks for a drain that ends the server, as USR1 does.
+    private func drain(seconds: Int) {
+        beginDraining(atMost: .seconds(seconds))
+        drains.continuation.yield(seconds)
+    }
+
+    /// One element for each drain that was asked for otherwise than by a signal.
+    var drainRequests: AsyncStream<Int> { drains.stream }
+
+    private var isDraining: Bool { state.withLock { $0.drainEnd != nil } }
+
+    /// Where it listens, in words.
+    private var places: [String] {
+        relay.listeners.map { "udp \(SocketAddress($0))" }
             + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
             + dtlsPlaces.map { "dtls \($0)" }
+            + gateway.listeners.map { "https \($0.description)" }
+    }
+
+    private func announce() {
+        let settings = state.withLock { $0.settings }
         var metadata: Logger.Metadata = [
             "listen": .array(places.map { .string($0) }), "realm": .string(settings.realm),
             "data_dir": .string(settings.dataDirectory), "workers": .stringConvertible(relay.workerCount),
-            "openssl": .string(OpenSSLVersion.text),
+            "openssl": .string(OpenSSLVersion.text), "admin_socket": .string(gateway.adminSocketPath ?? "none"),
         ]
         if !settings.listen.alternate.isEmpty {
             metadata["alternate"] = .array(settings.listen.alternate.map { .string("\($0)") })

@@ -64,9 +64,10 @@ struct Assembly {
         if places["listen.tcp"] == nil { settings.listen.tcp = settings.listen.udp }
         var hosts: [HostAddress] = []
         for listener in settings.listen.udp where !hosts.contains(listener.host) { hosts.append(listener.host) }
-        let secured = hosts.map { SocketAddress(host: $0, port: 5349) }
-        if places["listen.tls"] == nil { settings.listen.tls = secured }
-        if places["listen.dtls"] == nil { settings.listen.dtls = secured }
+        func everywhere(_ port: UInt16) -> [SocketAddress] { hosts.map { SocketAddress(host: $0, port: port) } }
+        if places["listen.tls"] == nil { settings.listen.tls = everywhere(5349) }
+        if places["listen.dtls"] == nil { settings.listen.dtls = everywhere(5349) }
+        if places["listen.https"] == nil { settings.listen.https = everywhere(8443) }
         settings.listen.implied = settings.listen.implied.filter { places[$0] == nil }
         if (settings.tls.certificate == nil) != (settings.tls.privateKey == nil) {
             let missing = settings.tls.certificate == nil ? "certificate" : "private_key"
@@ -139,7 +140,7 @@ struct Assembly {
         let served = [
             ("listen.udp", settings.listen.udp), ("listen.tcp", settings.listen.tcp),
             ("listen.tls", settings.listen.tls), ("listen.dtls", settings.listen.dtls),
-            ("listen.alternate", settings.listen.alternate),
+            ("listen.alternate", settings.listen.alternate), ("listen.https", settings.listen.https),
         ]
         let later = planned.mapValues(\.listeners).sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         for (key, addresses) in served + later {

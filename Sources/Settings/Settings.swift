@@ -15,6 +15,8 @@ package struct Settings: Sendable, Equatable {
     package var tls = TLS()
     package var auth = Auth()
     package var limits = Limits()
+    package var signaling = Signaling()
+    package var admin = Admin()
     package var log = Log()
 
     package init() {}
@@ -34,18 +36,20 @@ package struct Settings: Sendable, Equatable {
         package var tls = Self.everywhere(port: 5349)
         /// Likewise. Where it is not empty, `udp` takes DTLS too.
         package var dtls = Self.everywhere(port: 5349)
+        /// Signaling, the API and the web pages. Port 8443 of the hosts that `udp` has, where it is not set itself.
+        package var https = Self.everywhere(port: 8443)
         /// The second address and port of NAT behaviour discovery (RFC 5780 section 6): one address of this machine for a
         /// family at most, none of them the wildcard, no port 0. Each has a `primary`.
         package var alternate: [SocketAddress] = []
         /// The lists that nobody wrote.
-        package var implied: Set<String> = ["listen.udp", "listen.tcp", "listen.tls", "listen.dtls"]
+        package var implied: Set<String> = ["listen.udp", "listen.tcp", "listen.tls", "listen.dtls", "listen.https"]
 
         package init() {}
 
         /// By what is listened on: who wrote it is no part of that.
         package static func == (left: Listen, right: Listen) -> Bool {
             left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls && left.dtls == right.dtls
-                && left.alternate == right.alternate
+                && left.https == right.https && left.alternate == right.alternate
         }
 
         /// The UDP listener that an alternate address stands beside: the first of its family that has another address.
@@ -137,6 +141,30 @@ package struct Settings: Sendable, Equatable {
         package var memoryBytes = 0
         package var unauthenticatedRepliesPerSecond = 10
         package var bindingRepliesPerSecond = 500
+
+        package init() {}
+    }
+
+    package struct Signaling: Sendable, Equatable {
+        package var isEnabled = true
+        /// HTTP without TLS, for those who come from loopback or a private network.
+        package var allowsPlaintext = false
+        /// Of browsers; exact.
+        package var allowedOrigins: [String] = []
+        package var maxMessageBytes = 65_536
+        package var messagesPerSecond = 50
+        package var burst = 100
+        package var connectionsPerUser = 20
+        package var connectionsPerAddress = 100
+        package var peerTimeoutSeconds = 300
+        package var resumeWindowSeconds = 30
+
+        package init() {}
+    }
+
+    package struct Admin: Sendable, Equatable {
+        /// Nil: `admin.sock` in the data directory.
+        package var socket: String?
 
         package init() {}
     }

@@ -1,3 +1,5 @@
+import Foundation
+
 /// How values of one kind are written: read from text with every rule that needs no other key, and shown again.
 struct ValueForm<Value: Sendable>: Sendable {
     let read: @Sendable (RawValue) throws(ValueProblem) -> Value
@@ -151,11 +153,34 @@ extension ValueForm<String> {
 }
 
 extension ValueForm<[String]> {
+    /// RFC 6454 section 6.2: scheme, host, and the port where it is not the scheme's own. They are compared byte for byte, so
+    /// that one in another form would never match.
+    private static func isOrigin(_ text: String) -> Bool {
+        guard let separator = text.range(of: "://") else { return false }
+        let (scheme, host) = (text[..<separator.lowerBound], text[separator.upperBound...])
+        let isPlain = { (byte: UInt8) in
+            switch byte {
+            case 0x61...0x7A, 0x30...0x39, 0x2D, 0x2E, 0x3A, 0x5B, 0x5D, 0x2B, 0x5F: true
+            default: false
+            }
+        }
+        guard !scheme.isEmpty, !host.isEmpty, (scheme + host).utf8.allSatisfy(isPlain) else { return false }
+        return !(scheme == "https" && host.hasSuffix(":443")) && !(scheme == "http" && host.hasSuffix(":80"))
+    }
+
     static let origins = ValueForm(
         read: { raw throws(ValueProblem) in
             var origins: [String] = []
             for item in try raw.items(expected: "origins") {
-                origins.append(try item.single(expected: "an origin such as https://example.org"))
+                let text = try item.single(expected: "an origin such as https://example.org")
+                guard isOrigin(text) else {
+                    throw ValueProblem(
+                        "\(shown(text)) is no origin as a browser sends it; write one such as https://example.org, in "
+                            + "small letters, with the port if it is not the usual one, and nothing behind it",
+                        at: item
+                    )
+                }
+                origins.append(text)
             }
             return origins
         },

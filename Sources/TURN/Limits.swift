@@ -55,6 +55,8 @@ package enum Limits {
     /// ICMP errors that a client is told of in one second: enough to learn of each peer that is gone, while a burst to one
     /// of them is not doubled by its answers.
     package static let peerErrorsPerSecond: UInt16 = 10
+    /// Allocations looked at for one page of an operator's list: some 50 µs, for which packets wait.
+    static let slotsPerPage: UInt32 = 256
     /// UNKNOWN-ATTRIBUTES is capped so that an answer stays shorter than what provoked it.
     package static let unknownAttributesListed = 8
     /// Addresses in one CreatePermission; a browser sends one.

@@ -74,6 +74,8 @@ package enum AllocationEnd: String, Sendable {
     case released, expired, revoked, drained, disconnected
     /// The user has used up the month's bytes.
     case quota
+    /// An operator ended this one.
+    case killed
 }
 
 package struct AllocationSummary: Sendable {

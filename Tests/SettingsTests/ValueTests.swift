@@ -108,24 +108,42 @@ import Testing
         }
     }
 
+    @Test func originsAreWrittenAsBrowsersSendThem() throws {
+        let settings = try load(
+            "signaling: {allowed_origins: ['https://example.org', 'http://localhost:8000', 'https://[2001:db8::1]:8443']}"
+        ).settings
+        #expect(settings?.signaling.allowedOrigins.count == 3)
+        for origin in [
+            "example.org", "https://Example.org", "https://example.org/", "null", "*", "https://a.org:443", "",
+        ] {
+            #expect(try load("signaling: {allowed_origins: ['\(origin)']}").settings == nil, "\(origin)")
+        }
+    }
+
+    @Test func httpsIsWhereUDPIsUnlessItIsSaid() throws {
+        let implied = try load("listen: {udp: ['127.0.0.1:4000', '[::1]:4000']}").settings
+        #expect(implied?.listen.https.map(\.description) == ["127.0.0.1:8443", "[::1]:8443"])
+        #expect(implied?.listen.implied.contains("listen.https") == true)
+        let none = try load("listen: {https: []}").settings
+        #expect(none?.listen.https == [] && none?.listen.implied.contains("listen.https") == false)
+    }
+
     @Test func keysOfFeaturesToComeAreAcceptedAndSaidToDoNothing() throws {
         let silent = """
-            listen: {tcp: [], tls: [], dtls: [], https: [], shared: [], metrics: []}
+            listen: {tcp: [], tls: [], dtls: [], shared: [], metrics: [], alternate: []}
             relay: {tcp: false, mobility: no}
             tls: {certificate: null, private_key: ~}
-            signaling: {enabled: false, allowed_origins: []}
-            admin: {socket: null}
             """
         #expect(try complaints(silent) == [])
-        let outcome = try load("listen: {https: '0.0.0.0:443'}\nsignaling:\n  burst: 100\n")
+        let outcome = try load("listen:\n  shared: '0.0.0.0:443'\n  metrics: '127.0.0.1:9641'\n")
         #expect(outcome.settings == Settings())
         #expect(
             outcome.diagnostics.map(\.description) == [
-                "turnpike.yml:1:17: warning: listen.https: this version does not serve it yet, so it has no effect",
-                "turnpike.yml:3:10: warning: signaling.burst: this version does not serve it yet, so it has no effect",
+                "turnpike.yml:3:12: warning: listen.metrics: this version does not serve it yet, so it has no effect",
+                "turnpike.yml:2:11: warning: listen.shared: this version does not serve it yet, so it has no effect",
             ]
         )
-        #expect(try load("signaling: {burst: 7}", set: ["signaling.burst=100"]).diagnostics.isEmpty)
+        #expect(try load("listen: {shared: '0.0.0.0:443'}", set: ["listen.shared="]).diagnostics.isEmpty)
         #expect(try load("listen: {https: nowhere}").settings == nil)
         #expect(try load("signaling: {nonsense: 1}").settings == nil)
     }

@@ -14,8 +14,14 @@ enum ImportTable {
         "Signaling": [],
         "Accounts": ["Foundation", "GRDB"],
         "Settings": ["Foundation", "Yams"],
+        "Gateway": [
+            "Foundation", "HTTPTypes", "Hummingbird", "HummingbirdCore", "Logging", "NIOCore", "NIOPosix",
+            "NIOWebSocket",
+            "OpenSSLCrypto", "Signaling",
+        ],
         "Server": [
-            "Accounts", "CLinux", "COpenSSL", "Foundation", "LinuxIO", "Logging", "OpenSSLCrypto", "Relay", "STUN",
+            "Accounts", "CLinux", "COpenSSL", "Foundation", "Gateway", "LinuxIO", "Logging", "OpenSSLCrypto", "Relay",
+            "STUN",
             "ServiceLifecycle", "Settings", "TURN", "UnixSignals",
         ],
         "Commands": ["Accounts", "ArgumentParser", "Foundation", "Server", "Settings"],

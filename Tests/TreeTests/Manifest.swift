@@ -18,6 +18,9 @@ struct Manifest {
                 let dependencies = Self.dependencies(of: body)
                 if kind == "testTarget" {
                     testTargets[name] = dependencies
+                } else if let folder = Self.strings(body).first(where: { $0.hasPrefix("Tests/") }) {
+                    // A program that tests run.
+                    testTargets[String(folder.dropFirst(6))] = dependencies
                 } else {
                     targets[name] = dependencies
                 }

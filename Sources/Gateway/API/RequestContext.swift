@@ -1,0 +1,99 @@
+import Foundation
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+
+/// What a route knows of a request besides the request.
+struct GatewayContext: RequestContext {
+    /// What a context is made from.
+    struct Origin: RequestContextSource {
+        let logger: Logger
+        let client: ClientSource
+    }
+
+    typealias Source = Origin
+
+    var coreContext: CoreRequestContextStorage
+    let client: ClientSource
+    /// Who asks; nil on a route that anybody may ask.
+    var caller: Identity?
+
+    init(source: Origin) {
+        coreContext = CoreRequestContextStorage(source: source)
+        client = source.client
+    }
+
+    /// A part of the path, decoded.
+    func part(_ name: String) throws(APIProblem) -> String {
+        guard let raw = coreContext.parameters.get(name), let text = raw.removingPercentEncoding, !text.isEmpty else {
+            throw APIProblem(400, "the path is not percent-encoded UTF-8")
+        }
+        return text
+    }
+}
+
+extension Request {
+    /// A member of the query, decoded; nil where it is absent.
+    func query(_ name: String) -> String? { uri.queryParameters[name[...]].map(String.init) }
+
+    /// A number of the query within bounds.
+    func number(_ name: String, in range: ClosedRange<Int>, default standard: Int) throws(APIProblem) -> Int {
+        guard let text = query(name) else { return standard }
+        guard let number = Int(text), range.contains(number) else {
+            throw APIProblem(400, "\(name) has to be a number of \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+
+    /// The body as JSON.
+    func json<Value: Decodable>(_ type: Value.Type) async throws -> Value {
+        let body = try await body.collect(upTo: GatewayLimits.bodyBytes)
+        do {
+            return try JSONDecoder().decode(type, from: Data(body.readableBytesView))
+        } catch DecodingError.keyNotFound(let key, _) {
+            throw APIProblem(422, "\(key.stringValue) is missing")
+        } catch DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context) {
+            let path = context.codingPath.map(\.stringValue).joined(separator: ".")
+            throw APIProblem(422, "\(path.isEmpty ? "the body" : path) has another type than it should")
+        } catch {
+            throw APIProblem(400, "the body is not JSON")
+        }
+    }
+}
+
+extension Response {
+    static func json(_ value: some Encodable, status: HTTPResponse.Status = .ok) -> Response {
+        Response(
+            status: status,
+            headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: JSONText.buffer(value))
+        )
+    }
+
+    static let nothing = Response(status: .noContent)
+
+    /// The response as the connection sends it. Routes make bodies of one piece.
+    func collected() async throws -> HTTPAnswer {
+        let body = Collected()
+        try await self.body.write(CollectingWriter(collected: body))
+        var fields: [(name: String, value: String)] = []
+        for field in headers where field.name != .contentLength {
+            fields.append((field.name.rawName, field.value))
+        }
+        return HTTPAnswer(status: status.code, fields: fields, body: body.buffer)
+    }
+}
+
+private final class Collected {
+    var buffer = ByteBuffer()
+}
+
+private struct CollectingWriter: ResponseBodyWriter {
+    let collected: Collected
+
+    mutating func write(_ buffer: ByteBuffer) async throws { collected.buffer.writeImmutableBuffer(buffer) }
+
+    consuming func finish(_ trailingHeaders: HTTPFields?) async throws {}
+}

@@ -1,0 +1,54 @@
+/// What the API asks of signaling.
+protocol SignalingQueries: Sendable {
+    func overview() async -> SignalingOverview
+    /// Rooms with a peer of that user in them; nil for all rooms.
+    func rooms(visibleTo user: String?) async -> [RoomEntry]
+    /// - Returns: nil where there is no such room, or that user has nobody in it.
+    func peers(in room: String, visibleTo user: String?) async -> [PeerEntry]?
+    func sessions() async -> [SocketEntry]
+    /// - Returns: whether there was such a session.
+    func end(session id: String) async -> Bool
+}
+
+struct SignalingOverview: Codable, Sendable {
+    var connections = 0
+    var sessions = 0
+    var peers = 0
+    var rooms = 0
+}
+
+struct RoomEntry: Codable, Sendable {
+    var roomId: String
+    var peerCount: Int
+    var peers: [String]
+}
+
+struct PeerEntry: Codable, Sendable {
+    var peerId: String
+    /// The peer's own JSON.
+    var metadata: RawJSON
+    var joinedAt: Int64
+}
+
+struct SocketEntry: Codable, Sendable {
+    var id: String
+    var user: String
+    /// Where it is connected from; null while it is cut off and may come back.
+    @Nullable var client: String?
+    var peers: [String]
+    var rooms: [String]
+    var ageSeconds: UInt64
+}
+
+/// JSON that was checked when it came, and is shown as a value again.
+struct RawJSON: Codable, Sendable {
+    private let value: JSONValue
+
+    init(_ bytes: [UInt8]) {
+        value = (try? JSONValue(text: bytes)) ?? .null
+    }
+
+    init(from decoder: any Decoder) throws { value = try JSONValue(from: decoder) }
+
+    func encode(to encoder: any Encoder) throws { try value.encode(to: encoder) }
+}

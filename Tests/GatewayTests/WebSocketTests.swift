@@ -1,0 +1,148 @@
+import NIOCore
+import NIOEmbedded
+import NIOWebSocket
+import Testing
+
+@testable import Gateway
+
+/// The pipeline behind the upgrade, on a channel without a socket and with a clock that is moved by hand.
+struct WebSocketTests {
+    @Test func aMessageInFragmentsArrivesWholeWithAPingBetween() throws {
+        let peer = try EmbeddedPeer()
+        try peer.send(frame(0x01, "hel"))
+        try peer.send(frame(0x89, "?"))
+        try peer.send(frame(0x80, "lo"))
+        #expect(peer.delegate.texts == ["hello"])
+        #expect(try peer.sent() == [Sent(opcode: 0x8A, payload: Array("?".utf8))])
+    }
+
+    @Test(
+        arguments: [
+            (frame(0xC1, "x"), 1002), (frame(0x83, ""), 1002), (frame(0x80, "x"), 1002), (frame(0x09, "x"), 1002),
+            (frame(0x89, String(repeating: "x", count: 126)), 1002), ([0x81, 0x01, 0x61], 1002),
+            ([0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], 1002),
+            ([0x81, 0xFF, 0x7F, 255, 255, 255, 255, 255, 255, 255], 1009),
+            ([0x81, 0xFE, 0x04, 0x01], 1009), (frame(0x88, "x"), 1002), (frame(0x01, "a") + frame(0x81, "b"), 1002),
+            (frame(0x01, String(repeating: "a", count: 1_000)) + [0x80, 0x99], 1009),
+        ] as [([UInt8], UInt16)]
+    )
+    func whatBreaksARuleEndsWithItsCode(_ bytes: [UInt8], code: UInt16) throws {
+        let peer = try EmbeddedPeer()
+        try peer.send(bytes)
+        #expect(try peer.sent().last?.closeCode == code)
+        #expect(peer.delegate.end == .byServer)
+    }
+
+    @Test func fragmentsAreCountedThoughTheyAreEmpty() throws {
+        let peer = try EmbeddedPeer()
+        try peer.send(frame(0x01, ""))
+        for _ in 1..<GatewayLimits.fragments { try peer.send(frame(0x00, "")) }
+        #expect(try peer.sent().isEmpty)
+        try peer.send(frame(0x00, ""))
+        #expect(try peer.sent().last?.closeCode == 1008)
+    }
+
+    @Test func aPeerThatSaysGoodbyeHearsItsCodeAndNothingMoreIsTaken() throws {
+        let peer = try EmbeddedPeer()
+        try peer.send(frame(0x88, [0x0F, 0xA1]) + frame(0x81, "late"))
+        #expect(try peer.sent().map(\.closeCode) == [4001])
+        #expect(peer.delegate.texts.isEmpty && peer.delegate.end == .byClient(4001))
+        #expect(!peer.channel.isActive)
+    }
+
+    @Test func silenceIsAskedAboutAndThenEnded() throws {
+        let peer = try EmbeddedPeer()
+        peer.delegate.ping = ByteBuffer(integer: 7 as UInt64)
+        peer.advance(.seconds(30))
+        #expect(try peer.sent() == [Sent(opcode: 0x89, payload: [0, 0, 0, 0, 0, 0, 0, 7])])
+        try peer.send(frame(0x8A, [0, 0, 0, 0, 0, 0, 0, 7]))
+        #expect(peer.delegate.pongs.count == 1)
+    }
+
+    @Test func whatAClientDoesNotAnswerAfterACloseIsCutOff() throws {
+        let peer = try EmbeddedPeer()
+        peer.handler.close(1008, "policy")
+        #expect(peer.channel.isActive)
+        peer.advance(.seconds(2))
+        #expect(!peer.channel.isActive)
+    }
+
+    @Test func pingsAreAnsweredUpToABudget() throws {
+        let peer = try EmbeddedPeer()
+        for _ in 0..<(GatewayLimits.controlBurst + 1) { try peer.send(frame(0x89, "")) }
+        let sent = try peer.sent()
+        #expect(sent.count { $0.opcode == 0x8A } == GatewayLimits.controlBurst)
+        #expect(sent.last?.closeCode == 1008)
+    }
+}
+
+/// What the server sent.
+struct Sent: Equatable {
+    let opcode: UInt8
+    let payload: [UInt8]
+
+    var closeCode: UInt16? {
+        opcode == 0x88 && payload.count >= 2 ? UInt16(payload[0]) << 8 | UInt16(payload[1]) : nil
+    }
+}
+
+final class RecordingDelegate: WebSocketDelegate {
+    var texts: [String] = []
+    var pongs: [ByteBuffer] = []
+    var end: WebSocketEnd?
+    var ping = ByteBuffer()
+
+    func opened(_ socket: WebSocketHandler) {}
+    func received(_ text: ByteBuffer, on socket: WebSocketHandler) { texts.append(String(buffer: text)) }
+    func received(binary: ByteBuffer, on socket: WebSocketHandler) {}
+    func ponged(_ payload: ByteBuffer, on socket: WebSocketHandler) { pongs.append(payload) }
+    func paused(_ socket: WebSocketHandler) {}
+    func pingPayload(_ socket: WebSocketHandler) -> ByteBuffer { ping }
+    func closed(_ socket: WebSocketHandler, _ end: WebSocketEnd) { self.end = end }
+}
+
+/// A channel with the WebSocket's handlers, for messages of at most 1,024 bytes.
+final class EmbeddedPeer {
+    let channel = EmbeddedChannel()
+    let delegate = RecordingDelegate()
+    let handler: WebSocketHandler
+
+    init() throws {
+        handler = WebSocketHandler(delegate, fragments: GatewayLimits.fragments)
+        let decoder = ByteToMessageHandler(WebSocketDecoder(messageBytes: 1_024))
+        try channel.pipeline.syncOperations.addHandlers([decoder, handler])
+        try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
+    }
+
+    func send(_ bytes: [UInt8]) throws {
+        guard channel.isActive else { return }
+        // A rule that is broken ends the connection, and NIO tells the writer of it besides.
+        _ = try? channel.writeInbound(ByteBuffer(bytes: bytes))
+    }
+
+    /// Moves the clock of the loop. The handlers' own is the machine's.
+    func advance(_ time: TimeAmount) { channel.embeddedEventLoop.advanceTime(by: time) }
+
+    /// Frames since the last call.
+    func sent() throws -> [Sent] {
+        var frames: [Sent] = []
+        while var bytes = try channel.readOutbound(as: ByteBuffer.self) {
+            guard let opcode = bytes.readInteger(as: UInt8.self), let length = bytes.readInteger(as: UInt8.self),
+                length <= 125, let payload = bytes.readBytes(length: Int(length))
+            else { break }
+            frames.append(Sent(opcode: opcode, payload: payload))
+        }
+        return frames
+    }
+}
+
+/// A frame as a client sends it, masked.
+func frame(_ first: UInt8, _ payload: [UInt8]) -> [UInt8] {
+    let key: [UInt8] = [0x12, 0x34, 0x56, 0x78]
+    let length: [UInt8] =
+        payload.count <= 125
+        ? [0x80 | UInt8(payload.count)] : [0xFE, UInt8(payload.count >> 8), UInt8(payload.count & 255)]
+    return [first] + length + key + payload.enumerated().map { $1 ^ key[$0 % 4] }
+}
+
+func frame(_ first: UInt8, _ payload: String) -> [UInt8] { frame(first, Array(payload.utf8)) }

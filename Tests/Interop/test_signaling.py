@@ -1,0 +1,185 @@
+"""Signaling over wss with a pinned certificate: meeting, talking, being cut off and coming back."""
+
+import json
+import signal
+import ssl
+import time
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from harness import PASSWORD, wait_until
+from signaling import API, HOST, Peer, pinned, start
+
+
+@pytest.fixture(scope="module")
+def shared(serve_module):
+    server = start(serve_module)
+    yield server
+    server.assert_alive()
+
+
+def test_two_peers_meet_and_exchange_offer_answer_and_candidates(shared):
+    with Peer(shared) as alice, Peer(shared, "bob") as bob:
+        alice.register("alice/desk", kind="desk")
+        bob.register("bob")
+        assert alice.join("alice/desk", "meeting")["peers"] == []
+        joined = bob.join("bob", "meeting")
+        assert [peer["peerId"] for peer in joined["peers"]] == ["alice/desk"]
+        assert joined["peers"][0]["metadata"] == {"kind": "desk"}
+        assert alice.take("peer-joined")["peerId"] == "bob"
+
+        bob.send(type="offer", to="alice/desk", offer={"type": "offer", "sdp": "v=0 of bob"})
+        offer = alice.take("offer")
+        assert offer["from"] == "bob" and offer["offer"]["sdp"] == "v=0 of bob" and offer["timestamp"] > 0
+        alice.send(type="answer", to="bob", answer={"type": "answer", "sdp": "v=0 of alice"})
+        assert bob.take("answer")["answer"]["sdp"] == "v=0 of alice"
+        for number in range(5):
+            alice.send(type="ice-candidate", to="bob", candidate={"candidate": f"candidate:{number}"})
+        assert [bob.take("ice-candidate")["candidate"]["candidate"] for _ in range(5)] == [
+            f"candidate:{number}" for number in range(5)
+        ]
+        alice.send(type="broadcast", roomId="meeting", data={"text": "hello"})
+        heard = bob.take("broadcast")
+        assert (heard["from"], heard["roomId"], heard["data"]) == ("alice/desk", "meeting", {"text": "hello"})
+
+
+def test_a_cut_client_resumes_and_nothing_is_lost_or_doubled(shared):
+    with Peer(shared) as alice:
+        alice.register("alice/steady")
+        bob = Peer(shared, "bob")
+        bob.register("bob/cut")
+        bob.join("bob/cut", "resumed")
+        alice.join("alice/steady", "resumed")
+        bob.take("peer-joined")
+        alice.send(type="signal", to="bob/cut", signal=0)
+        assert bob.take("signal")["signal"] == 0
+        bob.cut()
+        for number in range(1, 30):
+            alice.send(type="signal", to="bob/cut", signal=number)
+        with Peer(shared, "bob", resume=bob.welcome["resumeToken"]) as again:
+            assert again.welcome["resumed"] is True
+            # What came before the cut may come again where nobody said that it had arrived, and says so by its number.
+            seen = []
+            while len(seen) == 0 or seen[-1] != 29:
+                message = again.take("signal")
+                seen.append(message["signal"])
+            assert [number for number in seen if number > 0] == list(range(1, 30))
+            # It is still in its room, under its name.
+            alice.send(type="broadcast", roomId="resumed", data="still there?")
+            assert again.take("broadcast")["data"] == "still there?"
+
+
+def test_welcome_hands_out_credentials_that_relay(shared):
+    with Peer(shared) as alice:
+        turn = [entry for entry in alice.welcome["iceServers"] if "username" in entry][0]
+        assert f"turn:{HOST}:{shared.port}?transport=udp" in turn["urls"]
+        with shared.client(turn["username"], turn["credential"]) as client:
+            client.allocated()
+        more = alice.ask("ice-servers", type="ice-servers", ttl=120)
+        assert more["ttl"] == 120
+
+
+def test_authorization_at_the_upgrade_logs_in_at_once(shared):
+    import base64
+
+    pair = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    with Peer(shared, hello=False, additional_headers={"Authorization": f"Basic {pair}"}) as alice:
+        assert alice.take("welcome")["user"] == "alice"
+        assert alice.register("alice/header")["peerId"] == "alice/header"
+    wrong = base64.b64encode(b"alice:no").decode()
+    with pytest.raises(InvalidStatus) as refusal:
+        Peer(shared, hello=False, additional_headers={"Authorization": f"Basic {wrong}"})
+    assert refusal.value.response.status_code == 401
+
+
+def test_a_time_limited_credential_logs_in(serve):
+    server = start(serve, secrets={"web": "shared secret of the web"})
+    minted = json.loads(server.cli("credentials", "carol", "--format", "json", "--config", str(server.config_path)).stdout)
+    with Peer(server, minted["username"], minted["password"]) as carol:
+        assert carol.welcome["user"] == "carol"
+        assert carol.register("carol/web")["peerId"] == "carol/web"
+
+
+def test_the_subprotocol_is_echoed_and_compression_is_not(shared):
+    with Peer(shared, subprotocols=["other", "turnpike.v1"]) as alice:
+        assert alice.socket.subprotocol == "turnpike.v1"
+    with connect(f"wss://{HOST}:{shared.https_port}/signal", ssl=pinned(shared), compression="deflate") as socket:
+        assert "Sec-WebSocket-Extensions" not in socket.response.headers
+
+
+def test_a_certificate_that_is_not_pinned_is_refused_by_the_client(shared):
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(f"wss://{HOST}:{shared.https_port}/signal", ssl=ssl.create_default_context())
+
+
+@pytest.mark.parametrize("verb", ["disable", "remove"])
+def test_a_user_who_is_kept_out_loses_sockets_and_allocations_within_a_second(serve, verb):
+    server = start(serve)
+    with Peer(server, "bob") as bob, Peer(server) as alice, server.client("bob", "another long passphrase 43") as relay:
+        bob.register("bob")
+        relay.allocated()
+        server.cli("user", verb, "bob")
+        code, _ = bob.closing(timeout=3)
+        assert code == 4403
+        wait_until(lambda: not server.relay_sockets(), 3, "the end of bob's allocation")
+        alice.register("alice")
+        with Peer(server, "bob", hello=False) as back:
+            back.send(type="hello", username="bob", password="another long passphrase 43")
+            assert back.take("error")["code"] == "unauthenticated"
+
+
+def test_a_revoked_token_closes_what_it_opened(serve):
+    server = start(serve)
+    admin = API(server, over_socket=True)
+    _, made, _ = admin.call("POST", "/api/v1/admin/tokens", {"name": "phone", "user": "alice"})
+    with Peer(server, token=made["token"]) as alice:
+        assert alice.welcome["user"] == "alice"
+        assert admin.call("DELETE", "/api/v1/admin/tokens/phone")[0] == 204
+        assert alice.closing(timeout=5)[0] == 4403
+
+
+def test_rd_01_a_reload_keeps_sockets(serve):
+    server = start(serve)
+    with Peer(server) as alice:
+        alice.register("alice")
+        server.write_config({"signaling": {"messages_per_second": 40}})
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "configuration reloaded" in server.log(), 10, "the reload")
+        assert alice.ask("pong", type="ping")
+        with Peer(server, "bob") as bob:
+            assert bob.welcome["limits"]["messagesPerSecond"] == 40
+
+
+def test_rd_05_a_drain_tells_sockets_and_closes_them_over_the_window(serve):
+    server = start(serve)
+    peers = [Peer(server) for _ in range(8)]
+    status, _, _ = API(server, over_socket=True).call("POST", "/api/v1/admin/drain?seconds=4")
+    assert status == 202
+    status, health, _ = API(server).call("GET", "/healthz")
+    assert (status, health["status"]) == (503, "draining")
+    waits, closed = set(), []
+    began = time.monotonic()
+    for peer in peers:
+        notice = peer.take("server-shutdown")
+        waits.add(notice["reconnectAfterMs"])
+    for peer in peers:
+        code, _ = peer.closing(timeout=10)
+        closed.append(code)
+    assert closed == [1001] * 8
+    assert len(waits) > 1, "all would come back at once"
+    assert time.monotonic() - began > 0.3, "all were closed at once"
+    assert server.process.wait(20) == 0
+    server.process = None
+
+
+def test_term_tells_sockets_too(serve):
+    server = start(serve)
+    with Peer(server) as alice:
+        server.process.send_signal(signal.SIGTERM)
+        assert alice.take("server-shutdown")["reconnectAfterMs"] > 0
+        assert alice.closing()[0] == 1001
+    assert server.process.wait(20) == 0
+    server.process = None
+
