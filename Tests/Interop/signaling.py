@@ -28,7 +28,7 @@ def start(serve, config=None, **options):
     server.https_port = port
     server.start()
     # STUN is answered a moment before the gateway listens.
-    wait_until(lambda: is_open(port), 20, f"a listener at {HOST}:{port}")
+    wait_until(lambda: is_open(port) and (server.data / "admin.sock").exists(), 20, f"a listener at {HOST}:{port}")
     return server
 
 
