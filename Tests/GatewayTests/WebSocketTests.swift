@@ -58,9 +58,9 @@ struct WebSocketTests {
         try peer.send(frame(0x8A, [0, 0, 0, 0, 0, 0, 0, 7]))
         #expect(peer.delegate.pongs.count == 1)
         // From then on, nothing: it is asked once more, and is gone 75 seconds later at the latest.
-        peer.advance(.seconds(60))
+        peer.advance(.seconds(45))
         #expect(peer.channel.isActive)
-        peer.advance(.seconds(15))
+        peer.advance(.seconds(30))
         #expect(!peer.channel.isActive && peer.delegate.end == .lost)
     }
 
