@@ -43,6 +43,9 @@ package final class TurnpikeServer: Sendable {
         sink: LogSink = LogSink(),
         reload: @escaping @Sendable () -> SettingsOutcome
     ) throws {
+        // Clients are answered a moment before `run` listens to signals: one that comes then has nothing to change yet, and must
+        // not end the process.
+        for number in [SIGHUP, SIGUSR1, SIGUSR2] { signal(number, SIG_IGN) }
         self.reload = reload
         self.sink = sink
         logger = Self.logger(settings.log, sink)
@@ -57,6 +60,7 @@ package final class TurnpikeServer: Sendable {
         // A database that is damaged inside is refused here, and not found out by a user who cannot log in.
         try store.integrityCheck()
         nonceKeys = try NonceKeyFile(dataDirectory: settings.dataDirectory).load()
+        if settings.signaling.isEnabled, !settings.listen.https.isEmpty { try GatewayAccounts.prepare(store) }
         let secrets = try store.allSecrets()
         let setup = try RelaySetup(settings, nonceKeys: nonceKeys, secrets: secrets)
         for warning in setup.warnings { logger.warning("\(warning)") }
@@ -107,7 +111,6 @@ package final class TurnpikeServer: Sendable {
             isDraining: { [weak self] in self?.isDraining ?? false },
             reload: { [weak self] in self?.reloadConfiguration() ?? ReloadView(isReloaded: false, messages: []) }
         )
-        if settings.signaling.isEnabled, !gateway.listeners.isEmpty { accounts.prepare() }
     }
 
     /// RFC 7301: no h2, and what speaks TURN has come to the wrong door (case WS-22).
