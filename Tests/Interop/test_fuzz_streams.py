@@ -187,7 +187,7 @@ class Connection:
             while received := self.drain(self.stream.socket):
                 pass
             alive = received is None
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             alive = False
         if not alive or self.fuzzer.random.random() < 0.003:
             self.end()
