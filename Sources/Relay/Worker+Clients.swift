@@ -131,13 +131,7 @@ extension Worker {
         case .reply(let length):
             engine.counters.stunHandled &+= 1
             engine.counters.repliesSent &+= 1
-            if route.isConnection {
-                sendReply(UnsafeRawBufferPointer(rebasing: replies[reply(length)]), connection: route.connection)
-            } else if route.isSession {
-                sendReply(UnsafeRawBufferPointer(rebasing: replies[reply(length)]), session: route.session)
-            } else {
-                sendReply(length, tuple, route.listener)
-            }
+            sendReply(length, tuple, route)
         case .replyElsewhere(let length, let origin, let destination):
             engine.counters.stunHandled &+= 1
             sendReply(length, from: origin, to: destination)
@@ -153,7 +147,18 @@ extension Worker {
         }
     }
 
-    mutating func sendReply(_ length: Int, _ tuple: FiveTuple, _ listener: Int) {
+    /// Sends what lies in the reply buffer in use, by whichever way the client has.
+    mutating func sendReply(_ length: Int, _ tuple: FiveTuple, _ route: ClientRoute) {
+        if route.isConnection {
+            sendReply(UnsafeRawBufferPointer(rebasing: replies[reply(length)]), connection: route.connection)
+        } else if route.isSession {
+            sendReply(UnsafeRawBufferPointer(rebasing: replies[reply(length)]), session: route.session)
+        } else {
+            sendReply(length, tuple, route.listener)
+        }
+    }
+
+    private mutating func sendReply(_ length: Int, _ tuple: FiveTuple, _ listener: Int) {
         guard let base = replies.baseAddress else { return }
         let start = UnsafeRawPointer(base + repliesUsed &* Self.replyBytes)
         repliesUsed &+= 1

@@ -30,12 +30,7 @@ extension Worker {
         let reply = UnsafeMutableRawBufferPointer(rebasing: replies[reply(Self.replyBytes)])
         guard let length = engine.peerError(report, allocation: allocation, at: now, into: reply) else { return }
         let client = engine.client(of: allocation)
-        let route = ClientRoute(rawValue: client.listener)
-        if route.isConnection {
-            sendReply(UnsafeRawBufferPointer(rebasing: reply[..<length]), connection: route.connection)
-        } else {
-            sendReply(length, client.tuple, route.listener)
-        }
+        sendReply(length, client.tuple, ClientRoute(rawValue: client.listener))
     }
 }
 

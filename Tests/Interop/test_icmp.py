@@ -8,6 +8,7 @@ import pytest
 
 import stunclient
 import stunwire as stun
+from dtlsclient import DTLSClient
 from harness import PASSWORD, wait_until
 from namespaces import Namespaces, ip, run
 
@@ -198,9 +199,10 @@ def test_an_error_about_a_peer_without_permission_is_told_to_nobody(server, worl
 
 
 @FAMILIES
-def test_a_client_by_tcp_is_told_too(server, world, six):
+@pytest.mark.parametrize("kind", [stunclient.StreamClient, DTLSClient], ids=["tcp", "dtls"])
+def test_a_client_by_another_transport_is_told_too(server, world, six, kind):
     closed = closed_port(server, world, six)
-    with server.stream_client(namespace=world.world) as client:
+    with server.client(namespace=world.world, kind=kind) as client:
         client.allocated(*([(stun.REQUESTED_ADDRESS_FAMILY, stun.IPV6)] if six else [])).permitted(closed)
         assert first_told(client, closed) == ((closed, 1, 4, 0) if six else (closed, 3, 3, 0))
         assert client.refresh(0).is_success
