@@ -10,12 +10,8 @@ import Testing
     @Test func firstInterfaceOtherThanLoopbackStandsForTheUnspecifiedAddress() throws {
         let urls = try #require(PeerURLs(settings: Settings(), interfaces: [loopback, wan, lan]))
         #expect(urls.stun == ["stun:203.0.113.5:3478"])
-        #expect(
-            urls.turn == [
-                "turn:203.0.113.5:3478?transport=udp", "turn:203.0.113.5:3478?transport=tcp",
-                "turns:203.0.113.5:5349?transport=udp",
-            ]
-        )
+        #expect(urls.turn == ["turn:203.0.113.5:3478?transport=udp", "turn:203.0.113.5:3478?transport=tcp"])
+        #expect(urls.turns == ["turns:203.0.113.5:5349?transport=tcp", "turns:203.0.113.5:5349?transport=udp"])
         #expect(!urls.isPrivate)
         #expect(PeerURLs(settings: Settings(), interfaces: [loopback, lan])?.isPrivate == true)
     }
@@ -41,11 +37,8 @@ import Testing
         settings.listen.dtls = [SocketAddress(host: loopback, port: 5349)]
         #expect(PeerURLs(settings: settings, interfaces: [lan])?.turn == ["turn:203.0.113.5:3479?transport=udp"])
         settings.listen.dtls.append(SocketAddress(host: wan, port: 443))
-        #expect(
-            PeerURLs(settings: settings, interfaces: [lan])?.turn == [
-                "turn:203.0.113.5:3479?transport=udp", "turns:203.0.113.5:443?transport=udp",
-            ]
-        )
+        settings.listen.tls = []
+        #expect(PeerURLs(settings: settings, interfaces: [lan])?.turns == ["turns:203.0.113.5:443?transport=udp"])
     }
 
     @Test func ipv6IsWrittenInBrackets() throws {
