@@ -56,6 +56,13 @@ package enum GatewayLimits {
     static let sessionsListed = 20_000
     static let roomsListed = 10_000
 
+    // MARK: Metrics
+
+    /// Connections to `listen.metrics`: a few scrapers, and a person with a browser.
+    static let metricsConnections = 32
+    /// How old a page may be that is sent again. Whoever asks more often must not have the workers asked for it.
+    static let metricsAge = Duration.milliseconds(10)
+
     // MARK: Logins and credentials
 
     /// Failed logins of one source network that are answered at once, and how many more each minute (SG-20).
