@@ -60,8 +60,6 @@ package enum GatewayLimits {
 
     /// Connections to `listen.metrics`: a few scrapers, and a person with a browser.
     static let metricsConnections = 32
-    /// How old a page may be that is sent again. Whoever asks more often must not have the workers asked for it.
-    static let metricsAge = Duration.milliseconds(10)
 
     // MARK: Logins and credentials
 

@@ -107,10 +107,12 @@ extension Worker {
         _ header: UnsafeRawPointer?,
         _ headerLength: Int,
         _ payload: UnsafeRawPointer,
-        _ length: Int
+        _ length: Int,
+        padding: Int = 0
     ) {
         let listener = run.listener
         listeners[listener].bytesWaiting &+= length
+        let length = length &+ padding
         if listeners[listener].outgoing.addRun(
             to: address,
             source: run.source,
@@ -160,7 +162,7 @@ extension Worker {
             (payload + length).storeBytes(of: 0, as: UInt32.self)
             guard let header = headerSpace(run.listener) else { return }
             engine.writeIndicationHeader(peer: peer, length: length, at: header)
-            add(run, header, headerLength, payload, length &+ padding)
+            add(run, header, headerLength, payload, length, padding: padding)
             return
         }
         // Between merged datagrams is no room: the padding is a part of its own, and the datagram a message of its own. It

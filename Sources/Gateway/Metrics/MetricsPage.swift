@@ -3,12 +3,14 @@ import NIOCore
 
 /// `GET /metrics`, and nothing else.
 ///
-/// However many ask at once, the numbers are collected once: who asks while they are being collected gets the same page, and
-/// for a moment after that nobody has them collected anew.
+/// The numbers are of a moment after they were asked for, and are collected for one page at a time: all who ask while a page
+/// is being made get the next one together, so that nobody can ask the workers for more than that.
 actor MetricsPage: HTTPAnswering {
     private let collect: @Sendable () async -> String
-    private var collecting: Task<ByteBuffer, Never>?
-    private var last: (page: ByteBuffer, at: ContinuousClock.Instant)?
+    /// The page that is being made, or was made last.
+    private var current: Task<ByteBuffer, Never>?
+    /// The one after it, which has not begun.
+    private var next: Task<ByteBuffer, Never>?
 
     init(collect: @escaping @Sendable () async -> String) { self.collect = collect }
 
@@ -24,14 +26,20 @@ actor MetricsPage: HTTPAnswering {
     }
 
     private func page() async -> ByteBuffer {
-        if let last, ContinuousClock.now - last.at < GatewayLimits.metricsAge { return last.page }
-        if let collecting { return await collecting.value }
-        let task = Task { [collect] in ByteBuffer(string: await collect()) }
-        collecting = task
-        let page = await task.value
-        collecting = nil
-        last = (page, .now)
-        return page
+        if let next { return await next.value }
+        let running = current
+        let task = Task {
+            _ = await running?.value
+            return await self.make()
+        }
+        next = task
+        return await task.value
+    }
+
+    private func make() async -> ByteBuffer {
+        current = next
+        next = nil
+        return ByteBuffer(string: await collect())
     }
 
     private static let contentType = "text/plain; version=0.0.4; charset=utf-8"
