@@ -186,6 +186,14 @@ def test_packets_in_are_relayed_handled_or_dropped_and_nothing_else(serve_all):
                 assert (data, source) == (bytes([number]) * 100, client.relayed), transport
                 peer.send(data, client.relayed)
                 assert client.receive_data() == (peer.address, data), transport
+            # Of another length than any padding makes, and by a channel: payload counts, and no header.
+            peer.send(b"odd", client.relayed)
+            assert client.receive_data() == (peer.address, b"odd"), transport
+            client.bound(0x4000, peer.address)
+            client.send_channel(0x4000, b"by eight")
+            assert peer.receive()[0] == b"by eight", transport
+            peer.send(b"seven b", client.relayed)
+            assert client.receive_data() == (0x4000, b"seven b"), transport
         with server.peer("127.0.0.3") as stranger:
             for client in clients.values():
                 stranger.send(b"no permission", client.relayed)
@@ -206,10 +214,10 @@ def test_packets_in_are_relayed_handled_or_dropped_and_nothing_else(serve_all):
     )
     # They are there, and all of this is known already.
     assert page("allocations") == 4 and page("allocations_total") == 4
-    assert page("relayed_packets_total", direction="to_peers") == 40
-    assert page("relayed_packets_total", direction="to_clients") == 40
-    assert page("relayed_bytes_total", direction="to_peers") == 4_000
-    assert page("relayed_bytes_total", direction="to_clients") == 4_000
+    assert page("relayed_packets_total", direction="to_peers") == 44
+    assert page("relayed_packets_total", direction="to_clients") == 48
+    assert page("relayed_bytes_total", direction="to_peers") == 4_032
+    assert page("relayed_bytes_total", direction="to_clients") == 4_040
     assert page("dropped_packets_total", reason="too_short") == 3
     assert page("dropped_packets_total", reason="unknown_first_byte") == 4
     assert page("dropped_packets_total", reason="wrong_cookie") == 5
