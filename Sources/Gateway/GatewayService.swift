@@ -108,6 +108,7 @@ package final class GatewayService: Sendable {
         var statistics = await signaling.statistics()
         statistics.connections = counts.total
         statistics.connectionsRefused = counts.refused
+        statistics.connectionLimit = GatewayLimits.connections
         return statistics
     }
 
@@ -196,6 +197,8 @@ package final class GatewayService: Sendable {
 package struct GatewayStatistics: Sendable {
     package var connections = 0
     package var connectionsRefused: UInt64 = 0
+    /// How many there may be.
+    package var connectionLimit = 0
     package var signalingConnections = 0
     package var sessions = 0
     package var peers = 0

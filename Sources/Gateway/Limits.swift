@@ -56,6 +56,11 @@ package enum GatewayLimits {
     static let sessionsListed = 20_000
     static let roomsListed = 10_000
 
+    // MARK: Metrics
+
+    /// Connections to `listen.metrics`: a few scrapers, and a person with a browser.
+    static let metricsConnections = 32
+
     // MARK: Logins and credentials
 
     /// Failed logins of one source network that are answered at once, and how many more each minute (SG-20).

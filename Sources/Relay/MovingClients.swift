@@ -8,6 +8,9 @@ struct MovingClients {
     private var heldCount = 0
     private var heldBytes = 0
 
+    /// Packets that are kept here.
+    var count: Int { requests.count + heldCount }
+
     /// Keeps a Refresh until the owner has answered.
     /// - Returns: false when there is no room.
     mutating func park(_ number: UInt64, _ request: ParkedRequest) -> Bool {
@@ -39,7 +42,7 @@ struct MovingClients {
     }
 
     mutating func dropAll(into counters: inout Counters) {
-        counters.drop(.parkingFull, UInt64(requests.count + heldCount))
+        counters.drop(.parkingFull, UInt64(count))
         self = MovingClients()
     }
 

@@ -142,6 +142,10 @@ package struct RelaySnapshot: Sendable {
     package var load = EngineLoad()
     /// Requests that wait for the account store, on the worker with most of them.
     package var parked = 0
+    /// Packets that came in and are neither done nor dropped yet: they wait for the account store or another worker.
+    package var packetsHeld = 0
+    /// How much of the last second a worker was busy, 0 to 1; of several, the busiest.
+    package var busyShare = 0.0
     /// Time spent working since the start, over all workers.
     package var busyNanoseconds: UInt64 = 0
     /// How many snapshots have been published; it grows by one for each `.publish`.
@@ -149,12 +153,14 @@ package struct RelaySnapshot: Sendable {
 
     package init() {}
 
-    mutating func add(_ other: RelaySnapshot) {
+    package mutating func add(_ other: RelaySnapshot) {
         counters.add(other.counters)
         allocations += other.allocations
         connections += other.connections
         load.takeFuller(other.load)
         parked = max(parked, other.parked)
+        packetsHeld += other.packetsHeld
+        busyShare = max(busyShare, other.busyShare)
         busyNanoseconds &+= other.busyNanoseconds
         publications = max(publications, other.publications)
     }

@@ -192,6 +192,22 @@ package final class RelayService: Sendable {
         snapshots.reduce(into: RelaySnapshot()) { $0.add($1.get()) }
     }
 
+    /// What each worker published last, in their order.
+    package func workerSnapshots() -> [RelaySnapshot] { snapshots.map { $0.get() } }
+
+    /// The same, of a moment after this was called; or what there is when a worker has not answered in time.
+    package func freshSnapshots(within limit: Duration) async -> [RelaySnapshot] {
+        let before = workerSnapshots().map(\.publications)
+        let end = ContinuousClock.now + limit
+        send(.publish)
+        while true {
+            let snapshots = workerSnapshots()
+            let isFresh = zip(snapshots, before).allSatisfy { $0.publications != $1 }
+            if isFresh || ContinuousClock.now >= end || Task.isCancelled { return snapshots }
+            try? await Task.sleep(for: .milliseconds(1))
+        }
+    }
+
     /// What users have relayed since this was asked last. An allocation is looked at once in four seconds.
     package func takeUsage() -> [UserUsage] { usage.take() }
 

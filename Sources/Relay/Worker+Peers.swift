@@ -72,7 +72,7 @@ extension Worker {
                 let start = payload - ChannelData.headerLength
                 guard fits(length, ChannelData.headerLength) else { return }
                 ChannelData.writeHeader(channel: number, length: UInt16(truncatingIfNeeded: length), at: start)
-                add(run, nil, 0, start, length &+ ChannelData.headerLength)
+                add(run, nil, 0, start, length &+ ChannelData.headerLength, payloadBytes: length)
                 return
             }
             var offset = 0
@@ -81,7 +81,7 @@ extension Worker {
                 // The headroom of every segment but the first is another's data.
                 if let header = headerSpace(listener) {
                     ChannelData.writeHeader(channel: number, length: UInt16(truncatingIfNeeded: bytes), at: header)
-                    add(run, header, ChannelData.headerLength, payload + offset, bytes)
+                    add(run, header, ChannelData.headerLength, payload + offset, bytes, payloadBytes: bytes)
                 }
                 offset &+= segment
             }
@@ -101,16 +101,18 @@ extension Worker {
         let flowKey: UInt64
     }
 
+    /// - Parameter payloadBytes: what of it is counted as relayed: neither headers nor padding.
     @inline(__always)
     private mutating func add(
         _ run: ClientRun,
         _ header: UnsafeRawPointer?,
         _ headerLength: Int,
         _ payload: UnsafeRawPointer,
-        _ length: Int
+        _ length: Int,
+        payloadBytes: Int
     ) {
         let listener = run.listener
-        listeners[listener].bytesWaiting &+= length
+        listeners[listener].bytesWaiting &+= payloadBytes
         if listeners[listener].outgoing.addRun(
             to: address,
             source: run.source,
@@ -160,7 +162,7 @@ extension Worker {
             (payload + length).storeBytes(of: 0, as: UInt32.self)
             guard let header = headerSpace(run.listener) else { return }
             engine.writeIndicationHeader(peer: peer, length: length, at: header)
-            add(run, header, headerLength, payload, length &+ padding)
+            add(run, header, headerLength, payload, length &+ padding, payloadBytes: length)
             return
         }
         // Between merged datagrams is no room: the padding is a part of its own, and the datagram a message of its own. It

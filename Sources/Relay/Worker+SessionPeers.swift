@@ -70,7 +70,7 @@ extension Worker {
             engine.counters.drop(.sendFailed)
             return
         }
-        sendRun(sealed, plainBytes: message.count, number)
+        sendRun(sealed, payloadBytes: length, number)
     }
 
     /// Seals a message to where the next of them goes.
@@ -80,7 +80,7 @@ extension Worker {
         return session.seal(message, into: UnsafeMutableRawBufferPointer(rebasing: dtls.sealed[dtls.sealedUsed...]))
     }
 
-    private mutating func sendRun(_ length: Int, plainBytes: Int, _ number: UInt32) {
+    private mutating func sendRun(_ length: Int, payloadBytes: Int, _ number: UInt32) {
         guard let base = dtls.sealed.baseAddress else { return }
         let start = UnsafeRawPointer(base + dtls.sealedUsed)
         dtls.sealedUsed &+= length
@@ -99,7 +99,7 @@ extension Worker {
                 flowKey: 1 << 40 | UInt64(number),
                 allowSegments: listeners[listener].allowsSegments
             ) {
-                listeners[listener].bytesWaiting &+= plainBytes
+                listeners[listener].bytesWaiting &+= payloadBytes
                 return
             }
             flushListener(listener)

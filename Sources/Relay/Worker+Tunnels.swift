@@ -24,7 +24,10 @@ extension Worker {
             streams[route.connection].pointee.tuple == message.tuple
         else { return }
         if message.isAnswer { engine.counters.repliesSent &+= 1 }
-        message.bytes.withUnsafeBytes { sendReply($0, connection: route.connection) }
+        message.bytes.withUnsafeBytes {
+            if message.isAnswer { engine.counters.control.count(answer: $0) }
+            sendReply($0, connection: route.connection)
+        }
     }
 
     // MARK: Peers
@@ -143,6 +146,7 @@ extension Worker {
         engine.counters.repliesSent &+= 1
         let binding = handover.binding
         guard let key = engine.claim(binding, at: now), tunnels.holds(key) else {
+            binding.failure.withUnsafeBytes { engine.counters.control.count(answer: $0) }
             readmit(connection, binding.failure)
             return
         }

@@ -68,6 +68,10 @@ struct Worker: ~Copyable {
     private var publications: UInt64 = 0
     private var busyNanoseconds: UInt64 = 0
     private var lastTickSecond: UInt64
+    /// The last tick, and what was busy then.
+    private var lastTick: (nanoseconds: UInt64, busyNanoseconds: UInt64) = (0, 0)
+    private var busyShare = 0.0
+    private var fullestPermissionsAtTick = 0
 
     static let replyBytes = 1_536
     static let replySlots = 64
@@ -213,6 +217,13 @@ struct Worker: ~Copyable {
             host.closeExpiredReservations()
             certificate?.renewTicketKeys()
         }
+        let passed = now.monotonicNanoseconds &- lastTick.nanoseconds
+        if lastTick.nanoseconds > 0, passed > 0 {
+            busyShare = min(Double(busyNanoseconds &- lastTick.busyNanoseconds) / Double(passed), 1)
+        }
+        lastTick = (now.monotonicNanoseconds, busyNanoseconds)
+        // Counted anew once a second, however often somebody wants to see it.
+        fullestPermissionsAtTick = engine.takeLoad().fullestPermissions
         publish()
     }
 
@@ -247,6 +258,9 @@ struct Worker: ~Copyable {
             case .move(let message): take(message)
             case .publish:
                 publications &+= 1
+                // What is on its way out has been counted in, and not yet as relayed.
+                flushPeers()
+                flushClients()
                 publish()
             case .renew(let context) where context.kind == .dtls: dtls.gate?.renew(context)
             case .renew(let context): certificate = context
@@ -265,8 +279,11 @@ struct Worker: ~Copyable {
         snapshot.counters = engine.counters
         snapshot.allocations = engine.allocationCount
         snapshot.connections = streams.count
-        snapshot.load = engine.takeLoad()
+        snapshot.load = engine.load
+        snapshot.load.fullestPermissions = max(snapshot.load.fullestPermissions, fullestPermissionsAtTick)
         snapshot.parked = parked.count
+        snapshot.packetsHeld = parked.count + moves.count
+        snapshot.busyShare = busyShare
         snapshot.busyNanoseconds = busyNanoseconds
         snapshot.publications = publications
         published.put(snapshot)

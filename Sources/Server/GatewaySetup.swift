@@ -19,6 +19,13 @@ enum GatewaySetup {
         )
     }
 
+    static func metrics(_ settings: Settings) -> [GatewayListener] {
+        let isImplied = settings.listen.implied.contains("listen.metrics")
+        return settings.listen.metrics.map {
+            GatewayListener(host: "\($0.host)", port: Int($0.port), isImplied: isImplied)
+        }
+    }
+
     static func configuration(_ settings: Settings) -> GatewayConfiguration {
         var configuration = GatewayConfiguration()
         configuration.realm = settings.realm

@@ -78,10 +78,8 @@ struct LimitSurvey {
     let allocationsTotal: Int
     let descriptorLimit: Int
 
-    /// - Parameters:
-    ///   - bits: relayed since the last look.
-    ///   - seconds: since then.
-    func uses(_ snapshot: RelaySnapshot, bits: UInt64, seconds: Double) -> [LimitUse] {
+    /// - Parameter bitsPerSecond: relayed of late.
+    func uses(_ snapshot: RelaySnapshot, bitsPerSecond: Int) -> [LimitUse] {
         let limits = settings.limits
         let ports = relay.relayPorts()
         let taken = ports.reduce(0) { $0 + $1.taken }
@@ -111,24 +109,23 @@ struct LimitSurvey {
             ),
             LimitUse("open files", used: taken + snapshot.connections + 64, limit: descriptorLimit),
         ]
-        if limits.bpsTotal > 0, seconds > 0 {
-            let rate = Int(clamping: UInt64(min(Double(bits) / seconds, 1e18)))
-            uses.append(LimitUse("limits.bps_total", used: rate, limit: limits.bpsTotal))
-        }
-        for entry in ports {
-            uses.append(
-                LimitUse(
-                    "relay ports of \(HostAddress(entry.address.local))",
-                    used: entry.taken,
-                    limit: entry.total
-                )
-            )
-        }
-        for user in relay.takeUsersNearLimit() {
-            uses.append(
-                LimitUse("limits.allocations_per_user", subject: user.user, used: user.held, limit: user.limit)
-            )
+        if limits.bpsTotal > 0 {
+            uses.append(LimitUse("limits.bps_total", used: bitsPerSecond, limit: limits.bpsTotal))
         }
         return uses
+    }
+
+    /// The relay ports of each address.
+    var portUses: [LimitUse] {
+        relay.relayPorts().map { entry in
+            LimitUse("relay ports of \(HostAddress(entry.address.local))", used: entry.taken, limit: entry.total)
+        }
+    }
+
+    /// Users who have come close to their limit since this was asked last.
+    func takeUserUses() -> [LimitUse] {
+        relay.takeUsersNearLimit().map { user in
+            LimitUse("limits.allocations_per_user", subject: user.user, used: user.held, limit: user.limit)
+        }
     }
 }

@@ -42,6 +42,18 @@ final class SecretsObserver: Sendable {
     func connect(_ new: @escaping @Sendable ([SharedSecret]) -> Void) { handler.withLock { $0 = new } }
 }
 
+/// Passes a wish for metrics to a server that is made after the listener.
+final class MetricsSource: Sendable {
+    private let collect = Mutex<(@Sendable () async -> String)?>(nil)
+
+    func connect(_ new: @escaping @Sendable () async -> String) { collect.withLock { $0 = new } }
+
+    func page() async -> String {
+        let collect = collect.withLock { $0 }
+        return await collect?() ?? ""
+    }
+}
+
 /// The gateway, for those who are made before it.
 final class GatewayBox: Sendable {
     private let gateway = Mutex<GatewayService?>(nil)

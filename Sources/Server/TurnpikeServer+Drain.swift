@@ -27,13 +27,10 @@ extension TurnpikeServer {
     /// Whether a drain that has begun is over: no allocation is left, or its time is up.
     func isDrained() async -> Bool {
         guard let end = state.withLock({ $0.drainEnd }) else { return false }
-        let before = relay.snapshot().publications
-        relay.send(.publish)
-        while relay.snapshot().publications == before, ContinuousClock.now < end {
-            try? await Task.sleep(for: .milliseconds(5))
-        }
+        // What every worker says now: one that has not spoken since an allocation was made would know of none.
+        let snapshots = await relay.freshSnapshots(within: end - ContinuousClock.now)
         if ContinuousClock.now >= end { return true }
-        guard relay.snapshot().allocations == 0 else { return false }
+        guard snapshots.allSatisfy({ $0.allocations == 0 }) else { return false }
         return await gateway.statistics().signalingConnections == 0
     }
 

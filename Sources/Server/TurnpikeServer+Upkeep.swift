@@ -30,6 +30,7 @@ extension TurnpikeServer {
             relay.send(.renew(certificates.tls))
             relay.send(.renew(certificates.dtls))
             gateway.renew(certificates.https)
+            state.withLock { $0.certificateNotAfterSeconds = certificates.tls.notAfterSeconds }
             logger.notice(
                 "certificate loaded",
                 metadata: [
@@ -73,17 +74,14 @@ extension TurnpikeServer {
             defer { state.surveyed = (bytes, now) }
             return (state.settings, state.surveyed)
         }
-        let total = settings.limits.allocationsTotal
-        let survey = LimitSurvey(
-            relay: relay,
-            settings: settings,
-            memory: memory,
-            allocationsTotal: total > 0 ? total : memory.allocations,
-            descriptorLimit: descriptorLimit
-        )
         // At the first look there is nothing to compare with.
         let seconds = before.nanoseconds == 0 ? 0 : Double(now &- before.nanoseconds) / 1e9
-        let uses = survey.uses(snapshot, bits: (bytes &- before.bytes) &* 8, seconds: seconds)
+        let bits = Double((bytes &- before.bytes) &* 8)
+        let rate = seconds > 0 ? Int(clamping: UInt64(min(bits / seconds, 1e18))) : 0
+        let survey = survey(settings)
+        let users = survey.takeUserUses()
+        state.withLock { ($0.bitsPerSecond, $0.usersNearLimit) = (rate, users.count) }
+        let uses = survey.uses(snapshot, bitsPerSecond: rate) + survey.portUses + users
         for use in watch.news(uses, atSeconds: now / 1_000_000_000) {
             var metadata: Logger.Metadata = [
                 "limit": .string(use.name), "used": .stringConvertible(use.used), "of": .stringConvertible(use.limit),
@@ -91,6 +89,17 @@ extension TurnpikeServer {
             if let subject = use.subject { metadata["user"] = .string(subject) }
             logger.warning("a limit is four fifths used", metadata: metadata)
         }
+    }
+
+    func survey(_ settings: Settings) -> LimitSurvey {
+        let total = settings.limits.allocationsTotal
+        return LimitSurvey(
+            relay: relay,
+            settings: settings,
+            memory: memory,
+            allocationsTotal: total > 0 ? total : memory.allocations,
+            descriptorLimit: descriptorLimit
+        )
     }
 
     private static func text(_ fingerprint: [UInt8]) -> String {

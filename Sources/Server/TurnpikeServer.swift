@@ -21,6 +21,11 @@ package final class TurnpikeServer: Sendable {
         var nonceTrouble: String?
         /// What the relay had carried when its limits were looked at last, and when that was.
         var surveyed: (bytes: UInt64, nanoseconds: UInt64) = (0, 0)
+        /// At that look: bits relayed a second, and users close to their limit of allocations.
+        var bitsPerSecond = 0
+        var usersNearLimit = 0
+        /// The end of the certificate in use; nil where nothing needs one.
+        var certificateNotAfterSeconds: Int64?
         /// When a drain ends; nil while there is none.
         var drainEnd: ContinuousClock.Instant?
     }
@@ -32,6 +37,9 @@ package final class TurnpikeServer: Sendable {
     let servesDTLS: Bool
     let relay: RelayService
     let gateway: GatewayService
+    /// Seconds since 1970.
+    let startedSeconds = Date().timeIntervalSince1970
+    private let metrics: MetricsService
     private let directory: AccountDirectory
     let logger: Logger
     let sink: LogSink
@@ -99,7 +107,9 @@ package final class TurnpikeServer: Sendable {
                 error.listener.map { "cannot listen on \(SocketAddress($0)): \(error.reason)" } ?? error.reason
             )
         }
-        state = Mutex(State(settings: settings, secrets: secrets, nonceKeys: nonceKeys))
+        var initial = State(settings: settings, secrets: secrets, nonceKeys: nonceKeys)
+        initial.certificateNotAfterSeconds = httpsCertificate?.notAfterSeconds
+        state = Mutex(initial)
         let secretsChanged = SecretsObserver()
         let box = GatewayBox()
         directory = try AccountDirectory(store, usageStore: openStore(), logger: logger, gateway: box) {
@@ -115,7 +125,10 @@ package final class TurnpikeServer: Sendable {
             logger: logger
         )
         box.connect(gateway)
+        let metricsSource = MetricsSource()
+        metrics = try MetricsService(GatewaySetup.metrics(settings), logger: logger) { await metricsSource.page() }
         self.served = served
+        metricsSource.connect { [weak self] in await self?.metricsPage() ?? "" }
         receiver.connect { [weak self] in self?.handle($0) }
         secretsChanged.connect { [weak self] in self?.take(secrets: $0) }
         control.connect(
@@ -150,6 +163,7 @@ package final class TurnpikeServer: Sendable {
             )
         )
         try await group.run()
+        await metrics.stop()
         await gateway.stop()
         let totals = relay.stop()
         // The workers' last words are in; from here on nobody relays.
@@ -264,6 +278,7 @@ package final class TurnpikeServer: Sendable {
             + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
             + dtlsPlaces.map { "dtls \($0)" }
             + gateway.listeners.map { "https \($0.description)" }
+            + metrics.listeners.map { "metrics \($0.description)" }
     }
 
     private func announce() {
@@ -277,6 +292,11 @@ package final class TurnpikeServer: Sendable {
             metadata["alternate"] = .array(settings.listen.alternate.map { .string("\($0)") })
         }
         logger.notice("turnpike \(Version.current) serves", metadata: metadata)
+        for open in settings.listen.metrics where !open.host.isLoopback {
+            logger.warning(
+                "metrics are served on \(open) to whoever reaches it, without a password; let only Prometheus through the firewall"
+            )
+        }
         logger.notice(
             "memory is planned for",
             metadata: [

@@ -141,6 +141,7 @@ struct Assembly {
             ("listen.udp", settings.listen.udp), ("listen.tcp", settings.listen.tcp),
             ("listen.tls", settings.listen.tls), ("listen.dtls", settings.listen.dtls),
             ("listen.alternate", settings.listen.alternate), ("listen.https", settings.listen.https),
+            ("listen.metrics", settings.listen.metrics),
         ]
         let later = planned.mapValues(\.listeners).sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
         for (key, addresses) in served + later {

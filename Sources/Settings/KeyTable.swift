@@ -52,7 +52,7 @@ package enum KeyTable {
         .served("listen.dtls", .endpoints, \.listen.dtls),
         .served("listen.https", .endpoints, \.listen.https),
         .planned("listen.shared", .endpoints),
-        .planned("listen.metrics", .endpoints),
+        .served("listen.metrics", .endpoints, \.listen.metrics),
         .served("listen.alternate", .alternates, \.listen.alternate),
         .served("external_address", .externalAddress, \.externalAddress),
         .served("relay.addresses", .relayAddresses, \.relay.addresses),

@@ -56,6 +56,7 @@ package struct Counters: Sendable {
     package var bytesToClients: UInt64 = 0
     package var allocationsMade: UInt64 = 0
     package var authenticationFailures: UInt64 = 0
+    package var control = ControlCounters()
     package var repliesSent: UInt64 = 0
     /// ICMP errors for datagrams to peers. They are no packets, and stand apart from those.
     package var peerErrors: UInt64 = 0
@@ -93,6 +94,7 @@ package struct Counters: Sendable {
         bytesToClients &+= other.bytesToClients
         allocationsMade &+= other.allocationsMade
         authenticationFailures &+= other.authenticationFailures
+        control.add(other.control)
         repliesSent &+= other.repliesSent
         peerErrors &+= other.peerErrors
         peerErrorsTold &+= other.peerErrorsTold

@@ -114,7 +114,7 @@ extension Engine {
     }
 
     /// Ends an allocation that found no place here. What it has carried was told where it left.
-    private func end(_ moving: MovingAllocation, _ end: AllocationEnd, at moment: Moment) {
+    private mutating func end(_ moving: MovingAllocation, _ end: AllocationEnd, at moment: Moment) {
         let record = moving.record
         let leg = record.primary.isOpen ? record.primary : record.secondary
         let summary = AllocationSummary(
@@ -125,6 +125,7 @@ extension Engine {
             durationSeconds: (moment.monotonicNanoseconds &- record.createdNanoseconds) / 1_000_000_000
         )
         host.report(.ended(summary, end))
+        countEnd(of: record, at: moment)
         if record.primary.isOpen { host.closeRelay(record.primary) }
         if record.secondary.isOpen { host.closeRelay(record.secondary) }
         quota.release(moving.user)

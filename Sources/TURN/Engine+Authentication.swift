@@ -35,7 +35,10 @@ extension Engine {
             (username?.count ?? 1) <= Limits.usernameBytesMaximum, (userhash?.count ?? 32) == 32,
             realm.count <= Limits.realmBytesMaximum, nonce.count <= Limits.nonceBytesMaximum,
             (message.first(.software)?.count ?? 0) <= Limits.softwareBytesMaximum
-        else { return .answered(refuse(request, .badRequest, reply)) }
+        else {
+            counters.control.count(.malformed)
+            return .answered(refuse(request, .badRequest, reply))
+        }
 
         // A nonce that we did not make for this client is told so before any user is looked up: that costs an attacker who
         // forges his address an HMAC of ours and nothing else.
@@ -51,7 +54,10 @@ extension Engine {
         // client's address has proved itself.
         let isBorrowed =
             nonceVerdict == .foreign && request.method == .connectionBind && request.tuple.transport.isStream
-        if nonceVerdict == .foreign, !isBorrowed { return .answered(challenge(request, .staleNonce, reply)) }
+        if nonceVerdict == .foreign, !isBorrowed {
+            counters.control.count(.foreignNonce)
+            return .answered(challenge(request, .staleNonce, reply))
+        }
 
         // A good nonce with a wrong integrity costs a look-up and a MAC or more, each time. A source that keeps failing is
         // heard no more in this second (case RE-14); only a client who has proved himself before, from the same port, is.
@@ -63,11 +69,14 @@ extension Engine {
         let algorithm: HashAlgorithm
         switch chosenAlgorithm(message) {
         case .offered(let chosen): algorithm = chosen
-        case .refused: return .answered(refuse(request, .badRequest, reply))
-        case .tooWeak: return .answered(unauthenticated(request, reply))
+        case .refused:
+            counters.control.count(.malformed)
+            return .answered(refuse(request, .badRequest, reply))
+        case .tooWeak:
+            return .answered(unauthenticated(request, .weakAlgorithm, reply))
         }
         if configuration.requiresSHA256, message.messageIntegritySHA256Offset == 0 {
-            return .answered(unauthenticated(request, reply))
+            return .answered(unauthenticated(request, .weakAlgorithm, reply))
         }
 
         let credential: Credential
@@ -78,10 +87,16 @@ extension Engine {
         let integrity: Integrity = message.messageIntegritySHA256Offset != 0 ? .sha256 : .sha1
         var realmText = configuration.realm
         let isOurRealm = realmText.withUTF8 { realm.holdsSameBytes(as: UnsafeRawBufferPointer($0)) }
-        guard let keyLength = verify(message, integrity, algorithm, credential), isOurRealm, credential.isGood else {
-            return .answered(unauthenticated(request, reply))
+        // Whatever else is wrong, the MAC is computed.
+        let verified = verify(message, integrity, algorithm, credential)
+        guard let keyLength = verified, isOurRealm, credential.isGood else {
+            let failure = failure(of: credential, isProved: verified != nil, isOurRealm: isOurRealm, request.moment)
+            return .answered(unauthenticated(request, failure, reply))
         }
-        if nonceVerdict == .stale { return .answered(challenge(request, .staleNonce, reply)) }
+        if nonceVerdict == .stale {
+            counters.control.count(.staleNonce)
+            return .answered(challenge(request, .staleNonce, reply))
+        }
         return .proved(
             Authentication(
                 identity: credential.identity,
@@ -98,11 +113,26 @@ extension Engine {
 
     private mutating func unauthenticated(
         _ request: Request,
+        _ failure: AuthenticationFailure,
         _ reply: UnsafeMutableRawBufferPointer
     ) -> Verdict {
         counters.authenticationFailures &+= 1
+        counters.control.count(failure)
         _ = failures.take(request.tuple.client.address, limit: failuresPerSecond, at: request.moment)
         return challenge(request, .unauthenticated, reply)
+    }
+
+    /// For the operator's eyes alone: the client is told nothing of it.
+    private func failure(
+        of credential: Credential,
+        isProved: Bool,
+        isOurRealm: Bool,
+        _ moment: Moment
+    ) -> AuthenticationFailure {
+        if !isOurRealm { return .wrongRealm }
+        if credential.keys == nil, credential.timeLimitedUsername == nil { return .unknownUser }
+        guard isProved else { return .wrongPassword }
+        return credential.expiresAtSeconds.map { $0 <= moment.wallSeconds } ?? false ? .expired : .notAllowed
     }
 
     /// Failed proofs of one source, by UDP and TCP alike; 0 for no limit.

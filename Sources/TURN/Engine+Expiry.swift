@@ -163,6 +163,7 @@ extension Engine {
     private mutating func remove(_ index: UInt32, _ end: AllocationEnd, at moment: Moment) {
         let slot = allocations[index]
         host.report(.ended(summary(of: index, at: moment), end))
+        countEnd(of: slot.pointee, at: moment)
         keepUsage(of: index)
         sweepChannels(of: index, at: moment, all: true)
         // RFC 6062 section 5.5: data connections end with their allocation.
@@ -173,6 +174,12 @@ extension Engine {
         quota.release(users.name(slot.pointee.user))
         forgetMobile(index)
         vacate(index)
+    }
+
+    mutating func countEnd(of record: Allocation, at moment: Moment) {
+        // The clock of another worker, where it was made, may be a moment ahead.
+        let now = max(moment.monotonicNanoseconds, record.createdNanoseconds)
+        counters.control.countAllocation(nanoseconds: now &- record.createdNanoseconds)
     }
 
     /// Frees the record of an allocation whose permissions, channels and sockets have gone.

@@ -136,15 +136,20 @@ package struct Engine: ~Copyable {
 
     package var allocationCount: Int { allocations.count }
 
-    /// How full the tables are. What is told as the most since is counted anew from here on.
-    package mutating func takeLoad() -> EngineLoad {
-        defer { fullestPermissions = 0 }
-        return EngineLoad(
+    /// How full the tables are.
+    package var load: EngineLoad {
+        EngineLoad(
             allocations: allocations.count,
             permissions: permissions.count,
             channels: channels.count,
             fullestPermissions: fullestPermissions
         )
+    }
+
+    /// The same. What is told as the most since is counted anew from here on.
+    package mutating func takeLoad() -> EngineLoad {
+        defer { fullestPermissions = 0 }
+        return load
     }
 
     /// The allocation of a client, or `noIndex`.
@@ -207,12 +212,16 @@ package struct Engine: ~Copyable {
             (.channelBind, .request):
             guard isWelcome(tuple) else { return .drop(.unwantedSource) }
             let request = Request(message: message, tuple: tuple, listener: listener, moment: moment)
-            return message.type.method == .binding
-                ? binding(request, reply) : authenticated(request, reply)
+            return counted(
+                message.type.method == .binding ? binding(request, reply) : authenticated(request, reply),
+                request,
+                reply
+            )
         case (.connect, .request) where configuration.relaysTCP,
             (.connectionBind, .request) where configuration.relaysTCP:
             guard isWelcome(tuple) else { return .drop(.unwantedSource) }
-            return authenticated(Request(message: message, tuple: tuple, listener: listener, moment: moment), reply)
+            let request = Request(message: message, tuple: tuple, listener: listener, moment: moment)
+            return counted(authenticated(request, reply), request, reply)
         case (_, .successResponse), (_, .errorResponse):
             // An answer is never answered, or two servers could talk for ever (CVE-2024-2169).
             return .drop(.unexpectedClass)
@@ -222,6 +231,22 @@ package struct Engine: ~Copyable {
         default:
             return .drop(.unknownMethod)
         }
+    }
+
+    /// Counts a request once: not when it is to be given again.
+    private mutating func counted(
+        _ verdict: Verdict,
+        _ request: Request,
+        _ reply: UnsafeMutableRawBufferPointer
+    ) -> Verdict {
+        switch verdict {
+        case .needsCredentials, .needsOwner, .arriving: return verdict
+        case .reply(let length), .replyElsewhere(let length, _, _):
+            counters.control.count(answer: UnsafeRawBufferPointer(reply).slice(0, length))
+        case .forward, .handled, .drop, .bind: break
+        }
+        counters.control.count(request.method, request.tuple.transport)
+        return verdict
     }
 
     /// Whether a request from there deserves an answer at all. A port that belongs to a service, or our own listener, means

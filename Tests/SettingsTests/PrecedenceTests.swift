@@ -26,7 +26,7 @@ import Testing
     @Test func everyServedKeyHasAnOriginAndNoPlannedOneHas() throws {
         let outcome = try load("listen: {https: ['0.0.0.0:8443']}")
         #expect(outcome.origins.map(\.key) == KeyTable.keys.filter(\.isServed).map(\.path))
-        #expect(outcome.origins.count == 49)
+        #expect(outcome.origins.count == 50)
     }
 
     @Test func emptyVariableCountsAsNone() throws {

@@ -128,6 +128,16 @@ import Testing
         #expect(none?.listen.https == [] && none?.listen.implied.contains("listen.https") == false)
     }
 
+    @Test func metricsAreOnLoopbackUnlessItIsSaid() throws {
+        let implied = try load("listen: {udp: ['192.0.2.1:4000']}").settings
+        #expect(implied?.listen.metrics.map(\.description) == ["127.0.0.1:9641"])
+        #expect(implied?.listen.implied.contains("listen.metrics") == true)
+        let chosen = try load("listen: {metrics: ['0.0.0.0:9000', '[::1]:0']}").settings
+        #expect(chosen?.listen.metrics.map(\.description) == ["0.0.0.0:9000", "[::1]:0"])
+        #expect(chosen?.listen.implied.contains("listen.metrics") == false)
+        #expect(try load("listen: {metrics: []}").settings?.listen.metrics == [])
+    }
+
     @Test func keysOfFeaturesToComeAreAcceptedAndSaidToDoNothing() throws {
         let silent = """
             listen: {tcp: [], tls: [], dtls: [], shared: [], metrics: [], alternate: []}
@@ -135,7 +145,7 @@ import Testing
             tls: {certificate: null, private_key: ~}
             """
         #expect(try complaints(silent) == [])
-        let outcome = try load("listen:\n  shared: '0.0.0.0:443'\n  metrics: '127.0.0.1:9641'\n")
+        let outcome = try load("listen:\n  shared: '0.0.0.0:443'\n")
         #expect(outcome.settings == Settings())
         #expect(
             outcome.diagnostics.map(\.description) == [

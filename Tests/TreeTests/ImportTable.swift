@@ -28,9 +28,6 @@ enum ImportTable {
         "turnpike": ["Commands"],
     ]
 
-    /// What tests share. It stands beside them, and nothing below Sources may import it.
-    static let testSupport: Set<String> = ["TestSupport"]
-
     /// Modules of the standard library, which any target may use.
     static let standardLibrary: Set<String> = ["Swift", "Synchronization"]
 
