@@ -144,8 +144,6 @@ package struct RelaySnapshot: Sendable {
     package var parked = 0
     /// Time spent working since the start, over all workers.
     package var busyNanoseconds: UInt64 = 0
-    /// How many snapshots have been published; it grows by one for each `.publish`.
-    package var publications: UInt64 = 0
 
     package init() {}
 
@@ -156,7 +154,6 @@ package struct RelaySnapshot: Sendable {
         load.takeFuller(other.load)
         parked = max(parked, other.parked)
         busyNanoseconds &+= other.busyNanoseconds
-        publications = max(publications, other.publications)
     }
 }
 

@@ -192,6 +192,18 @@ package final class RelayService: Sendable {
         snapshots.reduce(into: RelaySnapshot()) { $0.add($1.get()) }
     }
 
+    /// The same as of this moment. Every worker has to answer, so none may have been stopped.
+    package func freshSnapshot() async -> RelaySnapshot {
+        for worker in mailboxes.indices {
+            send(.publish, to: worker)
+            // Commands keep their order: what answers this one has published. No slab has a slot of that number.
+            await withCheckedContinuation { continuation in
+                send(.list(from: .max) { _ in continuation.resume() }, to: worker)
+            }
+        }
+        return snapshot()
+    }
+
     /// What users have relayed since this was asked last. An allocation is looked at once in four seconds.
     package func takeUsage() -> [UserUsage] { usage.take() }
 

