@@ -79,13 +79,14 @@ struct TurnpikeCommand: AsyncParsableCommand {
         discussion: """
             Start with: turnpike user add NAME --format env
 
-            That makes a user and prints what a peer needs to know. Commands work whether the server is running or not, \
-            and a running server follows within a second.
+            That makes a user and prints what a peer needs to know. Commands for users, secrets and tokens work whether the \
+            server is running or not, and a running server follows within a second.
             """,
         version: "turnpike \(Version.current)",
         subcommands: [
-            ServeCommand.self, UserCommand.self, SecretCommand.self, CredentialsCommand.self, ConfigCommand.self,
-            VersionCommand.self,
+            ServeCommand.self, UserCommand.self, SecretCommand.self, CredentialsCommand.self, TokenCommand.self,
+            StatusCommand.self, SessionCommand.self, TopCommand.self, DrainCommand.self, ReloadCommand.self,
+            HealthcheckCommand.self, ConfigCommand.self, VersionCommand.self,
         ]
     )
 }

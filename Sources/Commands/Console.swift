@@ -18,6 +18,9 @@ package struct Console: Sendable {
     /// Stops a terminal on standard input from showing what is typed while `body` runs. Does nothing for other inputs.
     package var withoutEcho: @Sendable (_ prompt: String, _ body: () -> [UInt8]) -> [UInt8]
 
+    /// Whether a person sits in front of standard input and output.
+    package var isTerminal = false
+
     package init(
         environment: [String: String],
         effectiveUser: UInt32,
@@ -83,7 +86,13 @@ package struct Console: Sendable {
 }
 
 extension Console {
-    private static let process = Console(
+    private static let process: Console = {
+        var console = streams
+        console.isTerminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
+        return console
+    }()
+
+    private static let streams = Console(
         environment: ProcessInfo.processInfo.environment,
         effectiveUser: geteuid(),
         now: { Int64(Date().timeIntervalSince1970) },

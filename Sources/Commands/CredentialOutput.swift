@@ -5,11 +5,13 @@ import Settings
 /// Prints a credential in the chosen format, having found the server's address beforehand.
 struct CredentialOutput {
     private let format: CredentialFormat
+    private let settings: Settings
     private let urls: PeerURLs?
 
     /// - Throws: status 1 where `env` is asked for and the address is not known.
     init(_ format: CredentialFormat, settings: Settings) throws {
         self.format = format
+        self.settings = settings
         urls = PeerCredential.urls(of: settings)
         if format == .env, urls == nil {
             throw CommandError.failed(
@@ -29,12 +31,14 @@ struct CredentialOutput {
         expiresAtSeconds: Int64?,
         mend: String
     ) throws {
+        let fingerprint = certificateFingerprint()
         let credential = PeerCredential(
             username: username,
             password: isPasswordShown ? password : nil,
             realm: realm,
             expiresAtSeconds: expiresAtSeconds,
-            urls: urls
+            urls: urls,
+            certificateFingerprint: fingerprint
         )
         switch (format, urls) {
         case (.text, _):
@@ -43,11 +47,37 @@ struct CredentialOutput {
             try Console.current.write(JSON.text(credential), mend: mend)
         case (.env, let urls?):
             try Console.current.write(
-                PeerCredential.environment(urls: urls, username: username, password: password),
+                PeerCredential.environment(
+                    urls: urls,
+                    username: username,
+                    password: password,
+                    certificateFingerprint: fingerprint
+                ),
                 mend: mend
             )
         case (.env, nil):
             throw CommandError.failed("--format env needs the server's address; set external_address")
+        }
+    }
+}
+
+extension CredentialOutput {
+    /// The credential is of use without it, so whatever is wrong with the certificate is only told.
+    private func certificateFingerprint() -> String? {
+        guard let urls, urls.needsCertificate else { return nil }
+        let console = Console.current
+        do throws(ServerError) {
+            let fingerprint = try OwnCertificate.fingerprint(settings)
+            if fingerprint == nil, format == .env {
+                console.message(
+                    "turnpike: peers check the certificate of tls.certificate; where it is made out to a name, write that "
+                        + "in place of \(urls.address.host)"
+                )
+            }
+            return fingerprint
+        } catch {
+            console.message("turnpike: without the certificate's fingerprint: \(error)")
+            return nil
         }
     }
 }

@@ -67,4 +67,10 @@ struct InstallationOptions: ParsableArguments {
             report: { console.message("turnpike: \($0)") }
         )
     }
+
+    /// A command for this installation, as it is typed.
+    func command(_ words: String) -> String {
+        "turnpike \(words)" + (config.map { " --config \($0.quotedForShell)" } ?? "")
+            + (dataDir.map { " --data-dir \($0.quotedForShell)" } ?? "")
+    }
 }

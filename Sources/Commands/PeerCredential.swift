@@ -11,9 +11,11 @@ struct PeerCredential: Encodable {
     let realm: String
     let expiresAtSeconds: Int64?
     let urls: PeerURLs?
+    /// What pins the server's own certificate; `nil` where it has another, or none.
+    let certificateFingerprint: String?
 
     private enum CodingKeys: String, CodingKey {
-        case username, password, realm, expiresAt, stunServers, turnServers
+        case username, password, realm, expiresAt, signalingServer, stunServers, turnServers, certificateFingerprint
     }
 
     func encode(to encoder: any Encoder) throws {
@@ -22,8 +24,10 @@ struct PeerCredential: Encodable {
         try container.encodeIfPresent(password, forKey: .password)
         try container.encode(realm, forKey: .realm)
         try container.encode(expiresAtSeconds.map(Timestamp.text), forKey: .expiresAt)
+        try container.encode(urls?.signaling, forKey: .signalingServer)
         try container.encode(urls?.stun ?? [], forKey: .stunServers)
         try container.encode(urls.map { $0.turn + $0.turns } ?? [], forKey: .turnServers)
+        try container.encode(certificateFingerprint, forKey: .certificateFingerprint)
     }
 
     /// One `key: value` a line.
@@ -32,19 +36,29 @@ struct PeerCredential: Encodable {
         if let password { rows.append(["password:", password]) }
         rows.append(["realm:", realm])
         if let expiresAtSeconds { rows.append(["expires:", Timestamp.text(seconds: expiresAtSeconds)]) }
+        if let signaling = urls?.signaling { rows.append(["signaling:", signaling]) }
         for url in urls?.stun ?? [] { rows.append(["stun:", url]) }
         for url in urls.map({ $0.turn + $0.turns }) ?? [] { rows.append(["turn:", url]) }
+        if let certificateFingerprint { rows.append(["certificate:", certificateFingerprint]) }
         return Table.text(rows)
     }
 
     /// Shell assignments, ready to source.
-    static func environment(urls: PeerURLs, username: String, password: String) -> String {
-        let variables = [
+    static func environment(
+        urls: PeerURLs,
+        username: String,
+        password: String,
+        certificateFingerprint: String?
+    ) -> String {
+        var variables = urls.signaling.map { [("SIGNALING_SERVER", $0)] } ?? []
+        variables += [
             ("STUN_SERVERS", urls.stun.joined(separator: ",")),
             ("TURN_SERVER", urls.turn.first ?? ""),
+            ("TURN_SERVERS", (urls.turn + urls.turns).joined(separator: ",")),
             ("TURN_USERNAME", username),
             ("TURN_PASSWORD", password),
         ]
+        variables += certificateFingerprint.map { [("TURNPIKE_CERT_FINGERPRINT", $0)] } ?? []
         return variables.map { "\($0)=\(quoted($1))\n" }.joined()
     }
 

@@ -148,7 +148,7 @@ package struct RelaySnapshot: Sendable {
     package var busyShare = 0.0
     /// Time spent working since the start, over all workers.
     package var busyNanoseconds: UInt64 = 0
-    /// How many snapshots have been published; it grows by one for each `.publish`.
+    /// How many snapshots a worker has published for a `.publish`. In a sum it means nothing.
     package var publications: UInt64 = 0
 
     package init() {}
@@ -162,7 +162,6 @@ package struct RelaySnapshot: Sendable {
         packetsHeld += other.packetsHeld
         busyShare = max(busyShare, other.busyShare)
         busyNanoseconds &+= other.busyNanoseconds
-        publications = max(publications, other.publications)
     }
 }
 

@@ -208,6 +208,11 @@ package final class RelayService: Sendable {
         }
     }
 
+    /// The sum of `freshSnapshots`.
+    package func freshSnapshot(within limit: Duration = .seconds(1)) async -> RelaySnapshot {
+        await freshSnapshots(within: limit).reduce(into: RelaySnapshot()) { $0.add($1) }
+    }
+
     /// What users have relayed since this was asked last. An allocation is looked at once in four seconds.
     package func takeUsage() -> [UserUsage] { usage.take() }
 

@@ -47,7 +47,7 @@ final class AdminControl: GatewayControl {
     func reload() async -> ReloadView { server.withLock { $0 }.reload() }
 
     func relayStatus() async -> RelayStatusView {
-        let (server, snapshot) = (server.withLock { $0 }, relay.snapshot())
+        let (server, snapshot) = (server.withLock { $0 }, await relay.freshSnapshot())
         let counters = snapshot.counters
         var drops: [String: UInt64] = [:]
         for reason in DropReason.allCases where counters[reason] > 0 { drops[reason.label] = counters[reason] }

@@ -42,9 +42,7 @@ struct CertificateStore: Sendable {
     /// - Parameters:
     ///   - hosts, addresses: what a pair of the server's own is made out to.
     func load(hosts: [String], addresses: [String]) throws(ServerError) -> Certificates {
-        if isOwn, access(certificatePath, F_OK) != 0 || access(privateKeyPath, F_OK) != 0 {
-            try make(hosts, addresses)
-        }
+        if isOwn { try makeIfMissing(hosts, addresses) }
         try checkMode()
         do throws(TLSError) {
             return Certificates(
@@ -90,7 +88,25 @@ struct CertificateStore: Sendable {
         }
     }
 
-    private func make(_ hosts: [String], _ addresses: [String]) throws(ServerError) {
+    private var isThere: Bool { access(certificatePath, F_OK) == 0 && access(privateKeyPath, F_OK) == 0 }
+
+    /// A command may make the pair while the server starts: the directory's lock keeps two halves of two pairs apart.
+    func makeIfMissing(_ hosts: [String], _ addresses: [String]) throws(ServerError) {
+        guard !isThere else { return }
+        let directory = (certificatePath as NSString).deletingLastPathComponent
+        let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure(directory) }
+        // Closing it gives the lock back.
+        defer { close(descriptor) }
+        while flock(descriptor, LOCK_EX) != 0 {
+            guard errno == EINTR else { throw failure(directory) }
+        }
+        var owner = stat()
+        guard fstat(descriptor, &owner) == 0 else { throw failure(directory) }
+        if !isThere { try make(hosts, addresses, owner: owner) }
+    }
+
+    private func make(_ hosts: [String], _ addresses: [String], owner: stat) throws(ServerError) {
         let pair: (certificatePEM: String, privateKeyPEM: String)
         do throws(TLSError) {
             pair = try SelfSignedCertificate.make(hosts: hosts, addresses: addresses)
@@ -98,17 +114,19 @@ struct CertificateStore: Sendable {
             throw ServerError(error.description)
         }
         // The key goes first: without it the certificate is worth nothing, and the next start makes both anew.
-        try write(pair.privateKeyPEM, to: privateKeyPath, mode: 0o600)
-        try write(pair.certificatePEM, to: certificatePath, mode: 0o600)
+        try write(pair.privateKeyPEM, to: privateKeyPath, owner: owner)
+        try write(pair.certificatePEM, to: certificatePath, owner: owner)
     }
 
-    private func write(_ text: String, to path: String, mode: mode_t) throws(ServerError) {
+    private func write(_ text: String, to path: String, owner: stat) throws(ServerError) {
         unlink(path)
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw failure(path) }
         defer { close(descriptor) }
         let bytes = Array(text.utf8)
-        guard Glibc.write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0 else {
+        // Root working for a service account must not leave behind what the service cannot open.
+        let isGiven = geteuid() != 0 || fchown(descriptor, owner.st_uid, owner.st_gid) == 0
+        guard isGiven, Glibc.write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0 else {
             let error = failure(path)
             unlink(path)
             throw error

@@ -13,7 +13,7 @@ enum GatewaySetup {
                 GatewayListener(host: "\($0.host)", port: Int($0.port), isImplied: isImplied)
             },
             certificate: certificate,
-            adminSocket: AdminSocket(path: socketPath(settings), isImplied: settings.admin.socket == nil),
+            adminSocket: AdminSocket(path: AdminSocketPath.of(settings), isImplied: settings.admin.socket == nil),
             configuration: configuration(settings),
             loops: loops
         )
@@ -43,14 +43,17 @@ enum GatewaySetup {
         return configuration
     }
 
-    static func socketPath(_ settings: Settings) -> String {
-        settings.admin.socket ?? settings.dataDirectory + "/admin.sock"
-    }
-
     /// Most of a message's work is done without a hop while all connections share a thread; a machine with many cores has
     /// some to spare for more.
     private static var loops: Int {
         let cores = (try? ThreadAffinity.availableCPUs().count) ?? 1
         return min(max(cores / 4, 1), 4)
+    }
+}
+
+/// Where the server takes the commands that need it running.
+package enum AdminSocketPath {
+    package static func of(_ settings: Settings) -> String {
+        settings.admin.socket ?? settings.dataDirectory + "/admin.sock"
     }
 }

@@ -28,6 +28,7 @@ package struct PeerURLs: Hashable, Sendable {
         hasTCP = settings.listen.tcp.contains { $0.port == best.port && reaches($0) }
         tls = place(settings.listen.tls)
         dtls = place(settings.listen.dtls)
+        https = settings.signaling.isEnabled ? place(settings.listen.https) : nil
     }
 
     package var stun: [String] { ["stun:\(address)"] }
@@ -42,11 +43,19 @@ package struct PeerURLs: Hashable, Sendable {
         (tls.map { ["turns:\($0)?transport=tcp"] } ?? []) + (dtls.map { ["turns:\($0)?transport=udp"] } ?? [])
     }
 
+    /// Where peers meet; `nil` where there is no signaling, or its port is not known before it listens.
+    package var signaling: String? { https.map { "wss://\($0)/signal" } }
+
+    /// Whether anything here is reached by TLS or DTLS, so that a peer has to trust the certificate.
+    package var needsCertificate: Bool { tls != nil || dtls != nil || https != nil }
+
     /// Whether the same address takes TCP.
     private let hasTCP: Bool
     /// Where the same host takes TLS, and DTLS.
     private let tls: SocketAddress?
     private let dtls: SocketAddress?
+    /// Where the same host takes HTTPS, if signaling is on.
+    private let https: SocketAddress?
 
     /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
     package var isPrivate: Bool {

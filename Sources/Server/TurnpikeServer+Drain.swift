@@ -28,9 +28,9 @@ extension TurnpikeServer {
     func isDrained() async -> Bool {
         guard let end = state.withLock({ $0.drainEnd }) else { return false }
         // What every worker says now: one that has not spoken since an allocation was made would know of none.
-        let snapshots = await relay.freshSnapshots(within: end - ContinuousClock.now)
+        let snapshot = await relay.freshSnapshot(within: end - ContinuousClock.now)
         if ContinuousClock.now >= end { return true }
-        guard snapshots.allSatisfy({ $0.allocations == 0 }) else { return false }
+        guard snapshot.allocations == 0 else { return false }
         return await gateway.statistics().signalingConnections == 0
     }
 

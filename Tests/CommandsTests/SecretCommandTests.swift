@@ -46,12 +46,18 @@ import Testing
             "env",
             now: 1_433_895_918 - 3600
         )
+        let fingerprint = try #require(outcome.output.split(separator: "\n").last)
+        #expect(fingerprint.hasPrefix("TURNPIKE_CERT_FINGERPRINT=sha256:"))
         #expect(
             outcome.output == """
+                SIGNALING_SERVER=wss://203.0.113.5:8443/signal
                 STUN_SERVERS=stun:203.0.113.5:3478
                 TURN_SERVER=turn:203.0.113.5:3478?transport=udp
+                TURN_SERVERS=turn:203.0.113.5:3478?transport=udp,turn:203.0.113.5:3478?transport=tcp,\
+                turns:203.0.113.5:5349?transport=tcp,turns:203.0.113.5:5349?transport=udp
                 TURN_USERNAME=1433895918:alice
                 TURN_PASSWORD=RqMvcGPYTJMGThVLSi4amT4zFtI=
+                \(fingerprint)
 
                 """
         )
@@ -59,6 +65,8 @@ import Testing
         let object = try #require(try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
         #expect(object["username"] as? String == "1700003600:alice")
         #expect(object["expiresAt"] as? String == "2023-11-14T23:13:20Z")
+        #expect(object["signalingServer"] as? String == "wss://203.0.113.5:8443/signal")
+        #expect("TURNPIKE_CERT_FINGERPRINT=\(object["certificateFingerprint"] as? String ?? "")" == fingerprint)
     }
 
     @Test func timeToLiveBeyondTheServersIsRefused() async throws {

@@ -10,14 +10,18 @@ import Testing
         #expect(outcome.status == 0)
         let lines = outcome.output.split(separator: "\n")
         #expect(
-            lines.prefix(3) == [
-                "STUN_SERVERS=stun:203.0.113.5:3478", "TURN_SERVER=turn:203.0.113.5:3478?transport=udp",
+            lines.prefix(5) == [
+                "SIGNALING_SERVER=wss://203.0.113.5:8443/signal", "STUN_SERVERS=stun:203.0.113.5:3478",
+                "TURN_SERVER=turn:203.0.113.5:3478?transport=udp",
+                "TURN_SERVERS=turn:203.0.113.5:3478?transport=udp,turn:203.0.113.5:3478?transport=tcp,"
+                    + "turns:203.0.113.5:5349?transport=tcp,turns:203.0.113.5:5349?transport=udp",
                 "TURN_USERNAME=alice",
             ]
         )
-        #expect(lines.count == 4)
-        let password = try #require(lines.last?.dropFirst("TURN_PASSWORD=".count))
-        #expect(lines.last?.hasPrefix("TURN_PASSWORD=") == true)
+        try #require(lines.count == 7)
+        let password = lines[5].dropFirst("TURN_PASSWORD=".count)
+        #expect(lines[5].hasPrefix("TURN_PASSWORD="))
+        #expect(lines[6].wholeMatch(of: /TURNPIKE_CERT_FINGERPRINT=sha256:[0-9a-f]{64}/) != nil)
         #expect(password.count >= 26)
         #expect(try installation.store().credentialRecord(username: "alice")?.keys.md5Key.count == 16)
         for file in try FileManager.default.contentsOfDirectory(atPath: installation.path) {

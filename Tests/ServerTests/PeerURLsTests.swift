@@ -71,4 +71,18 @@ import Testing
     @Test func kernelNamesLoopbackAmongTheInterfaces() {
         #expect(InterfaceAddresses.current().contains(loopback))
     }
+
+    @Test func signalingIsNamedWhereItIsServed() throws {
+        var settings = Settings()
+        settings.listen.udp = [SocketAddress(host: wan, port: 3478)]
+        settings.listen.https = [SocketAddress(host: wan, port: 9443)]
+        #expect(PeerURLs(settings: settings, interfaces: [])?.signaling == "wss://203.0.113.5:9443/signal")
+        // Another address of the machine is no promise for this one.
+        settings.listen.https = [SocketAddress(host: lan, port: 9443)]
+        #expect(PeerURLs(settings: settings, interfaces: []) != nil)
+        #expect(PeerURLs(settings: settings, interfaces: [])?.signaling == nil)
+        settings.listen.https = [SocketAddress(host: wan, port: 9443)]
+        settings.signaling.isEnabled = false
+        #expect(PeerURLs(settings: settings, interfaces: [])?.signaling == nil)
+    }
 }
