@@ -1,16 +1,18 @@
 /// Numbers as people read them.
-enum Quantity {
+package enum Quantity {
     /// `3 B`, `1.5 kB`, `20 MB`: powers of a thousand, as networks count.
-    static func bytes(_ count: UInt64) -> String { scaled(Double(count), ["B", "kB", "MB", "GB", "TB", "PB", "EB"]) }
+    package static func bytes(_ count: UInt64) -> String {
+        scaled(Double(count), ["B", "kB", "MB", "GB", "TB", "PB", "EB"])
+    }
 
-    static func bitsPerSecond(_ rate: Double) -> String {
+    package static func bitsPerSecond(_ rate: Double) -> String {
         scaled(rate, ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"])
     }
 
-    static func perSecond(_ rate: Double) -> String { scaled(rate, ["/s", "k/s", "M/s", "G/s"]) }
+    package static func perSecond(_ rate: Double) -> String { scaled(rate, ["/s", "k/s", "M/s", "G/s"]) }
 
     /// The two largest units: `3d 4h`, `12m 5s`, `0s`.
-    static func duration(seconds: UInt64) -> String {
+    package static func duration(seconds: UInt64) -> String {
         let parts = [
             (seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s"),
         ]
@@ -19,7 +21,7 @@ enum Quantity {
     }
 
     /// `1 room`, `2 rooms`.
-    static func count(_ number: some BinaryInteger, _ noun: String) -> String {
+    package static func count(_ number: some BinaryInteger, _ noun: String) -> String {
         "\(number) \(noun)\(number == 1 ? "" : "s")"
     }
 

@@ -88,7 +88,7 @@ struct CertificateStore: Sendable {
         }
     }
 
-    private var isThere: Bool { access(certificatePath, F_OK) == 0 && access(privateKeyPath, F_OK) == 0 }
+    var isThere: Bool { access(certificatePath, F_OK) == 0 && access(privateKeyPath, F_OK) == 0 }
 
     /// A command may make the pair while the server starts: the directory's lock keeps two halves of two pairs apart.
     func makeIfMissing(_ hosts: [String], _ addresses: [String]) throws(ServerError) {

@@ -12,15 +12,17 @@ package enum OwnCertificate {
     package static func fingerprint(_ settings: Settings) throws(ServerError) -> String? {
         guard settings.tls.certificate == nil || settings.tls.privateKey == nil else { return nil }
         let store = CertificateStore(settings)
-        // Only what the relay would listen on and relay from is of interest here, and no key goes into that.
-        let setup = try RelaySetup(
-            settings,
-            nonceKeys: NonceKeys(current: SecureRandom.bytes(32)),
-            secrets: [],
-            memory: MemoryPlan(configuredBytes: settings.limits.memoryBytes)
-        )
-        let names = CertificateNames(setup.options)
-        try store.makeIfMissing(names.hosts, names.addresses)
+        if !store.isThere {
+            // Only what the relay would listen on and relay from is of interest here, and no key goes into that.
+            let setup = try RelaySetup(
+                settings,
+                nonceKeys: NonceKeys(current: SecureRandom.bytes(32)),
+                secrets: [],
+                memory: MemoryPlan(configuredBytes: settings.limits.memoryBytes)
+            )
+            let names = CertificateNames(setup.options)
+            try store.makeIfMissing(names.hosts, names.addresses)
+        }
         guard let text = try? String(contentsOfFile: store.certificatePath, encoding: .utf8) else {
             throw ServerError("\(store.certificatePath) cannot be read; run the command as its owner")
         }

@@ -206,4 +206,24 @@ import Testing
 
 extension String {
     var bytes: [UInt8] { Array(utf8) }
+
+    @Test func certificateOfTheOperatorsIsNotPinned() async throws {
+        let installation = Installation()
+        installation.environment["TURNPIKE_TLS_CERTIFICATE"] = "/etc/ssl/mine.pem"
+        installation.environment["TURNPIKE_TLS_PRIVATE_KEY"] = "/etc/ssl/mine.key"
+        let outcome = await installation.run("user", "add", "alice", "--format", "env")
+        #expect(outcome.status == 0 && outcome.output.contains("TURN_PASSWORD="))
+        #expect(!outcome.output.contains("TURNPIKE_CERT_FINGERPRINT"))
+        #expect(outcome.messages.contains("in place of 203.0.113.5"), "\(outcome.messages)")
+        #expect(!FileManager.default.fileExists(atPath: installation.path + "/certificate.pem"))
+    }
+
+    @Test func withoutTLSThereIsNothingToPin() async throws {
+        let installation = Installation()
+        for key in ["HTTPS", "TLS", "DTLS"] { installation.environment["TURNPIKE_LISTEN_\(key)"] = "[]" }
+        let outcome = await installation.run("user", "add", "alice", "--format", "env")
+        #expect(outcome.status == 0 && !outcome.output.contains("TURNPIKE_CERT_FINGERPRINT"))
+        #expect(!outcome.output.contains("SIGNALING_SERVER") && !outcome.output.contains("turns:"))
+        #expect(!FileManager.default.fileExists(atPath: installation.path + "/certificate.pem"))
+    }
 }

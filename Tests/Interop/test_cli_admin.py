@@ -17,7 +17,7 @@ import pytest
 
 from harness import PASSWORD, wait_until
 from signaling import API, HOST, Peer, start
-from stunclient import UDPPeer
+from stunclient import Peer as FarSide
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_drain_lets_who_is_there_stay_and_ends_the_server(serve):
         waiting = subprocess.Popen(
             server.command("drain", "--wait", "--timeout", "20s", "--data-dir", str(server.data)),
             stderr=subprocess.PIPE, text=True, env=server.environment)
-        wait_until(lambda: waiting.poll() is None, 5, "it waits")
+        assert "1 allocation" in waiting.stderr.readline()
         client.refresh(0)
     _, said = waiting.communicate(timeout=30)
     assert waiting.returncode == 0 and "the server has ended" in said
@@ -171,7 +171,7 @@ def test_drain_lets_who_is_there_stay_and_ends_the_server(serve):
 
 
 def test_top_prints_one_frame_where_there_is_no_terminal(shared):
-    with shared.client() as idle, shared.client() as busy, UDPPeer() as peer:
+    with shared.client() as idle, shared.client() as busy, FarSide() as peer:
         idle.allocated()
         busy.allocated()
         busy.bound(0x4000, peer.address)

@@ -15,7 +15,8 @@ struct TopCommand: ParsableCommand {
 
     func run() throws {
         let console = Console.current
-        let client = try AdminClient(installation)
+        // A key is heard only between two questions.
+        let client = try AdminClient(installation, timeoutSeconds: 5)
         var before = try TopSample(client)
         guard console.isTerminal else {
             usleep(1_000_000)

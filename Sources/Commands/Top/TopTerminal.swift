@@ -52,7 +52,8 @@ final class TopTerminal {
             let wait = left.seconds * 1_000 + left.attoseconds / 1_000_000_000_000_000
             guard wait > 0 else { return true }
             var input = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
-            guard poll(&input, 1, Int32(clamping: wait)) > 0 else { continue }
+            // In slices, as another thread may be the one that a signal interrupts.
+            guard poll(&input, 1, Int32(clamping: min(wait, 100))) > 0 else { continue }
             let keys = console.read(64)
             // q, Ctrl-C, Ctrl-D, or the end of input.
             if keys.isEmpty || keys.contains(where: { [UInt8(ascii: "q"), UInt8(ascii: "Q"), 3, 4].contains($0) }) {
