@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int turnpike_close(int fd) {
@@ -131,6 +132,30 @@ int turnpike_thread_start(const char *name, void (*body)(void *), void *context,
 int turnpike_thread_join(unsigned long thread) { return -pthread_join(thread, NULL); }
 
 int turnpike_thread_detach(unsigned long thread) { return -pthread_detach(thread); }
+
+// The C library has neither the call nor its argument.
+struct turnpike_sched_attr {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime;
+    uint64_t deadline;
+    uint64_t period;
+};
+
+int turnpike_thread_yield_to_others(void) {
+    struct turnpike_sched_attr attributes = {
+        .size = sizeof attributes,
+        .policy = SCHED_BATCH,
+        // A ninth of the weight of others: enough to go on where they are never idle.
+        .nice = 10,
+        // A slice of the longest: from Linux 6.12 on, threads with a shorter one interrupt it. Older ones go by the weight.
+        .runtime = 100 * 1000 * 1000,
+    };
+    return syscall(SYS_sched_setattr, 0, &attributes, 0) < 0 ? -errno : 0;
+}
 
 // Room for 8,192 CPUs, the most that the kernel can be built for on x86: a smaller set is refused on a larger machine.
 #define CPU_SETS (8192 / CPU_SETSIZE)

@@ -27,6 +27,12 @@ package struct NativeThread: ~Copyable, Sendable {
         return NativeThread(handle: handle)
     }
 
+    /// Has the calling thread give way, for as long as it lives, to threads that have not asked for this: they take its
+    /// processor when they wake up, and it gets a tenth of the time where there is no more of it.
+    package static func yieldToOthers() throws(SystemCallError) {
+        try checked(turnpike_thread_yield_to_others(), "sched_setattr")
+    }
+
     /// Waits for the thread to end. A value that is dropped instead leaves the thread to run on its own.
     package consuming func join() {
         // Cannot fail: the handle is joinable and this is its only join, unless a thread joins itself.

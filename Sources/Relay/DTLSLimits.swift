@@ -12,8 +12,9 @@ enum DTLSLimits {
     static let handshakesPerSource = 32
     /// To make a handshake, a first request, an allocation.
     static let patienceNanoseconds = StreamLimits.patienceNanoseconds
-    /// Handshakes that one turn of the loop goes on with, as with TLS.
-    static let handshakesPerTurn = StreamLimits.handshakesPerTurn
+    /// Handshakes that one turn of the loop goes on with: each may cost a signature and a key exchange, a third of a
+    /// millisecond, and packets wait meanwhile. Another turn is cheap beside that.
+    static let handshakesPerTurn = 1
     /// How often flights are looked at that may have to be sent again, while there are any. The first timeout is a second.
     static let timerMilliseconds: Int32 = 250
     /// Sessions that keep OpenSSL's buffers because they had traffic last: 2 MiB for a worker.

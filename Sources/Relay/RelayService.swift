@@ -19,6 +19,8 @@ package final class RelayService: Sendable {
     private let mailboxes: [Mailbox]
     private let snapshots: [SnapshotBox]
     private let threads: Mutex<[ThreadHandle]>
+    /// Nil where TLS is not served.
+    private let handshakes: HandshakeThread?
     private let sending = Mutex(())
 
     /// Opens the sockets and starts the threads.
@@ -70,6 +72,12 @@ package final class RelayService: Sendable {
         } catch {
             throw RelayError("cannot start relay workers: \(error)")
         }
+        var secured = OwnedList<StreamListener>(capacity: boundStreams.count)
+        for index in boundStreams.indices where boundStreams[index].isTLS {
+            let listener = try StreamListener(boundStreams[index], key: options.key(of: boundStreams[index]))
+            boundStreams[index].endpoint.port = listener.endpoint.port
+            secured.append(listener)
+        }
         var snapshots: [SnapshotBox] = []
         var workers: [WorkerBox] = []
         for number in 0..<workerCount {
@@ -96,7 +104,7 @@ package final class RelayService: Sendable {
                 set.append(listener)
             }
             var streamSet = OwnedList<StreamListener>(capacity: boundStreams.count)
-            for index in boundStreams.indices {
+            for index in boundStreams.indices where !boundStreams[index].isTLS {
                 let listener = try StreamListener(boundStreams[index], key: options.key(of: boundStreams[index]))
                 boundStreams[index].endpoint.port = listener.endpoint.port
                 streamSet.append(listener)
@@ -135,7 +143,6 @@ package final class RelayService: Sendable {
                         number: number,
                         listeners: set,
                         streamListeners: streamSet,
-                        certificate: options.certificate,
                         connections: connections,
                         dtls: try DTLSClients(options.dtlsCertificate),
                         engine: engine,
@@ -150,16 +157,32 @@ package final class RelayService: Sendable {
             snapshots.append(snapshot)
             workers.append(worker)
         }
+        let handshakes: HandshakeThread? =
+            secured.count == 0
+            ? nil
+            : try HandshakeThread(
+                listeners: secured,
+                certificate: options.certificate,
+                connections: connections,
+                workers: mailboxes,
+                onEvent: onEvent
+            )
         var threads: [ThreadHandle] = []
         for (number, worker) in workers.enumerated() {
             do throws(SystemCallError) {
                 threads.append(ThreadHandle(try NativeThread.start(name: "relay-\(number)") { worker.run() }))
             } catch {
-                for mailbox in mailboxes { mailbox.post(.stop) }
-                for thread in threads { thread.join() }
+                Self.end(threads, mailboxes)
                 throw RelayError("cannot start relay thread \(number): \(error)")
             }
         }
+        do throws(RelayError) {
+            try handshakes?.start()
+        } catch {
+            Self.end(threads, mailboxes)
+            throw error
+        }
+        self.handshakes = handshakes
         self.listeners = bound
         streamListeners = boundStreams
         dtlsListeners = boundSecured
@@ -178,6 +201,7 @@ package final class RelayService: Sendable {
         // One at a time, so that all workers hear of all commands in one order.
         sending.withLock { _ in
             for mailbox in mailboxes { mailbox.post(command) }
+            if case .renew(let context) = command, context.kind == .tls { handshakes?.mailbox.post(command) }
         }
     }
 
@@ -189,7 +213,9 @@ package final class RelayService: Sendable {
 
     /// The sum of what the workers published last, at most a second old.
     package func snapshot() -> RelaySnapshot {
-        snapshots.reduce(into: RelaySnapshot()) { $0.add($1.get()) }
+        var snapshot = snapshots.reduce(into: RelaySnapshot()) { $0.add($1.get()) }
+        handshakes?.tally.add(to: &snapshot)
+        return snapshot
     }
 
     /// What each worker published last, in their order.
@@ -229,6 +255,8 @@ package final class RelayService: Sendable {
 
     /// Ends all allocations and threads, and returns what was done in all. Later calls find nothing left to end.
     package func stop() -> RelaySnapshot {
+        // First, so that no worker gets a connection that it would not look at.
+        handshakes?.stop()
         send(.stop)
         let threads = threads.withLock { threads in
             defer { threads = [] }
@@ -259,6 +287,11 @@ extension Configuration {
 }
 
 extension RelayService {
+    private static func end(_ threads: [ThreadHandle], _ mailboxes: [Mailbox]) {
+        for mailbox in mailboxes { mailbox.post(.stop) }
+        for thread in threads { thread.join() }
+    }
+
     /// An allocation on its way to a worker that had ended when it came.
     private func closeWhatWasMoving(_ mailbox: Mailbox) {
         for case .move(.arrived(let moving)) in mailbox.takeAll() {
@@ -284,19 +317,4 @@ private final class WorkerBox: @unchecked Sendable {
     init(_ worker: consuming Worker) { self.worker = worker }
 
     func run() { worker.run() }
-}
-
-/// A thread that can be waited for once.
-private final class ThreadHandle: Sendable {
-    private let thread: Mutex<NativeThread?>
-
-    init(_ thread: consuming NativeThread) { self.thread = Mutex(thread) }
-
-    func join() {
-        let taken = thread.withLock { thread -> NativeThread? in
-            let taken = thread.take()
-            return taken
-        }
-        taken?.join()
-    }
 }

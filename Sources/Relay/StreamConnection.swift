@@ -9,8 +9,6 @@ struct StreamConnection: ~Copyable {
     let tuple: FiveTuple
     /// Nil for a client by plain TCP.
     let tls: TLSSession?
-    /// Counted against the cap of handshakes under way.
-    var isHandshaking: Bool
     /// What came of a frame that is not whole yet, and what waits behind a parked request.
     var input = StreamBuffer()
     /// What the kernel has not taken yet.
@@ -36,14 +34,12 @@ struct StreamConnection: ~Copyable {
         _ descriptor: consuming FileDescriptor,
         _ tuple: FiveTuple,
         tls: TLSSession?,
-        nowNanoseconds: UInt64,
-        deadlineNanoseconds: UInt64
+        nowNanoseconds: UInt64
     ) {
         self.descriptor = descriptor
         self.tuple = tuple
         self.tls = tls
-        isHandshaking = tls != nil
-        self.deadlineNanoseconds = deadlineNanoseconds
+        deadlineNanoseconds = nowNanoseconds &+ StreamLimits.patienceNanoseconds
         allocatedNanoseconds = nowNanoseconds
     }
 }
@@ -69,11 +65,6 @@ enum StreamLimits {
     /// Read from one connection before others have their turn.
     static let readsPerTurn = 4
     static let readBytes = 65_536
-    /// Handshakes under way on one worker: those who only begin them must not use up the connections (RE-07).
-    static let handshakes = 1_024
-    /// Connections with a handshake that one turn of the loop goes on with: each may cost a signature and a key exchange,
-    /// a quarter of a millisecond, and packets wait meanwhile (RE-06). Another turn is cheap beside that.
-    static let handshakesPerTurn = 1
     /// What frames sent at once may have in all: a quarter of what a connection may have waiting.
     static let bytesPerSend = 65_536
     /// What those have when they are sealed: each becomes a record of its own, 22 bytes longer, or several.
@@ -83,23 +74,33 @@ enum StreamLimits {
     static let backlog = 1_024
 }
 
-/// The connections of a worker: records that do not move, and the count for each source.
+/// The connections of a worker, or of the handshaker: records that do not move, and the count for each source.
 struct StreamTable: ~Copyable {
     private let records: UnsafeMutablePointer<StreamConnection>
     private let used: UnsafeMutablePointer<Bool>
     private var free: [UInt32] = []
     private var sources: [UInt64: Int] = [:]
+    private let capacity: Int
+    private let perSource: Int
     let budget: ConnectionBudget
     private(set) var count = 0
-    var handshaking = 0
     /// Records with a number below this have been used at least once.
     private(set) var everUsed = 0
 
-    init(_ budget: ConnectionBudget) {
+    /// - Parameters:
+    ///   - capacity: Connections in all.
+    ///   - perSource: Of one source, an IPv4 address or an IPv6 /64.
+    init(
+        _ budget: ConnectionBudget,
+        capacity: Int = StreamLimits.connections,
+        perSource: Int = StreamLimits.connectionsPerSource
+    ) {
         self.budget = budget
-        records = .allocate(capacity: StreamLimits.connections)
-        used = .allocate(capacity: StreamLimits.connections)
-        used.initialize(repeating: false, count: StreamLimits.connections)
+        self.capacity = capacity
+        self.perSource = perSource
+        records = .allocate(capacity: capacity)
+        used = .allocate(capacity: capacity)
+        used.initialize(repeating: false, count: capacity)
     }
 
     deinit {
@@ -110,8 +111,7 @@ struct StreamTable: ~Copyable {
 
     /// Whether one more of that source may come.
     func admits(_ source: IPAddress) -> Bool {
-        count < StreamLimits.connections && budget.hasRoom
-            && sources[Self.key(source), default: 0] < StreamLimits.connectionsPerSource
+        count < capacity && budget.hasRoom && sources[Self.key(source), default: 0] < perSource
     }
 
     /// The caller has asked `admits`.
@@ -124,7 +124,6 @@ struct StreamTable: ~Copyable {
             everUsed += 1
         }
         sources[Self.key(connection.tuple.client.address), default: 0] += 1
-        if connection.isHandshaking { handshaking += 1 }
         (records + Int(number)).initialize(to: connection)
         used[Int(number)] = true
         count += 1
@@ -137,7 +136,6 @@ struct StreamTable: ~Copyable {
     /// Gives a connection away.
     mutating func take(_ number: UInt32) -> StreamConnection {
         let key = Self.key(records[Int(number)].tuple.client.address)
-        if records[Int(number)].isHandshaking { handshaking -= 1 }
         let left = sources[key, default: 1] - 1
         sources[key] = left > 0 ? left : nil
         budget.add(-1)

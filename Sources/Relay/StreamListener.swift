@@ -1,7 +1,8 @@
 import LinuxIO
 import STUN
+import TURN
 
-/// A TCP socket that clients connect to, one for each worker and address.
+/// A TCP socket that clients connect to, one for each worker and address; for TLS, one for each address.
 struct StreamListener: ~Copyable {
     let descriptor: FileDescriptor
     /// Where it is bound, with the port the kernel chose.
@@ -19,6 +20,14 @@ struct StreamListener: ~Copyable {
         } catch {
             throw RelayError(Listener.explain(error, key: key), listener: wanted)
         }
+    }
+
+    /// Readies a connection that came in here, and says who talks to whom by it; nil where it is gone already.
+    func prepare(_ accepted: Int32, client: Endpoint) -> FiveTuple? {
+        guard let server = try? Endpoint(TCPSocket.localAddress(accepted)) else { return nil }
+        try? TCPSocket.setNoDelay(accepted)
+        try? TCPSocket.setKeepalive(accepted, idleSeconds: 60, intervalSeconds: 15, probes: 4)
+        return FiveTuple(client: client, server: server, transport: isTLS ? .tls : .tcp)
     }
 
     /// Fails when another process listens there: the listeners proper share their port among the workers.

@@ -112,7 +112,7 @@ extension Worker {
         }
     }
 
-    private mutating func noteBlocked(_ number: UInt32) {
+    mutating func noteBlocked(_ number: UInt32) {
         let stream = streams[number]
         if stream.pointee.blockedSinceNanoseconds == .max {
             stream.pointee.blockedSinceNanoseconds = now.monotonicNanoseconds

@@ -22,44 +22,31 @@ extension Worker {
             let descriptor = FileDescriptor(owning: accepted)
             let client = Endpoint(peer)
             engine.counters.connectionsAccepted &+= 1
-            let isTLS = listener.pointee.isTLS
             guard streams.admits(client.address), PeerPolicy.acceptsClient(at: client.address),
-                !isTLS || streams.handshaking < StreamLimits.handshakes,
-                let server = try? Endpoint(TCPSocket.localAddress(accepted)),
-                let session = newSession(isTLS)
+                let tuple = listener.pointee.prepare(accepted, client: client)
             else {
                 engine.counters.connectionsRefused &+= 1
                 TCPSocket.abort(descriptor)
                 continue
             }
-            try? TCPSocket.setNoDelay(accepted)
-            try? TCPSocket.setKeepalive(accepted, idleSeconds: 60, intervalSeconds: 15, probes: 4)
-            let connection = StreamConnection(
-                descriptor,
-                FiveTuple(client: client, server: server, transport: isTLS ? .tls : .tcp),
-                tls: session.tls,
-                nowNanoseconds: now.monotonicNanoseconds,
-                deadlineNanoseconds: now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
-            )
-            let number = streams.insert(connection)
-            do throws(SystemCallError) {
-                try host.watch(accepted, .connection(number))
-            } catch {
-                host.tell("cannot watch connections: \(error); raise the limit on epoll watches")
-                streams.remove(number)
-            }
+            let moment = now.monotonicNanoseconds
+            _ = insert(StreamConnection(descriptor, tuple, tls: nil, nowNanoseconds: moment))
         }
     }
 
-    private struct NewSession {
-        let tls: TLSSession?
-    }
-
-    /// - Returns: nil where TLS is wanted and cannot be had.
-    private func newSession(_ isTLS: Bool) -> NewSession? {
-        guard isTLS else { return NewSession(tls: nil) }
-        guard let certificate, let session = try? TLSSession(certificate, space: sealed) else { return nil }
-        return NewSession(tls: session)
+    /// Takes a connection of a source that may have one more.
+    /// - Returns: nil where it cannot be watched, and is closed.
+    mutating func insert(_ connection: consuming StreamConnection) -> UInt32? {
+        let descriptor = connection.descriptor.raw
+        let number = streams.insert(connection)
+        do throws(SystemCallError) {
+            try host.watch(descriptor, .connection(number))
+            return number
+        } catch {
+            host.tell("cannot watch connections: \(error); raise the limit on epoll watches")
+            streams.remove(number)
+            return nil
+        }
     }
 
     /// No descriptor is left: the connection that waits is taken with the one kept for this, and closed, or epoll would tell
@@ -112,11 +99,6 @@ extension Worker {
     }
 
     private mutating func read(_ number: UInt32) {
-        if streams[number].pointee.isHandshaking {
-            // epoll tells again of those whose turn has not come.
-            guard handshakesLeft > 0 else { return }
-            handshakesLeft &-= 1
-        }
         var left = StreamLimits.readsPerTurn
         while left > 0, streams.isUsed(number), !streams[number].pointee.isParked {
             left &-= 1
@@ -150,12 +132,6 @@ extension Worker {
             guard session.hasInput else { break }
         }
         guard streams.isUsed(number) else { return }
-        let stream = streams[number]
-        if stream.pointee.isHandshaking, session.state == .established {
-            stream.pointee.isHandshaking = false
-            streams.handshaking -= 1
-            stream.pointee.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
-        }
         guard seal(session, number) else { return }
         if session.state == .closed || session.state == .failed { finish(number) }
     }

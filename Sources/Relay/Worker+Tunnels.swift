@@ -138,13 +138,13 @@ extension Worker {
         colleagues[owner].post(Handover(streams.take(number), binding))
     }
 
-    /// Takes a connection that asks for a peer connection of this worker.
+    /// Takes a connection: one that asks for a peer connection of this worker, or one that has made its TLS handshake.
     mutating func adopt(_ handover: Handover) {
         guard var connection = handover.take() else { return }
         connection.tls?.use(sealed)
+        guard let binding = handover.binding else { return admit(connection) }
         settleEffects()
         engine.counters.repliesSent &+= 1
-        let binding = handover.binding
         guard let key = engine.claim(binding, at: now), tunnels.holds(key) else {
             binding.failure.withUnsafeBytes { engine.counters.control.count(answer: $0) }
             readmit(connection, binding.failure)
@@ -158,22 +158,32 @@ extension Worker {
         begin(key, answer: binding.success, rest)
     }
 
+    /// Begins with a client that has made its TLS handshake.
+    private mutating func admit(_ connection: consuming StreamConnection) {
+        // It was counted on its way.
+        streams.budget.add(-1)
+        guard streams.admits(connection.tuple.client.address) else {
+            engine.counters.connectionsRefused &+= 1
+            return
+        }
+        if let number = reopen(connection) { goOn(number) }
+    }
+
     /// Goes on with a connection that got nothing, as the client it was before.
     private mutating func readmit(_ connection: consuming StreamConnection, _ answer: [UInt8]) {
         guard streams.admits(connection.tuple.client.address) else { return }
         connection.isParked = false
-        connection.watched = .readable
-        connection.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
-        let descriptor = connection.descriptor.raw
-        let number = streams.insert(connection)
-        do throws(SystemCallError) {
-            try host.watch(descriptor, .connection(number))
-        } catch {
-            host.tell("cannot watch connections: \(error); raise the limit on epoll watches")
-            streams.remove(number)
-            return
-        }
+        guard let number = reopen(connection) else { return }
         answer.withUnsafeBytes { sendReply($0, connection: number) }
         if streams.isUsed(number) { goOn(number) }
+    }
+
+    /// Takes a connection in that was another thread's, with what the kernel has not taken there.
+    private mutating func reopen(_ connection: consuming StreamConnection) -> UInt32? {
+        connection.watched = .readable
+        connection.deadlineNanoseconds = now.monotonicNanoseconds &+ StreamLimits.patienceNanoseconds
+        guard let number = insert(connection) else { return nil }
+        if !streams[number].pointee.output.isEmpty { noteBlocked(number) }
+        return number
     }
 }

@@ -47,9 +47,6 @@ struct Worker: ~Copyable {
     let streamPlain: UnsafeMutableRawBufferPointer
     /// Where TLS sessions put what they seal, until it is sent.
     let sealed: OutputSpace
-    /// What new TLS sessions are made from; nil where TLS is not served.
-    var certificate: TLSContext?
-    var handshakesLeft = 0
     var dtls: DTLSClients
     /// Frames for one connection: they leave by one call.
     let streamParts: UnsafeMutablePointer<UnsafeRawBufferPointer>
@@ -87,7 +84,6 @@ struct Worker: ~Copyable {
         number: Int,
         listeners: consuming OwnedList<Listener>,
         streamListeners: consuming OwnedList<StreamListener>,
-        certificate: TLSContext?,
         connections: ConnectionBudget,
         dtls: consuming DTLSClients,
         engine: consuming Engine,
@@ -116,7 +112,6 @@ struct Worker: ~Copyable {
         self.streamListeners = streamListeners.release()
         streamInput = .allocate(byteCount: StreamLimits.readBytes, alignment: 64)
         streamPlain = .allocate(byteCount: StreamLimits.readBytes + 4_096, alignment: 64)
-        self.certificate = certificate
         self.dtls = dtls
         sealed = OutputSpace(byteCount: StreamLimits.sealedBytes)
         streams = StreamTable(connections)
@@ -152,7 +147,6 @@ struct Worker: ~Copyable {
             let count = host.wait(into: events, timeoutMilliseconds: isWaiting ? millisecondsToNextWork() : 0)
             let began = MonotonicClock.nanoseconds()
             now.monotonicNanoseconds = began
-            handshakesLeft = StreamLimits.handshakesPerTurn
             var hasMail = false
             var index = 0
             while index < count {
@@ -213,10 +207,7 @@ struct Worker: ~Copyable {
         closeOverdueStreams()
         closeIdleSessions()
         engine.reportUsage()
-        if number == 0 {
-            host.closeExpiredReservations()
-            certificate?.renewTicketKeys()
-        }
+        if number == 0 { host.closeExpiredReservations() }
         let passed = now.monotonicNanoseconds &- lastTick.nanoseconds
         if lastTick.nanoseconds > 0, passed > 0 {
             busyShare = min(Double(busyNanoseconds &- lastTick.busyNanoseconds) / Double(passed), 1)
@@ -262,8 +253,7 @@ struct Worker: ~Copyable {
                 flushPeers()
                 flushClients()
                 publish()
-            case .renew(let context) where context.kind == .dtls: dtls.gate?.renew(context)
-            case .renew(let context): certificate = context
+            case .renew(let context): if context.kind == .dtls { dtls.gate?.renew(context) }
             case .list(let first, let answer): answer(engine.allocations(from: first, at: now))
             case .end(let allocation, let generation, let answer):
                 answer(engine.end(allocation: allocation, generation: generation, at: now))

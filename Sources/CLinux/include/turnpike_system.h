@@ -51,6 +51,8 @@ int turnpike_thread_start(
 );
 int turnpike_thread_join(unsigned long thread);
 int turnpike_thread_detach(unsigned long thread);
+// Has this thread give way to others when they wake up, and take a tenth of the time of one of them where all are busy.
+int turnpike_thread_yield_to_others(void);
 int turnpike_pin_thread(unsigned int cpu);
 // Writes the numbers of the CPUs this thread may use; returns how many there are, which may exceed `capacity`.
 int turnpike_available_cpus(unsigned int *_Nullable cpus, int capacity);
