@@ -15,6 +15,8 @@ struct UserRemove: ParsableCommand {
     func run() throws {
         let name = try AccountName(name)
         try installation.store(of: installation.settings(), mode: .readWrite).removeUser(name)
-        Console.current.message("turnpike: removed user \(name); a running server ends its allocations and signaling within a second")
+        Console.current.message(
+            "turnpike: removed user \(name); a running server ends its allocations and signaling within a second"
+        )
     }
 }
