@@ -35,7 +35,9 @@ import Testing
         var settings = Settings()
         settings.listen.udp = [SocketAddress(host: loopback, port: 1), SocketAddress(host: wan, port: 3479)]
         settings.listen.dtls = [SocketAddress(host: loopback, port: 5349)]
-        #expect(PeerURLs(settings: settings, interfaces: [lan])?.turn == ["turn:203.0.113.5:3479?transport=udp"])
+        settings.listen.tls = []
+        let urls = try #require(PeerURLs(settings: settings, interfaces: [lan]))
+        #expect(urls.turn == ["turn:203.0.113.5:3479?transport=udp"] && urls.turns.isEmpty)
         settings.listen.dtls.append(SocketAddress(host: wan, port: 443))
         settings.listen.tls = []
         #expect(PeerURLs(settings: settings, interfaces: [lan])?.turns == ["turns:203.0.113.5:443?transport=udp"])

@@ -4,7 +4,7 @@ import ArgumentParser
 struct UserDisable: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "disable",
-        abstract: "Keep a user out, and end its allocations, without forgetting it."
+        abstract: "Keep a user out, and end its sessions, without forgetting it."
     )
 
     @Argument(help: "The user's name.")
@@ -16,7 +16,7 @@ struct UserDisable: ParsableCommand {
         let name = try AccountName(name)
         try installation.store(of: installation.settings(), mode: .readWrite).setEnabled(false, name)
         Console.current.message(
-            "turnpike: disabled user \(name); a running server ends its allocations within a second"
+            "turnpike: disabled user \(name); a running server ends its allocations and signaling within a second"
         )
     }
 }

@@ -4,7 +4,7 @@ import ArgumentParser
 struct UserRemove: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "remove",
-        abstract: "Remove a user for good, and end its allocations."
+        abstract: "Remove a user for good, and end its sessions."
     )
 
     @Argument(help: "The user's name.")
@@ -15,6 +15,8 @@ struct UserRemove: ParsableCommand {
     func run() throws {
         let name = try AccountName(name)
         try installation.store(of: installation.settings(), mode: .readWrite).removeUser(name)
-        Console.current.message("turnpike: removed user \(name); a running server ends its allocations within a second")
+        Console.current.message(
+            "turnpike: removed user \(name); a running server ends its allocations and signaling within a second"
+        )
     }
 }
