@@ -149,8 +149,7 @@ import Testing
         #expect(outcome.settings == Settings())
         #expect(
             outcome.diagnostics.map(\.description) == [
-                "turnpike.yml:2:11: warning: listen.shared: this version does not serve it yet, so it has no effect",
-                "turnpike.yml:3:12: warning: listen.metrics: this version does not serve it yet, so it has no effect",
+                "turnpike.yml:2:11: warning: listen.shared: this version does not serve it yet, so it has no effect"
             ]
         )
         #expect(try load("listen: {shared: '0.0.0.0:443'}", set: ["listen.shared=[]"]).diagnostics.isEmpty)

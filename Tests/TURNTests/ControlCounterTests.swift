@@ -28,8 +28,7 @@ import Testing
             #expect(client.allocate()?.error == 401)
         }
         let client = lab.client()
-        client.challenge()
-        client.nonce[20] ^= 1
+        client.learn(from: lab.client().challenge())
         #expect(client.allocate()?.error == 438)
         let control = lab.engine.counters.control
         let found = AuthenticationFailure.allCases.map { control[$0] }
