@@ -23,10 +23,6 @@ HANDSHAKES_PER_SECOND = 1_000
 PACKETS_PER_SECOND = 5_000
 WINDOW_SECONDS = 2
 ATTEMPTS = 10
-# A packet may come while a handshake is made, of which one turn of the loop makes one: a third of a millisecond, with which
-# a flow that has waited for nothing before is past twice its p99 already. So there is a floor, at three of them; a dozen
-# made at one go would be past it.
-P99_FLOOR_MICROSECONDS = 1_000
 # Of a window's time: with a p99 in view, a hundredth is much.
 WAITING_MAX = 0.01
 RECORD_HEADER = struct.Struct("!BHH")
@@ -106,19 +102,18 @@ def discard_until_the_end(streams, timeout):
 
 
 def place(task, number, priority):
-    """On one processor of those there are, and with a priority there before all programs that have not asked for one."""
+    """On one processor of those there are, and there before all programs that have not asked for a priority as high."""
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(task, {processors[number % len(processors)]})
-    if priority:
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(priority))
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(task, os.SCHED_FIFO, os.sched_param(priority))
 
 
-def seconds_waited_for_a_processor(server):
-    """By the workers, ready to run while something else ran."""
+def seconds_waited_for_a_processor(server, name="relay-"):
+    """By the workers, or by the threads of another name: ready to run while something else ran."""
     total = 0
     for task in Path(f"/proc/{server.pid}/task").iterdir():
-        if (task / "comm").read_text().startswith("relay-"):
+        if (task / "comm").read_text().startswith(name):
             total += int((task / "schedstat").read_text().split()[1])
     return total / 1e9
 
@@ -134,19 +129,19 @@ def flow(tool, client, peer, server):
 
 
 def test_RE_06_a_thousand_handshakes_a_second_leave_a_flow_its_latency(serve_tls, tool):
-    """Quiet and loaded windows by turns, on one worker, which has both: the p99 of a loaded one is within twice that of the
-    quiet one before it, or below a floor.
+    """Quiet and loaded windows by turns: the p99 of a loaded one is within twice that of the quiet one before it.
 
-    The server has one processor, what loads it and what measures the other, and other programs have what is left. A
-    window in which the worker had to wait for its processor all the same says nothing about the worker. Such a pair is
-    made again, and where the machine has no quiet moment at all, what is left to assert is that no handshake and no
+    The server has one processor, for its one worker and for the handshakes; what loads it has the other, and gives way to
+    what measures. Other programs have what is left. A window in which the worker had
+    to wait for its processor all the same says nothing about the worker, and handshakes that are late by no more than
+    their thread waited say nothing about that. Such a pair is made again, and where the machine has no quiet moment at all, what is left to assert is that no handshake and no
     packet was lost. A pair that is bad without a known reason is made again too, four times. RE_06_WINDOWS=N takes N
     pairs and prints their medians.
     """
     server = serve_tls({**BUSY, "workers": 1})
     for task in Path(f"/proc/{server.pid}/task").iterdir():
-        # The thread of handshakes keeps the little that it has asked for.
-        place(int(task.name), 0, 5 if (task / "comm").read_text().startswith("relay-") else None)
+        # The others, and the thread of handshakes among them, are behind the worker, as they are by themselves.
+        place(int(task.name), 0, 5 if (task / "comm").read_text().startswith("relay-") else 1)
     wanted = int(os.environ.get("RE_06_WINDOWS", 0))
     good, bad, disturbed = [], [], []
     with server.client() as client, server.peer() as peer:
@@ -156,6 +151,7 @@ def test_RE_06_a_thousand_handshakes_a_second_leave_a_flow_its_latency(serve_tls
         peer.socket.setblocking(True)
         while len(disturbed) < ATTEMPTS and (len(good) + len(bad) < wanted if wanted else not good and len(bad) < 5):
             waited = seconds_waited_for_a_processor(server)
+            handshakes_waited = seconds_waited_for_a_processor(server, "handshakes")
             quiet = flow(tool, client, peer, server)
             with subprocess.Popen(
                 [tool("tlsload"), "handshakes", HOST, str(server.tls_port), str(HANDSHAKES_PER_SECOND),
@@ -164,6 +160,7 @@ def test_RE_06_a_thousand_handshakes_a_second_leave_a_flow_its_latency(serve_tls
                 loaded = flow(tool, client, peer, server)
                 made = json.loads(load.communicate(timeout=60)[0])
             waited = seconds_waited_for_a_processor(server) - waited
+            handshakes_waited = seconds_waited_for_a_processor(server, "handshakes") - handshakes_waited
             # All are made, whatever they wait for: nothing is turned away at this pace.
             assert made["made"] == HANDSHAKES_PER_SECOND * (WINDOW_SECONDS + 1) and made["refused"] == 0, made
             for window in (quiet, loaded):
@@ -171,8 +168,11 @@ def test_RE_06_a_thousand_handshakes_a_second_leave_a_flow_its_latency(serve_tls
             before, during = quiet["p99_microseconds"], loaded["p99_microseconds"]
             print(f"p99 {before} µs quiet, {during} µs with handshakes made in {made['seconds']} s; "
                   f"the worker waited {waited:.3f} s for its processor")
-            holds = during <= max(2 * before, P99_FLOOR_MICROSECONDS) and made["seconds"] <= 1.1 * (WINDOW_SECONDS + 1)
-            kind = good if holds else disturbed if waited > WAITING_MAX * 2 * WINDOW_SECONDS else bad
+            late = made["seconds"] - (WINDOW_SECONDS + 1)
+            is_late = late > 0.1 * (WINDOW_SECONDS + 1)
+            is_disturbed = waited > WAITING_MAX * 2 * WINDOW_SECONDS or (is_late and late <= handshakes_waited)
+            holds = during <= 2 * before and not is_late
+            kind = good if holds else disturbed if is_disturbed else bad
             kind.append((before, during))
     if len(disturbed) == ATTEMPTS:
         print("this machine is too busy to say more")
@@ -222,6 +222,26 @@ def test_RE_07_two_thousand_hellos_and_silence_are_closed_and_their_memory_is_us
         with tls_client(server) as fresh:
             fresh.allocated().bound(0x4000, peer.address)
             echo(fresh, peer)
+
+
+def test_RE_07_a_source_with_half_the_handshakes_leaves_others_theirs(serve_tls):
+    server = serve_tls({**BUSY, "workers": 1})
+    hello, local = client_hello(), client_address()
+    for task in Path(f"/proc/{server.pid}/task").iterdir():
+        # All of these have to be under way within the ten seconds that one has, however busy the machine is.
+        if (task / "comm").read_text().startswith("handshakes"):
+            with contextlib.suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, int(task.name), -10)
+    descriptors = server.descriptors()
+    with contextlib.ExitStack() as stack:
+        for _ in range(600):
+            with contextlib.suppress(ConnectionError):
+                stack.enter_context(Stream((HOST, server.tls_port), (local, 0))).write(hello)
+        # A few descriptors come and go by themselves.
+        wait_until(lambda: server.descriptors() - descriptors >= 508, 8, "a source has its share")
+        with tls_client(server) as other:
+            other.allocated()
+            assert server.descriptors() - descriptors <= 516, "a source has more than its share"
 
 
 # RE-08

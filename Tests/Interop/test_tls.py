@@ -1,11 +1,14 @@
 """TURN by TLS: what is spoken, whose certificate, and its renewal under live connections."""
 
+import contextlib
+import os
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +107,57 @@ def test_tls_1_2_is_served_and_what_is_older_is_not(serve_tls):
         client.allocated()
     with pytest.raises((ssl.SSLError, ConnectionError)):
         tls_client(server, maximum=ssl.TLSVersion.TLSv1_1, ciphers="ALL:@SECLEVEL=0")
+
+
+@pytest.mark.parametrize("piece", [1, 100, None])
+def test_what_comes_right_behind_the_handshake_is_answered_in_order(serve_tls, piece):
+    """In the segment that ends the handshake, and in those after it, while the connection changes threads."""
+    server = serve_tls({"workers": 2, "limits": {"binding_replies_per_second": 100_000}})
+    for _ in range(8):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = tls_context(server).wrap_bio(incoming, outgoing, server_hostname=HOST)
+        with stunclient.Stream((HOST, server.tls_port), (client_address(), 0)) as stream:
+
+            def receive():
+                data = stream.socket.recv(65_536)
+                assert data, "the server has ended the connection"
+                incoming.write(data)
+
+            while True:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    session.do_handshake()
+                    break
+                stream.write(outgoing.read())
+                receive()
+            requests = [stun.build(stun.BINDING) for _ in range(100)]
+            for request in requests[:50]:
+                session.write(request)
+            session.write(b"".join(requests[50:]))
+            stream.piece_bytes = piece
+            stream.write(outgoing.read())
+            answers = b""
+            while answers.count(stun.COOKIE.to_bytes(4, "big")) < len(requests) or len(answers) % len(requests):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    answers += session.read(65_536)
+                    continue
+                receive()
+            size = len(answers) // len(requests)
+            got = [answers[at + 8 : at + 20] for at in range(0, len(answers), size)]
+            assert got == [request[8:20] for request in requests]
+
+
+def test_handshakes_are_made_on_a_thread_that_gives_way_to_packets(serve_tls):
+    server = serve_tls()
+    tasks = {(task / "comm").read_text().strip(): int(task.name)
+             for task in Path(f"/proc/{server.pid}/task").iterdir()}
+    thread = tasks["handshakes"]
+    wait_until(lambda: os.sched_getscheduler(thread) == os.SCHED_BATCH, 5, "the thread has given way")
+    assert os.getpriority(os.PRIO_PROCESS, thread) == 10
+    assert os.getpriority(os.PRIO_PROCESS, tasks["relay-0"]) == os.getpriority(os.PRIO_PROCESS, server.pid)
+    before = Path(f"/proc/{server.pid}/task/{thread}/schedstat").read_text()
+    with tls_client(server) as client:
+        client.allocated()
+    assert Path(f"/proc/{server.pid}/task/{thread}/schedstat").read_text() != before
 
 
 def test_ciphers_without_authenticated_encryption_are_refused(serve_tls):
