@@ -1,3 +1,4 @@
+import OpenSSLCrypto
 import Settings
 
 /// Where peers reach this server, as the URLs they are configured with (RFC 7064 for `stun:`, RFC 7065 for `turn:`).
@@ -28,6 +29,7 @@ package struct PeerURLs: Hashable, Sendable {
         hasTCP = settings.listen.tcp.contains { $0.port == best.port && reaches($0) }
         tls = place(settings.listen.tls)
         dtls = place(settings.listen.dtls)
+        secureHost = Self.secureHost(settings, address: "\(best.host)")
     }
 
     package var stun: [String] { ["stun:\(address)"] }
@@ -37,9 +39,15 @@ package struct PeerURLs: Hashable, Sendable {
         ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
     }
 
-    /// The same over TLS and DTLS, which only helps a client that trusts the certificate.
+    /// The same over TLS and DTLS, which only helps a client that trusts the certificate. A browser does where the URL has a
+    /// name that the certificate has.
     package var turns: [String] {
-        (tls.map { ["turns:\($0)?transport=tcp"] } ?? []) + (dtls.map { ["turns:\($0)?transport=udp"] } ?? [])
+        func url(_ place: SocketAddress?, _ transport: String) -> [String] {
+            guard let place else { return [] }
+            let host = secureHost.map { "\($0):\(place.port)" } ?? "\(place)"
+            return ["turns:\(host)?transport=\(transport)"]
+        }
+        return url(tls, "tcp") + url(dtls, "udp")
     }
 
     /// Whether the same address takes TCP.
@@ -47,6 +55,17 @@ package struct PeerURLs: Hashable, Sendable {
     /// Where the same host takes TLS, and DTLS.
     private let tls: SocketAddress?
     private let dtls: SocketAddress?
+    /// What stands for the address in `turns:`; nil for the address itself.
+    private let secureHost: String?
+
+    /// The first name of the operator's certificate. An address that is in it needs no name, and clients then need no DNS; a
+    /// certificate of the server's own is trusted by whoever was given it, whatever its name.
+    private static func secureHost(_ settings: Settings, address: String) -> String? {
+        guard let path = settings.tls.certificate, settings.tls.privateKey != nil,
+            let certificate = CertificateFile(path: path, addresses: [address]), certificate.addresses.isEmpty
+        else { return nil }
+        return certificate.hostNames.first
+    }
 
     /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
     package var isPrivate: Bool {

@@ -42,7 +42,7 @@ function conclude(state, words) {
     verdict.textContent = words;
 }
 
-const milliseconds = (value) => value < 1 ? "under 1 ms" : `${Math.round(value)} ms`;
+const milliseconds = (value) => value < 1 ? "under 1\u00a0ms" : `${Math.round(value)}\u00a0ms`;
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 // MARK: Gathering
@@ -183,7 +183,7 @@ async function testRelay(server, url) {
     const kind = transport(url);
     const check = new Check(`Relay over ${kind}`);
     if (kind === "DTLS") {
-        check.show("none", "", "The server offers it; browsers do not speak it. turnpike-peer and turnutils_uclient do.");
+        check.show("none", "", "The server offers it to other clients. Browsers do not speak it.");
         return check;
     }
     const iceServers = [{ ...server, urls: [url] }];
@@ -243,10 +243,13 @@ function testSignaling(username, password) {
                 end("bad", "", `The server refused: ${message.error}.`);
             }
         };
-        socket.onclose = ({ code }) => {
+        socket.onclose = async ({ code }) => {
             if (check.state !== "waiting") return;
-            end("bad", "", code === 1006
-                ? "The connection was refused or cut. A proxy on the way may not let WebSockets through, or signaling is switched off."
+            // A browser does not tell why a WebSocket did not open; a plain request does.
+            const answer = code === 1006 ? await ask("/signal").catch(() => undefined) : undefined;
+            if (answer?.status === 404) end("none", "", "Signaling is switched off on this server.");
+            else end("bad", "", code === 1006
+                ? "The connection was refused or cut. A proxy on the way may not let WebSockets through."
                 : `The server closed the connection with code ${code}.`);
         };
     });
