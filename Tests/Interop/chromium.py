@@ -50,7 +50,7 @@ class Chromium:
 
     def tab(self):
         """Another page of the same browser."""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        target = self.call("Target.createTarget", url="about:blank", background=True)["targetId"]
         return Tab(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
 
     @property
@@ -157,6 +157,8 @@ class Tab:
 
     def picture(self, path):
         """The whole page as a PNG."""
+        # A page behind another is not drawn.
+        self.call("Page.bringToFront")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
 

@@ -115,7 +115,7 @@ def test_the_dashboard_shows_what_goes_on_and_acts(office, namespaces):
     pictures(tab, "operator-login")
     board.log_in("tpk_no_such_token")
     wait_for(tab, "!document.getElementById('problem').hidden", 10, "a wrong token is refused")
-    assert "the credentials do not hold" in text_of(tab, "#problem")
+    assert "The credentials do not hold." in text_of(tab, "#problem")
     assert tab.evaluate("document.getElementById('board').hidden")
 
     board.log_in(token_of(server))
@@ -191,8 +191,8 @@ def test_logging_out_forgets_the_token(office):
     tab = board.tab
     board.log_in(token_of(server))
     board.shows("users", "alice")
-    tab.evaluate("location.reload()")
-    wait_for(tab, "document.querySelector('#users tbody')", 20, "a reloaded page is still logged in")
+    tab.evaluate("globalThis.isOld = true; location.reload()")
+    wait_for(tab, "!globalThis.isOld && document.querySelector('#users tbody')", 20, "a reloaded page is still logged in")
     board.press("document.getElementById('leave')")
     assert tab.evaluate("document.getElementById('board').hidden && sessionStorage.length === 0")
     assert_clean(tab)

@@ -57,6 +57,8 @@ def test_where_udp_is_kept_out_it_says_so_and_what_is_left(site, namespaces):
     refuse(namespaces.world, f"udp dport {server.port} drop")
     rows = run(tab)
     assert rows["Relay over UDP"][0] == "bad" and "No answer by UDP from 10.77.0.1" in rows["Relay over UDP"][1], rows
+    state, words = rows["Your address, seen from outside (STUN)"]
+    assert state == "bad" and "No answer came by UDP" in words, rows
     assert rows["Relay over TCP"][0] == rows["Relay over TLS"][0] == "good", rows
     assert "over TCP and TLS, and not over UDP" in text_of(tab, "#verdict")
     assert_clean(tab)
@@ -67,7 +69,7 @@ def test_a_wrong_password_is_told_and_nothing_is_tried_with_it(site):
     _, tab = site()
     rows = run(tab, "wrong")
     assert not any("Relay" in title for title in rows), rows
-    assert "the credentials do not hold" in text_of(tab, "#login-error")
+    assert "The credentials do not hold." in text_of(tab, "#login-error")
     assert_clean(tab, forgiven=["401"])
     pictures(tab, "visitor-refused")
 

@@ -27,6 +27,8 @@ const count = (value) => value >= 10 || value === Math.round(value) ? Math.round
 const perSecond = (value) => `${count(value)}/s`;
 const percent = (value) => `${Math.round(value * 100)} %`;
 
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 /** `peerNotPermitted` as a person reads it. */
 const words = (name) => name.replace(/[A-Z]+/g, (letters) => ` ${letters.length > 1 ? letters : letters.toLowerCase()}`);
 
@@ -55,14 +57,14 @@ async function ask(path, method = "GET") {
     });
     if (!answer.ok) {
         const problem = await answer.json().catch(() => ({}));
-        throw new Refusal(answer.status, problem.detail ?? problem.messages?.join(" ") ?? problem.title ?? `the server answered ${answer.status}`);
+        throw new Refusal(answer.status, problem.detail ?? problem.messages?.join("; ") ?? problem.title ?? `the server answered ${answer.status}`);
     }
     const text = await answer.text();
     return text ? JSON.parse(text) : undefined;
 }
 
 function complain(error) {
-    element("problem").textContent = error instanceof Refusal ? error.message : `The server cannot be reached: ${error.message}.`;
+    element("problem").textContent = error instanceof Refusal ? sentence(error.message) : `The server cannot be reached: ${error.message}.`;
     element("problem").hidden = false;
 }
 
