@@ -47,6 +47,10 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
             ],
+            // Compiled in: the binary is the whole installation.
+            resources: ["admin.html", "admin.js", "icon.svg", "plot.js", "style.css", "test.html", "test.js"].map {
+                .embedInCode("Pages/\($0)")
+            },
             swiftSettings: settings
         ),
         .target(name: "LinuxIO", dependencies: ["CLinux"], swiftSettings: settings),
@@ -117,7 +121,7 @@ let package = Package(
         ),
         .testTarget(
             name: "ServerTests",
-            dependencies: ["Accounts", "Server", "Settings", "TURN"],
+            dependencies: ["Accounts", "OpenSSLCrypto", "Server", "Settings", "TURN"],
             swiftSettings: settings
         ),
         .testTarget(name: "SettingsTests", dependencies: ["Settings"], swiftSettings: settings),

@@ -158,3 +158,21 @@ static inline int turnpike_general_names_add_dns(void *names, const char *host) 
 static inline int turnpike_general_names_add_address(void *names, const char *address) {
     return turnpike_general_names_add(names, GEN_IPADD, a2i_IPADDRESS(address), turnpike_release_string);
 }
+
+static inline void *turnpike_x509_names(const X509 *certificate) {
+    return X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+}
+
+static inline int turnpike_general_names_count(const void *names) {
+    return sk_GENERAL_NAME_num((const GENERAL_NAMES *)names);
+}
+
+// Copies out the name of DNS at a place and returns its length; 0 where something else is there, or more than there is room for.
+static inline int turnpike_general_names_dns(const void *names, int index, unsigned char *bytes, size_t capacity) {
+    const GENERAL_NAME *name = sk_GENERAL_NAME_value((const GENERAL_NAMES *)names, index);
+    if (!name || name->type != GEN_DNS) return 0;
+    int length = ASN1_STRING_length(name->d.dNSName);
+    if (length <= 0 || (size_t)length > capacity) return 0;
+    memcpy(bytes, ASN1_STRING_get0_data(name->d.dNSName), (size_t)length);
+    return length;
+}

@@ -10,6 +10,8 @@ package struct ClientSource: Hashable, Sendable {
     package let isLocal: Bool
     /// Whether nobody between here and there could listen.
     package let isLoopback: Bool
+    /// Whether it has come over our own TLS.
+    var isSecure = false
 
     /// Whether it is of a network that is not routed on the internet (RFC 1918, RFC 4193), where a proxy stands.
     var isPrivate: Bool {

@@ -32,6 +32,7 @@ final class GatewayCore: HTTPAnswering {
         if path == "/signal" || path.hasPrefix("/signal?") {
             return await signaling.open(request, from: source)
         }
+        if let page = Pages.answer(to: request) { return .answer(page) }
         let origin = crossOrigin(request)
         if let origin, request.method == .options { return .answer(preflight(origin)) }
         var answer = await route(request, body, source)

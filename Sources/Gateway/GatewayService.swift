@@ -242,6 +242,8 @@ final class ConnectionSetup: Sendable {
         position: ChannelPipeline.SynchronousOperations.Position
     ) throws {
         let tally = state.tally
+        var source = source
+        source.isSecure = true
         let session: TLSSession
         do {
             guard let context = certificate.withLock({ $0 }) else { throw GatewayError("there is no certificate") }

@@ -1,3 +1,4 @@
+import OpenSSLCrypto
 import Settings
 
 /// Where peers reach this server, as the URLs they are configured with (RFC 7064 for `stun:`, RFC 7065 for `turn:`).
@@ -29,6 +30,7 @@ package struct PeerURLs: Hashable, Sendable {
         tls = place(settings.listen.tls)
         dtls = place(settings.listen.dtls)
         https = settings.signaling.isEnabled ? place(settings.listen.https) : nil
+        secureHost = Self.secureHost(settings, address: "\(best.host)")
     }
 
     package var stun: [String] { ["stun:\(address)"] }
@@ -38,16 +40,21 @@ package struct PeerURLs: Hashable, Sendable {
         ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
     }
 
-    /// The same over TLS and DTLS, which only helps a client that trusts the certificate.
+    /// The same over TLS and DTLS, which only helps a client that trusts the certificate. A browser does where the URL has a
+    /// name that the certificate has.
     package var turns: [String] {
-        (tls.map { ["turns:\($0)?transport=tcp"] } ?? []) + (dtls.map { ["turns:\($0)?transport=udp"] } ?? [])
+        (tls.map { ["turns:\(secured($0))?transport=tcp"] } ?? [])
+            + (dtls.map { ["turns:\(secured($0))?transport=udp"] } ?? [])
     }
 
     /// Where peers meet; `nil` where there is no signaling, or its port is not known before it listens.
-    package var signaling: String? { https.map { "wss://\($0)/signal" } }
+    package var signaling: String? { https.map { "wss://\(secured($0))/signal" } }
 
     /// Whether anything here is reached by TLS or DTLS, so that a peer has to trust the certificate.
     package var needsCertificate: Bool { tls != nil || dtls != nil || https != nil }
+
+    /// A place by the name that the certificate is made out to.
+    private func secured(_ place: SocketAddress) -> String { secureHost.map { "\($0):\(place.port)" } ?? "\(place)" }
 
     /// Whether the same address takes TCP.
     private let hasTCP: Bool
@@ -56,6 +63,17 @@ package struct PeerURLs: Hashable, Sendable {
     private let dtls: SocketAddress?
     /// Where the same host takes HTTPS, if signaling is on.
     private let https: SocketAddress?
+    /// What stands for the address in `turns:` and `wss:`; nil for the address itself.
+    private let secureHost: String?
+
+    /// The first name of the operator's certificate. An address that is in it needs no name, and clients then need no DNS; a
+    /// certificate of the server's own is trusted by whoever was given it, whatever its name.
+    private static func secureHost(_ settings: Settings, address: String) -> String? {
+        guard let path = settings.tls.certificate, settings.tls.privateKey != nil,
+            let certificate = CertificateFile(path: path, addresses: [address]), certificate.addresses.isEmpty
+        else { return nil }
+        return certificate.hostNames.first
+    }
 
     /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
     package var isPrivate: Bool {

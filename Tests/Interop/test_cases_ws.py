@@ -1,5 +1,6 @@
 """Cases WS-01 to WS-24: WebSocket and HTTP, as hostile as the catalogue has them. Names carry the case."""
 
+import base64
 import json
 import os
 import select
@@ -69,6 +70,28 @@ def test_WS_02_an_allowed_origin_and_none_at_all_come_in(shared):
         assert raw.upgrade("Cookie: session=alice")[0] == 101
         raw.frame(1, b'{"type":"register","peerId":"alice"}')
         assert json.loads(raw.receive()[1])["code"] == "unauthenticated"
+
+
+def test_WS_02_the_servers_own_pages_come_in_and_those_of_its_other_names_do_not(shared):
+    for origin, status in ((f"https://{HOST}", 101), (f"http://{HOST}", 403), (f"https://{HOST}:1", 403),
+                           (f"https://{HOST}.evil.tld", 403)):
+        with Raw(shared) as raw:
+            assert raw.upgrade(f"Origin: {origin}")[0] == status, origin
+    with Raw(shared) as raw:
+        # The page of another port of this host asks for this port: another origin.
+        key = base64.b64encode(os.urandom(16)).decode()
+        raw.send((f"GET /signal HTTP/1.1\r\nHost: {HOST}:8443\r\nOrigin: https://{HOST}\r\nUpgrade: websocket\r\n"
+                  f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n").encode())
+        assert raw.head()[0] == 403
+
+
+def test_WS_02_without_tls_a_host_proves_nothing(serve):
+    # Who makes a name of his own point at this server has its pages' scripts send that name as Origin and Host alike.
+    server = start(serve, {"signaling": {"allow_plaintext": True}})
+    for tls, origin, status in ((False, f"http://{HOST}", 403), (False, f"https://{HOST}", 403),
+                                (True, f"https://{HOST}", 101)):
+        with Raw(server, tls=tls) as raw:
+            assert raw.upgrade(f"Origin: {origin}")[0] == status, (tls, origin)
 
 
 def test_WS_03_an_unmasked_frame(opened):
@@ -332,6 +355,33 @@ def test_WS_20_what_is_not_there_is_not_there_at_one_length(shared):
             assert status == 404
             answers.add((fields["content-length"], body))
     assert len(answers) == 1
+
+
+@pytest.mark.parametrize("path, kind", [
+    ("/", "text/html"), ("/admin", "text/html"), ("/assets/test.js", "text/javascript"),
+    ("/assets/admin.js", "text/javascript"), ("/assets/plot.js", "text/javascript"), ("/assets/style.css", "text/css"),
+    ("/assets/icon.svg", "image/svg+xml"),
+])
+def test_WS_20_pages_say_what_they_may_load(shared, path, kind):
+    with Raw(shared) as raw:
+        status, fields, body = raw.request(f"GET {path} HTTP/1.1")
+        assert status == 200 and fields["content-type"].startswith(kind) and body
+        assert fields["x-content-type-options"] == "nosniff" and fields["cache-control"] == "no-store"
+        policy = fields["content-security-policy"].split("; ")
+        assert {"default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} <= set(policy)
+        assert not any(word in fields["content-security-policy"] for word in ("unsafe", "*", "data:", "http:"))
+        if kind == "text/html":
+            assert {"script-src 'self'", "style-src 'self'", "img-src 'self'",
+                    f"connect-src 'self' wss://{HOST}"} <= set(policy)
+        raw.send(f"HEAD {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += raw.socket.recv(65536)
+        assert head.startswith(b"HTTP/1.1 200 ") and head.endswith(b"\r\n\r\n")
+        assert f"Content-Length: {len(body)}\r\n".encode() in head
+        # The next answer stands right behind that head.
+        status, fields, _ = raw.request(f"POST {path} HTTP/1.1", "Content-Length: 0")
+        assert (status, fields["allow"]) == (405, "GET, HEAD")
 
 
 def test_WS_20_every_answer_says_what_browsers_must_not_do(shared):

@@ -1,3 +1,5 @@
+import Foundation
+import OpenSSLCrypto
 import Server
 import Settings
 import Testing
@@ -41,6 +43,29 @@ import Testing
         settings.listen.dtls.append(SocketAddress(host: wan, port: 443))
         settings.listen.tls = []
         #expect(PeerURLs(settings: settings, interfaces: [lan])?.turns == ["turns:203.0.113.5:443?transport=udp"])
+    }
+
+    /// A browser verifies the name, or the address, that the URL has.
+    @Test func turnsHasTheFirstNameOfTheOperatorsCertificateWhereItLacksTheAddress() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "turnpike-urls-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        func turns(hosts: [String], addresses: [String]) throws -> [String]? {
+            let made = try SelfSignedCertificate.make(hosts: hosts, addresses: addresses)
+            let path = folder.appending(path: "certificate.pem").path
+            try made.certificatePEM.write(toFile: path, atomically: true, encoding: .utf8)
+            var settings = Settings()
+            settings.listen.tls = [SocketAddress(host: wan, port: 443)]
+            settings.tls.certificate = path
+            settings.tls.privateKey = folder.appending(path: "key.pem").path
+            return PeerURLs(settings: settings, interfaces: [wan])?.turns
+        }
+        let named = ["turns:turn.example:443?transport=tcp", "turns:turn.example:5349?transport=udp"]
+        let numbered = ["turns:203.0.113.5:443?transport=tcp", "turns:203.0.113.5:5349?transport=udp"]
+        #expect(try turns(hosts: ["*.example", "turn.example", "b.example"], addresses: []) == named)
+        #expect(try turns(hosts: ["turn.example"], addresses: ["203.0.113.6"]) == named)
+        #expect(try turns(hosts: ["turn.example"], addresses: ["203.0.113.5"]) == numbered)
+        #expect(try turns(hosts: ["*.example"], addresses: []) == numbered)
     }
 
     @Test func ipv6IsWrittenInBrackets() throws {

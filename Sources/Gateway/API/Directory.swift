@@ -6,6 +6,8 @@ package protocol GatewayDirectory: Sendable {
     /// - Parameter seconds: how long they shall last; within the limits already.
     /// - Returns: nil where the user may have none, or the store does not answer.
     func iceServers(user: String, seconds: Int) async -> ICEServers?
+    /// Where anybody may ask for his address: URLs of RFC 7064.
+    func stunServers() -> [String]
 }
 
 /// What a client shows. Never logged, never kept.

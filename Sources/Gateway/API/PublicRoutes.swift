@@ -12,6 +12,8 @@ struct PublicRoutes: Sendable {
 
     func add(to router: Router<GatewayContext>) {
         router.get("/healthz") { _, _ in await health() }
+        // What the test page asks before a login, and what every STUN client knows already.
+        router.get("/api/v1/stun-servers") { _, _ in Response.json(["urls": directory.stunServers()]) }
         let users = router.group("/api/v1").add(
             middleware: CallerMiddleware(authenticator: { state.authenticator(directory) }, isForAdmins: false)
         )

@@ -27,6 +27,8 @@ const count = (value) => value >= 10 || value === Math.round(value) ? Math.round
 const perSecond = (value) => `${count(value)}/s`;
 const percent = (value) => `${Math.round(value * 100)} %`;
 
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 /** `peerNotPermitted` as a person reads it. */
 const words = (name) => name.replace(/[A-Z]+/g, (letters) => ` ${letters.length > 1 ? letters : letters.toLowerCase()}`);
 
@@ -55,14 +57,14 @@ async function ask(path, method = "GET") {
     });
     if (!answer.ok) {
         const problem = await answer.json().catch(() => ({}));
-        throw new Refusal(answer.status, problem.detail ?? problem.title ?? `the server answered ${answer.status}`);
+        throw new Refusal(answer.status, problem.detail ?? problem.messages?.join("; ") ?? problem.title ?? `the server answered ${answer.status}`);
     }
     const text = await answer.text();
     return text ? JSON.parse(text) : undefined;
 }
 
 function complain(error) {
-    element("problem").textContent = error instanceof Refusal ? error.message : `The server cannot be reached: ${error.message}.`;
+    element("problem").textContent = error instanceof Refusal ? sentence(error.message) : `The server cannot be reached: ${error.message}.`;
     element("problem").hidden = false;
 }
 
@@ -90,7 +92,8 @@ const plots = {
     throughput: new Plot(element("plots"), "Relayed", ["to peers", "to clients"], bitRate, 1000),
     packets: new Plot(element("plots"), "Packets", ["relayed", "dropped"], perSecond, 10),
     allocations: new Plot(element("plots"), "Relays and signaling connections", ["relays", "connections"], count, 10),
-    refusals: new Plot(element("plots"), "Refusals", ["failed logins", "refused connections"], perSecond, 1),
+    refusals: new Plot(element("plots"), "Refusals", ["failed logins", "messages", "connections"], perSecond, 1),
+    messages: new Plot(element("plots"), "Signaling messages", ["in", "out"], perSecond, 1),
     busy: new Plot(element("plots"), "Workers busy", ["of one core each"], percent, 1),
 };
 
@@ -108,6 +111,9 @@ function rates(now, before) {
         connections: now.signaling.connections,
         failures: rate(({ relay }) => relay.authenticationFailures),
         refused: rate(({ gateway }) => gateway.connectionsRefused),
+        rejected: rate(({ signaling }) => Object.values(signaling.rejections).reduce((sum, one) => sum + one, 0)),
+        messagesIn: rate(({ signaling }) => signaling.messagesReceived),
+        messagesOut: rate(({ signaling }) => signaling.messagesSent),
         busy: rate(({ relay }) => relay.busyNanoseconds) / 1e9 / now.relay.workers,
     };
 }
@@ -136,10 +142,15 @@ function showStatus(status) {
     plots.throughput.show(series("toPeers", "toClients"), span);
     plots.packets.show(series("relayed", "dropped"), span);
     plots.allocations.show(series("allocations", "connections"), span);
-    plots.refusals.show(series("failures", "refused"), span);
+    plots.refusals.show(series("failures", "rejected", "refused"), span);
+    plots.messages.show(series("messagesIn", "messagesOut"), span);
     plots.busy.show(series("busy"), span);
-    const rows = Object.entries(relay.drops).sort((a, b) => b[1] - a[1]);
-    fill("drops", [["Reason"], ["Packets", "number"]], rows.map(([reason, packets]) => [words(reason), count(packets)]), "Nothing yet.");
+    const rows = [
+        ...Object.entries(relay.drops).map(([reason, times]) => ["packet", reason, times]),
+        ...Object.entries(signaling.rejections).map(([reason, times]) => ["message", reason, times]),
+    ].sort((a, b) => b[2] - a[2]);
+    fill("drops", [["What"], ["Reason"], ["How often", "number"]],
+        rows.map(([what, reason, times]) => [what, words(reason), count(times)]), "Nothing yet.");
 }
 
 // MARK: Tables
@@ -206,10 +217,11 @@ function confirm(question, action) {
     const dialog = element("question");
     element("question-text").textContent = question;
     element("question-yes").textContent = action;
-    dialog.returnValue = "no";
     dialog.showModal();
+    // The answer is taken from the button: browsers tell of the closing when they next draw, which may be much later.
     return new Promise((resolve) => {
-        dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+        dialog.querySelector("form").onsubmit = ({ submitter }) => resolve(submitter?.value === "yes");
+        dialog.onclose = () => { if (!dialog.open) resolve(false); };
     });
 }
 
@@ -225,7 +237,7 @@ function showSessions({ allocations, signaling }) {
     fill("sessions",
         [["User"], ["Client"], ["Peers"], ["Rooms", "number"], ["Age", "number"], ["", "number"]],
         signaling.map((one) => [
-            one.user, one.client ?? "away, may come back", one.peers.join(", ") || "–", count(one.rooms), duration(one.ageSeconds),
+            one.user, one.client ?? "away, may come back", one.peers.join(", ") || "–", count(one.rooms.length), duration(one.ageSeconds),
             button("Kick", `Close the connection of ${one.user}? The client may connect again.`,
                 () => ask(`admin/sessions/${encodeURIComponent(one.id)}`, "DELETE")),
         ]), "Nobody is connected.");

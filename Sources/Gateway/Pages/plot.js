@@ -1,4 +1,4 @@
-// A plot over time: one or two lines on one axis that begins at zero.
+// A plot over time: up to three lines on one axis that begins at zero.
 
 const namespace = "http://www.w3.org/2000/svg";
 const width = 460;
@@ -22,7 +22,7 @@ export class Plot {
     /**
      * @param parent where it goes
      * @param title what it shows
-     * @param names of one or two series
+     * @param names of one to three series
      * @param format a value in words
      * @param least the axis reaches at least this
      */
@@ -82,7 +82,7 @@ export class Plot {
         }
         this.names.forEach((_, index) => {
             const path = this.points.map((point) => `${x(point.time).toFixed(1)},${y(point.values[index]).toFixed(1)}`).join(" ");
-            if (path) shape("polyline", { class: `series ${"ab"[index]}`, points: path }, picture);
+            if (path) shape("polyline", { class: `series ${"abc"[index]}`, points: path }, picture);
         });
         const shown = this.pointedAt(x, wide) ?? this.points.at(-1);
         if (this.pointer !== undefined && shown) {
@@ -100,7 +100,7 @@ export class Plot {
     caption(point, ago) {
         this.legend.replaceChildren(...this.names.map((name, index) => {
             const entry = document.createElement("span");
-            entry.className = "ab"[index];
+            entry.className = "abc"[index];
             const figure = document.createElement("span");
             figure.className = "figure";
             figure.textContent = point ? this.format(point.values[index]) : "–";

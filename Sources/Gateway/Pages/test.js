@@ -1,6 +1,7 @@
 // Tests this server from the visitor's browser: addresses by STUN, relays by TURN over each transport, signaling.
 
 const gatheringMilliseconds = 10000;
+const answeringMilliseconds = 5000;
 const connectingMilliseconds = 10000;
 const pings = 8;
 
@@ -42,7 +43,8 @@ function conclude(state, words) {
     verdict.textContent = words;
 }
 
-const milliseconds = (value) => value < 1 ? "under 1 ms" : `${Math.round(value)} ms`;
+const milliseconds = (value) => value < 1 ? "under 1\u00a0ms" : `${Math.round(value)}\u00a0ms`;
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 // MARK: Gathering
@@ -50,7 +52,7 @@ const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1]
 /** Candidates and errors of one gathering. */
 async function gather(configuration, isEnough) {
     const connection = new RTCPeerConnection(configuration);
-    const result = { candidates: [], errors: [], milliseconds: null };
+    const result = { candidates: [], errors: [], milliseconds: null, lasted: 0 };
     const began = performance.now();
     try {
         connection.createDataChannel("test");
@@ -71,6 +73,7 @@ async function gather(configuration, isEnough) {
     } finally {
         connection.close();
     }
+    result.lasted = performance.now() - began;
     return result;
 }
 
@@ -103,7 +106,9 @@ async function testReflexive(urls) {
             `The server sees you as ${found.address}, port ${found.port}. Peers can be told to reach you there.`);
         return;
     }
-    const isDirect = result.errors.length === 0 && result.candidates.some((candidate) => candidate.type === "host");
+    // An answer ends the gathering at once, and without one it goes on for ten seconds, not always with an error at their end.
+    const isDirect = result.errors.length === 0 && result.lasted < answeringMilliseconds
+        && result.candidates.some((candidate) => candidate.type === "host");
     if (isDirect) {
         check.show("fair", "", "The server answered nothing new: either you have no NAT between you and it, or this browser hides the answer.");
     } else {
@@ -183,7 +188,7 @@ async function testRelay(server, url) {
     const kind = transport(url);
     const check = new Check(`Relay over ${kind}`);
     if (kind === "DTLS") {
-        check.show("none", "", "The server offers it; browsers do not speak it. turnpike-peer and turnutils_uclient do.");
+        check.show("none", "", "The server offers it to other clients. Browsers do not speak it.");
         return check;
     }
     const iceServers = [{ ...server, urls: [url] }];
@@ -243,10 +248,13 @@ function testSignaling(username, password) {
                 end("bad", "", `The server refused: ${message.error}.`);
             }
         };
-        socket.onclose = ({ code }) => {
+        socket.onclose = async ({ code }) => {
             if (check.state !== "waiting") return;
-            end("bad", "", code === 1006
-                ? "The connection was refused or cut. A proxy on the way may not let WebSockets through, or signaling is switched off."
+            // A browser does not tell why a WebSocket did not open; a plain request does.
+            const answer = code === 1006 ? await ask("/signal").catch(() => undefined) : undefined;
+            if (answer?.status === 404) end("none", "", "Signaling is switched off on this server.");
+            else end("bad", "", code === 1006
+                ? "The connection was refused or cut. A proxy on the way may not let WebSockets through."
                 : `The server closed the connection with code ${code}.`);
         };
     });
@@ -304,7 +312,7 @@ async function testAll(username, password) {
         const answer = await ask("/api/v1/ice-servers?ttl=300", basic(username, password));
         if (!answer.ok) {
             const details = await answer.json().catch(() => ({}));
-            problem.textContent = details.detail ?? `The server answered ${answer.status}.`;
+            problem.textContent = details.detail ? sentence(details.detail) : `The server answered ${answer.status}.`;
             problem.hidden = false;
             return;
         }

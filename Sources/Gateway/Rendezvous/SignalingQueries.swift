@@ -15,6 +15,11 @@ struct SignalingOverview: Codable, Sendable {
     var sessions = 0
     var peers = 0
     var rooms = 0
+    /// Since the start.
+    var messagesReceived: UInt64 = 0
+    var messagesSent: UInt64 = 0
+    /// By reason; those that never happened are left out.
+    var rejections: [String: UInt64] = [:]
 }
 
 struct RoomEntry: Codable, Sendable {

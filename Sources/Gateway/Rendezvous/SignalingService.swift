@@ -37,7 +37,9 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
             return .answer(error.answer)
         }
         // Exact, and before anything else is looked at (case WS-02). Who sends no Origin is no browser, and shows credentials.
-        if let origin = handshake.origin, !configuration.allowedOrigins.contains(origin) {
+        if let origin = handshake.origin, !configuration.allowedOrigins.contains(origin),
+            !Self.isOwn(origin, request, source)
+        {
             return .answer(.problem(403, "pages of that origin are not in signaling.allowed_origins"))
         }
         guard !state.isDraining else {
@@ -66,6 +68,13 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
                 SignalingConnection(opening, home: home, hubLoop: loop, runner: runner)
             }
         )
+    }
+
+    /// Whether the page is one of this server's: it came from the host that the request came to. Only over TLS, where nobody
+    /// is that host who has no certificate for it, whatever DNS says; and credentials have to be shown all the same.
+    private static func isOwn(_ origin: String, _ request: HTTPRequest, _ source: ClientSource) -> Bool {
+        guard source.isSecure, let host = request.authority, !host.isEmpty else { return false }
+        return origin == "https://" + host
     }
 
     private func note(_ identity: Identity) async {
@@ -115,11 +124,19 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
     func overview() async -> SignalingOverview {
         await onLoop { runner in
             let hub = runner.statistics
+            let counters = runner.counters
+            var rejections: [String: UInt64] = [:]
+            for reason in RejectionReason.allCases where counters[reason] > 0 {
+                rejections["\(reason)"] = counters[reason]
+            }
             return SignalingOverview(
                 connections: hub.connections,
                 sessions: hub.sessions,
                 peers: hub.peers,
-                rooms: hub.rooms
+                rooms: hub.rooms,
+                messagesReceived: counters.messagesReceived,
+                messagesSent: counters.messagesSent,
+                rejections: rejections
             )
         }
     }

@@ -1,0 +1,52 @@
+import COpenSSL
+
+/// A certificate in a PEM file, without its key.
+package struct CertificateFile: Sendable {
+    /// The host names that it is made out to, in its order, wildcards left out: they name no host.
+    package let hostNames: [String]
+    /// The addresses among those that were asked for.
+    package let addresses: Set<String>
+
+    /// - Parameters:
+    ///   - path: the first certificate of the file counts.
+    ///   - addresses: in text, without brackets; which of them it is made out to.
+    /// - Returns: nil where no certificate can be read there.
+    package init?(path: String, addresses: [String] = []) {
+        guard let file = BIO_new_file(path, "r") else {
+            ERR_clear_error()
+            return nil
+        }
+        defer { BIO_free(file) }
+        guard let certificate = PEM_read_bio_X509(file, nil, nil, nil) else {
+            ERR_clear_error()
+            return nil
+        }
+        defer { X509_free(certificate) }
+        self.addresses = Set(addresses.filter { X509_check_ip_asc(certificate, $0, 0) == 1 })
+        ERR_clear_error()
+        guard let names = turnpike_x509_names(certificate) else {
+            hostNames = []
+            return
+        }
+        defer { turnpike_general_names_free(names) }
+        // A name of DNS has 253 characters at most (RFC 1035 section 2.3.4); longer ones are no names.
+        var text = [UInt8](repeating: 0, count: 253)
+        var found: [String] = []
+        for index in 0..<turnpike_general_names_count(names) {
+            let length = turnpike_general_names_dns(names, index, &text, text.count)
+            let bytes = text.prefix(Int(max(length, 0)))
+            guard !bytes.isEmpty, bytes.allSatisfy(Self.isNameByte) else { continue }
+            found.append(String(decoding: bytes, as: UTF8.self))
+        }
+        hostNames = found
+    }
+
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."):
+            true
+        default: false
+        }
+    }
+}
