@@ -65,26 +65,22 @@ final class GatewayAccounts: GatewayDirectory {
         } ?? nil
     }
 
-    /// Makes sure that there is a secret to mint with, before anybody asks.
-    func prepare() {
-        queue.sync {
-            do throws(AccountError) {
-                _ = try secret()
-            } catch {
-                tell(error)
-            }
-        }
-    }
-
-    /// The newest secret; one of the server's own where there is none.
-    private func secret() throws(AccountError) -> SharedSecret {
-        if let newest = try store.allSecrets().last { return newest }
+    /// Makes sure that there is a secret to mint with, before anybody asks. It writes to the disk, so it comes before the
+    /// workers are there.
+    static func prepare(_ store: AccountStore) throws(AccountError) {
+        guard try store.allSecrets().isEmpty else { return }
         do throws(AccountError) {
             try store.addSecret(AccountName("signaling"), value: Array(SecretGenerator.sharedSecret().utf8))
         } catch {
             // A command may have been quicker.
             guard error.code == .alreadyExists else { throw error }
         }
+    }
+
+    /// The newest secret; one of the server's own where there is none.
+    private func secret() throws(AccountError) -> SharedSecret {
+        if let newest = try store.allSecrets().last { return newest }
+        try Self.prepare(store)
         let all = try store.allSecrets()
         onSecrets(all)
         guard let newest = all.last else {

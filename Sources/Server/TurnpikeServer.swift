@@ -71,6 +71,7 @@ package final class TurnpikeServer: Sendable {
         // A database that is damaged inside is refused here, and not found out by a user who cannot log in.
         try store.integrityCheck()
         let nonceKeys = try NonceKeyFile(dataDirectory: settings.dataDirectory).load()
+        if settings.signaling.isEnabled, !settings.listen.https.isEmpty { try GatewayAccounts.prepare(store) }
         let secrets = try store.allSecrets()
         memory = MemoryPlan(configuredBytes: settings.limits.memoryBytes)
         descriptorLimit = (try? Host.raiseDescriptorLimit()) ?? 0
@@ -123,7 +124,6 @@ package final class TurnpikeServer: Sendable {
             isDraining: { [weak self] in self?.isDraining ?? false },
             reload: { [weak self] in self?.reloadConfiguration() ?? ReloadView(isReloaded: false, messages: []) }
         )
-        if settings.signaling.isEnabled, !gateway.listeners.isEmpty { accounts.prepare() }
     }
 
     /// What it listens on, with the ports the kernel chose.

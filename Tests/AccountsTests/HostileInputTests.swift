@@ -43,7 +43,7 @@ import Testing
                 sql: "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
             )
         }
-        #expect(Set(tables) == ["users", "secrets", "audit", "changes", "usage"])
+        #expect(Set(tables) == ["users", "secrets", "audit", "changes", "usage", "tokens"])
         try store.integrityCheck()
     }
 

@@ -57,6 +57,11 @@ struct WebSocketTests {
         #expect(try peer.sent() == [Sent(opcode: 0x89, payload: [0, 0, 0, 0, 0, 0, 0, 7])])
         try peer.send(frame(0x8A, [0, 0, 0, 0, 0, 0, 0, 7]))
         #expect(peer.delegate.pongs.count == 1)
+        // From then on, nothing: it is asked once more, and is gone 75 seconds later at the latest.
+        peer.advance(.seconds(45))
+        #expect(peer.channel.isActive)
+        peer.advance(.seconds(30))
+        #expect(!peer.channel.isActive && peer.delegate.end == .lost)
     }
 
     @Test func whatAClientDoesNotAnswerAfterACloseIsCutOff() throws {
@@ -120,7 +125,6 @@ final class EmbeddedPeer {
         _ = try? channel.writeInbound(ByteBuffer(bytes: bytes))
     }
 
-    /// Moves the clock of the loop. The handlers' own is the machine's.
     func advance(_ time: TimeAmount) { channel.embeddedEventLoop.advanceTime(by: time) }
 
     /// Frames since the last call.

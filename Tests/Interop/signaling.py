@@ -1,5 +1,6 @@
 """A server with signaling, and clients for it: well-behaved ones by `websockets`, others by hand."""
 
+import asyncio
 import base64
 import hashlib
 import http.client
@@ -9,9 +10,10 @@ import secrets
 import socket
 import ssl
 import struct
+import threading
 import time
 
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect as connect_later
 
 from harness import PASSWORD, free_port, wait_until
 
@@ -28,7 +30,7 @@ def start(serve, config=None, **options):
     server.https_port = port
     server.start()
     # STUN is answered a moment before the gateway listens.
-    wait_until(lambda: is_open(port), 20, f"a listener at {HOST}:{port}")
+    wait_until(lambda: is_open(port) and (server.data / "admin.sock").exists(), 20, f"a listener at {HOST}:{port}")
     return server
 
 
@@ -46,17 +48,70 @@ def pinned(server, **options):
     return context
 
 
+_loop = asyncio.new_event_loop()
+threading.Thread(target=_loop.run_forever, daemon=True).start()
+
+
+def on_loop(coroutine, timeout=30):
+    return asyncio.run_coroutine_threadsafe(coroutine, _loop).result(timeout)
+
+
+class Socket:
+    """A WebSocket for code without `await`.
+
+    `websockets.sync` reads on a thread of its own, and before Python 3.13 an SSL object must not be read and written by two
+    threads: now and then a request was never sent.
+    """
+
+    def __init__(self, uri, **options):
+        async def open():
+            return await connect_later(uri, ping_interval=None, max_size=None, open_timeout=20, **options)
+
+        self._socket = on_loop(open())
+
+    @property
+    def subprotocol(self):
+        return self._socket.subprotocol
+
+    @property
+    def response(self):
+        return self._socket.response
+
+    def send(self, text):
+        on_loop(self._socket.send(text))
+
+    def recv(self, timeout=10):
+        return on_loop(asyncio.wait_for(self._socket.recv(), timeout), timeout + 20)
+
+    def close(self):
+        on_loop(self._socket.close())
+
+    def cut(self):
+        """The connection vanishes without a word."""
+
+        async def abort():
+            self._socket.transport.abort()
+
+        on_loop(abort())
+
+    def pause(self):
+        """Nothing more is read."""
+
+        async def pause():
+            self._socket.transport.pause_reading()
+
+        on_loop(pause())
+
+
 class Peer:
     """A client of the protocol. `take` skips what nobody waits for."""
 
     def __init__(self, server, name="alice", password=None, hello=True, token=None, resume=None, received=None,
                  **options):
         self.server = server
-        self.socket = connect(
-            f"wss://{HOST}:{server.https_port}/signal", ssl=pinned(server), compression=None,
-            ping_interval=None, max_size=None, open_timeout=20, legacy=True, **options,
+        self.socket = Socket(
+            f"wss://{HOST}:{server.https_port}/signal", ssl=pinned(server), compression=None, **options
         )
-        self.received = 0
         self.skipped = []
         if not hello:
             return
@@ -121,8 +176,7 @@ class Peer:
         raise AssertionError(f"still open after {timeout} s; saw {seen}")
 
     def cut(self):
-        """The connection vanishes without a word."""
-        self.socket.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.cut()
 
     def close(self):
         self.socket.close()

@@ -7,10 +7,9 @@ import time
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from harness import PASSWORD, wait_until
-from signaling import API, HOST, Peer, pinned, start
+from signaling import API, HOST, Peer, Socket, pinned, start
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +104,14 @@ def test_a_time_limited_credential_logs_in(serve):
 def test_the_subprotocol_is_echoed_and_compression_is_not(shared):
     with Peer(shared, subprotocols=["other", "turnpike.v1"]) as alice:
         assert alice.socket.subprotocol == "turnpike.v1"
-    with connect(f"wss://{HOST}:{shared.https_port}/signal", ssl=pinned(shared), compression="deflate") as socket:
-        assert "Sec-WebSocket-Extensions" not in socket.response.headers
+    offering = Socket(f"wss://{HOST}:{shared.https_port}/signal", ssl=pinned(shared), compression="deflate")
+    assert "Sec-WebSocket-Extensions" not in offering.response.headers
+    offering.close()
 
 
 def test_a_certificate_that_is_not_pinned_is_refused_by_the_client(shared):
     with pytest.raises(ssl.SSLCertVerificationError):
-        connect(f"wss://{HOST}:{shared.https_port}/signal", ssl=ssl.create_default_context())
+        Socket(f"wss://{HOST}:{shared.https_port}/signal", ssl=ssl.create_default_context())
 
 
 @pytest.mark.parametrize("verb", ["disable", "remove"])
@@ -182,4 +182,3 @@ def test_term_tells_sockets_too(serve):
         assert alice.closing()[0] == 1001
     assert server.process.wait(20) == 0
     server.process = None
-

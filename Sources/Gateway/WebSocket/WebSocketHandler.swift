@@ -50,7 +50,7 @@ package final class WebSocketHandler: ChannelInboundHandler {
     private var state = State.open
     private(set) var hasUnflushed = false
     private var control = ControlBudget()
-    private var lastHeard = NIODeadline.now()
+    private var lastHeard = NIODeadline.uptimeNanoseconds(0)
     private var isPinged = false
     private var timer: Scheduled<Void>?
 
@@ -98,6 +98,7 @@ package final class WebSocketHandler: ChannelInboundHandler {
 
     package func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
+        lastHeard = context.eventLoop.now
         scheduleHeartbeat(context)
         delegate.opened(self)
         flush()
@@ -112,7 +113,7 @@ package final class WebSocketHandler: ChannelInboundHandler {
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard state != .closed else { return }
-        lastHeard = .now()
+        lastHeard = context.eventLoop.now
         isPinged = false
         do throws(WebSocketFailure) {
             guard let event = try assembler.take(unwrapInboundIn(data)) else { return }
@@ -160,11 +161,11 @@ package final class WebSocketHandler: ChannelInboundHandler {
             answerClose(code, context)
         case .ping(let payload):
             guard state == .open else { return }
-            guard control.take(.now()) else { throw .policy("too many pings") }
+            guard control.take(context.eventLoop.now) else { throw .policy("too many pings") }
             send(OutgoingFrame.make(.pong, payload, context.channel.allocator))
         case .pong(let payload):
             guard state == .open else { return }
-            guard control.take(.now()) else { throw .policy("too many pongs") }
+            guard control.take(context.eventLoop.now) else { throw .policy("too many pongs") }
             delegate.ponged(payload, on: self)
         case .message:
             break
@@ -207,7 +208,7 @@ package final class WebSocketHandler: ChannelInboundHandler {
 
     private func beat(_ context: ChannelHandlerContext) {
         guard state == .open else { return }
-        let silence = NIODeadline.now() - lastHeard
+        let silence = context.eventLoop.now - lastHeard
         guard silence < GatewayLimits.deadAfter else {
             // There is nobody to say goodbye to.
             context.close(promise: nil)
@@ -225,12 +226,15 @@ package final class WebSocketHandler: ChannelInboundHandler {
 /// How many control frames a peer may send: a bucket that fills by the second.
 private struct ControlBudget {
     private var left = GatewayLimits.controlBurst
-    private var filled = NIODeadline.now()
+    private var filled: NIODeadline?
 
     mutating func take(_ now: NIODeadline) -> Bool {
-        if left == 0 {
-            let seconds = Int(clamping: (now - filled).nanoseconds / 1_000_000_000)
-            left = min(seconds * GatewayLimits.controlPerSecond, GatewayLimits.controlBurst)
+        let seconds = (now - (filled ?? now)).nanoseconds / 1_000_000_000
+        if filled == nil || seconds > 0 {
+            left = min(
+                left + Int(clamping: min(seconds, 3_600)) * GatewayLimits.controlPerSecond,
+                GatewayLimits.controlBurst
+            )
             filled = now
         }
         guard left > 0 else { return false }
