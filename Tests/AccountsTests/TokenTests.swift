@@ -51,17 +51,17 @@ struct TokenTests {
         let store = try scratch.open()
         let alice = try AccountName("alice")
         try store.addUser(alice, realm: Realm("turnpike"), keys: .sample(1), maxAllocations: 3)
-        try store.setLimits(of: alice) { old in
-            #expect(old.maxAllocations == 3)
-            return UserLimits(expiresAtSeconds: 5_000_000_000, maxAllocations: nil, monthlyBytes: 9)
+        try store.setLimits(of: alice) { limits in
+            #expect(limits.maxAllocations == 3)
+            limits = UserLimits(expiresAtSeconds: 5_000_000_000, maxAllocations: nil, monthlyBytes: 9)
         }
         let user = try store.user(alice)
         #expect(user.maxAllocations == nil && user.monthlyBytes == 9 && user.expiresAtSeconds == 5_000_000_000)
         #expect(
-            accountError { try store.setLimits(of: alice) { _ in UserLimits(maxAllocations: 0) } }?.code
+            accountError { try store.setLimits(of: alice) { $0 = UserLimits(maxAllocations: 0) } }?.code
                 == .invalidValue
         )
-        #expect(accountError { try store.setLimits(of: AccountName("bob")) { $0 } }?.code == .notFound)
+        #expect(accountError { try store.setLimits(of: AccountName("bob")) { _ in } }?.code == .notFound)
         #expect(try store.user(alice).monthlyBytes == 9)
     }
 }
