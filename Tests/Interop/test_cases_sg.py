@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from harness import PASSWORD, wait_until
-from signaling import API, BOB_PASSWORD, HOST, Peer, Raw, start
+from signaling import API, BOB_PASSWORD, HOST, USERS, Peer, Raw, start
 
 
 @pytest.fixture(scope="module")
@@ -350,11 +350,13 @@ def test_SG_10_broadcasts_are_paid_by_their_copies(serve):
     """A room of a hundred, and one who talks as much as he may: he is refused long before his messages are used up, and
     another room goes on."""
     server = start(serve, {"signaling": {"messages_per_second": 1, "burst": 110, "connections_per_user": 400,
-                                         "connections_per_address": 400}})
-    members = [Peer(server, "bob") for _ in range(100)]
+                                         "connections_per_address": 400}},
+                   users={**USERS, "carol": PASSWORD})
+    members = [Peer(server, "bob" if number % 2 else "carol") for number in range(100)]
     for number, member in enumerate(members):
-        member.register(f"bob/{number}")
-        member.join(f"bob/{number}", "crowd")
+        name = f"{member.welcome['user']}/{number}"
+        member.register(name)
+        member.join(name, "crowd")
     with Peer(server) as loud, Peer(server) as alice, Peer(server) as other:
         for peer, name, room in ((loud, "alice/loud", "crowd"), (alice, "alice/1", "calm"), (other, "alice/2", "calm")):
             peer.register(name)
