@@ -133,7 +133,9 @@ package final class GatewayService: Sendable {
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
                 .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
                 .childChannelOption(.writeBufferWaterMark, value: Self.waterMark)
-                .childChannelOption(.maxMessagesPerRead, value: 4)
+                // A second read would find nothing, nearly always. What waits all the same is told of again.
+                .childChannelOption(.maxMessagesPerRead, value: 1)
+                .childChannelOption(.recvAllocator, value: Self.receiving)
                 .childChannelInitializer { connections.prepare($0) }
             if listener.host.contains(":") {
                 // The IPv4 wildcard has a listener of its own.
@@ -186,6 +188,13 @@ package final class GatewayService: Sendable {
         return String(cString: strerror(error.errnoCode))
     }
 
+    /// The channel keeps its last buffer: an idle one should be small.
+    private static let receiving = AdaptiveRecvByteBufferAllocator(
+        minimum: 256,
+        initial: GatewayLimits.receivedBytes,
+        maximum: 65_536
+    )
+
     /// Past the high mark a channel says that it is not writable, and a WebSocket is closed for it.
     private static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(
         low: GatewayLimits.outgoingBytes / 4,
@@ -213,6 +222,7 @@ final class ConnectionSetup: Sendable {
     let certificate: Mutex<TLSContext?>
     private let state: GatewayState
     private let core: GatewayCore
+    private let spaces = Mutex<[ObjectIdentifier: NIOLoopBound<OutputSpace>]>([:])
 
     init(certificate: TLSContext?, state: GatewayState, core: GatewayCore) {
         self.certificate = Mutex(certificate)
@@ -247,7 +257,7 @@ final class ConnectionSetup: Sendable {
         let session: TLSSession
         do {
             guard let context = certificate.withLock({ $0 }) else { throw GatewayError("there is no certificate") }
-            session = try TLSSession(context)
+            session = try TLSSession(context, space: space(of: channel.eventLoop))
         } catch {
             tally.handshakeEnded()
             throw error
@@ -265,6 +275,18 @@ final class ConnectionSetup: Sendable {
         position: ChannelPipeline.SynchronousOperations.Position
     ) throws {
         try channel.pipeline.syncOperations.addHandler(HTTPHandler(source: source, answering: core), position: position)
+    }
+
+    /// Where all sessions of a loop seal: each takes what it sealed before another does.
+    private func space(of loop: any EventLoop) -> OutputSpace {
+        spaces.withLock { spaces in
+            let bound =
+                spaces[ObjectIdentifier(loop)]
+                ?? NIOLoopBound(OutputSpace(byteCount: GatewayLimits.sealingBytes), eventLoop: loop)
+            spaces[ObjectIdentifier(loop)] = bound
+            return bound
+        }
+        .value
     }
 
     func handshakeEnded() { state.tally.handshakeEnded() }

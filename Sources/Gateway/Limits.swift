@@ -21,6 +21,10 @@ package enum GatewayLimits {
     /// A client that reads nothing of a response for so long is gone.
     static let responseTime = TimeAmount.seconds(30)
     static let backlog: Int32 = 1_024
+    /// What a connection's first read may take. It grows with what comes; a hello of TLS fits.
+    static let receivedBytes = 1_024
+    /// What is sealed at once in memory that all connections of a loop share; more takes its own.
+    static let sealingBytes = 131_072
 
     // MARK: HTTP (case WS-14)
 

@@ -83,10 +83,12 @@ final class TLSHandler: ChannelDuplexHandler {
     private func open(_ session: TLSSession, _ allocator: ByteBufferAllocator, atMost count: Int) -> ByteBuffer? {
         var plaintext: ByteBuffer?
         while true {
-            var room = plaintext ?? allocator.buffer(capacity: max(count, 256))
+            // Records may have waited for their ends, and then there is more than was lent; else this is room enough.
+            var room = plaintext ?? allocator.buffer(capacity: count + 256)
             let read = room.writeWithUnsafeMutableBytes(minimumWritableBytes: 256) { max(session.read(into: $0), 0) }
             guard read > 0 else { return plaintext }
             plaintext = room
+            guard session.mayHaveMore else { return plaintext }
         }
     }
 

@@ -64,6 +64,9 @@ package final class TLSSession: SecureSession {
     /// Whether ciphertext waits that OpenSSL has not taken.
     package var hasInput: Bool { pipe.pointee.input.count > 0 || pipe.pointee.lent.count > 0 }
 
+    /// Whether another `read` may give something without more ciphertext.
+    package var mayHaveMore: Bool { hasInput || SSL_has_pending(ssl) == 1 }
+
     /// Plaintext from the peer, in order.
     /// - Returns: bytes written to `target`; 0 when none wait or the handshake is not over; -1 when the session ended.
     package func read(into target: UnsafeMutableRawBufferPointer) -> Int {

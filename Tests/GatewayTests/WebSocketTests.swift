@@ -72,6 +72,34 @@ struct WebSocketTests {
         #expect(!peer.channel.isActive)
     }
 
+    @Test func pongsThatThePingsAskedForAreNoFlood() throws {
+        let peer = try EmbeddedPeer()
+        let asked = GatewayLimits.controlBurst * 3
+        for _ in 0..<asked {
+            peer.handler.ping(ByteBuffer())
+            peer.handler.flush()
+            try peer.send(frame(0x8A, ""))
+        }
+        #expect(peer.delegate.pongs.count == asked && peer.handler.isOpen)
+        // What nobody asked for is counted.
+        for _ in 0...GatewayLimits.controlBurst { try peer.send(frame(0x8A, "")) }
+        #expect(try peer.sent().last?.closeCode == 1008)
+    }
+
+    @Test func theMaskIsTakenOffWhateverTheLengthAndHoweverTheFrameIsCut() throws {
+        let peer = try EmbeddedPeer()
+        let texts = (0...70).map { length in String((0..<length).map { Character(UnicodeScalar(UInt8(97 + $0 % 26))) })
+        }
+        for text in texts { try peer.send(frame(0x81, text)) }
+        #expect(peer.delegate.texts == texts)
+        peer.delegate.texts = []
+        try peer.send(texts.flatMap { frame(0x81, $0) })
+        #expect(peer.delegate.texts == texts)
+        peer.delegate.texts = []
+        for byte in texts.prefix(20).flatMap({ frame(0x81, $0) }) { try peer.send([byte]) }
+        #expect(peer.delegate.texts == Array(texts.prefix(20)))
+    }
+
     @Test func pingsAreAnsweredUpToABudget() throws {
         let peer = try EmbeddedPeer()
         for _ in 0..<(GatewayLimits.controlBurst + 1) { try peer.send(frame(0x89, "")) }
@@ -131,10 +159,12 @@ final class EmbeddedPeer {
     func sent() throws -> [Sent] {
         var frames: [Sent] = []
         while var bytes = try channel.readOutbound(as: ByteBuffer.self) {
-            guard let opcode = bytes.readInteger(as: UInt8.self), let length = bytes.readInteger(as: UInt8.self),
+            // Frames leave together where they are flushed together.
+            while let opcode = bytes.readInteger(as: UInt8.self), let length = bytes.readInteger(as: UInt8.self),
                 length <= 125, let payload = bytes.readBytes(length: Int(length))
-            else { break }
-            frames.append(Sent(opcode: opcode, payload: payload))
+            {
+                frames.append(Sent(opcode: opcode, payload: payload))
+            }
         }
         return frames
     }

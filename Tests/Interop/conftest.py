@@ -11,6 +11,7 @@ from harness import Server
 from namespaces import Namespaces, ip, remove_stale_namespaces
 
 TOOLS = Path(__file__).parent / "tools"
+BENCH = Path(__file__).resolve().parents[1] / "Bench/signaling"
 
 
 def pytest_configure(config):
@@ -119,8 +120,10 @@ def tool(tmp_path_factory):
             library = name.startswith("lib")
             target = directory / (name + (".so" if library else ""))
             shared = ["-shared", "-fPIC"] if library else []
+            # The benchmark's generator is a client for tests as well.
+            source = next(path for path in (TOOLS / f"{name}.c", BENCH / f"{name}.c") if path.exists())
             command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", *shared, "-o", str(target),
-                       str(TOOLS / f"{name}.c"), "-lssl", "-lcrypto", "-lpthread"]
+                       str(source), "-lssl", "-lcrypto", "-lpthread"]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
             made[name] = target

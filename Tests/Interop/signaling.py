@@ -141,6 +141,12 @@ class Peer:
                 return message
             self.skipped.append(message)
 
+    def take_any(self, *kinds):
+        while True:
+            message = self.next()
+            if message["type"] in kinds:
+                return message
+
     def ask(self, answer, **message):
         self.send(**message)
         return self.take(answer)

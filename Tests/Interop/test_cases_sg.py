@@ -1,13 +1,16 @@
 """Cases SG-01 to SG-20: who may say what to whom. Names carry the case."""
 
 import base64
+import contextlib
+import hmac
 import json
 import time
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from harness import PASSWORD, wait_until
-from signaling import API, BOB_PASSWORD, HOST, Peer, Raw, start
+from signaling import API, BOB_PASSWORD, HOST, USERS, Peer, Raw, start
 
 
 @pytest.fixture(scope="module")
@@ -276,3 +279,175 @@ def test_SG_16_many_clients_come_back_at_once(serve):
     assert sum(room["peerCount"] for room in admin.get("/api/v1/rooms")["rooms"]) == 150
     for peer in back:
         peer.cut()
+
+
+def test_SG_04_a_room_tells_nothing_to_who_is_not_in_it(shared):
+    """A room has no list of who may enter: its name is its key. What can be asked about one is asked by a message to it."""
+    with Peer(shared) as alice, Peer(shared, "bob") as bob:
+        alice.register("alice/4")
+        bob.register("bob/4")
+        alice.join("alice/4", "room of alice")
+        answers = []
+        for room in ("room of alice", "no room at all"):
+            bob.send(type="broadcast", roomId=room, data=1)
+            error = bob.take("error")
+            answers.append({**same_but(error), "error": error["error"].replace(room, "…")})
+            for kind, member in (("signal", "signal"), ("offer", "offer")):
+                bob.send(**{"type": kind, "to": "alice/4", "roomId": room, member: 1})
+                error = bob.take("error")
+                answers.append({**same_but(error), "error": error["error"].replace(room, "…")})
+            status, body, _ = API(shared, "bob").call("GET", f"/api/v1/rooms/{room.replace(' ', '%20')}/peers")
+            answers.append((status, json.dumps(body).replace(room, "…")))
+        assert answers[:4] == answers[4:] and answers[0]["code"] == "not-found"
+        assert alice.is_silent()
+
+
+def test_SG_06_a_message_with_a_room_goes_only_inside_it(shared):
+    with Peer(shared) as alice, Peer(shared, "bob") as bob, Peer(shared, "bob") as inside:
+        for peer, name in ((alice, "alice/6"), (bob, "bob/6"), (inside, "bob/6b")):
+            peer.register(name)
+        alice.join("alice/6", "theirs")
+        inside.join("bob/6b", "theirs")
+        alice.take("peer-joined")
+        bob.join("bob/6", "his own")
+        for kind, member in (("offer", "offer"), ("answer", "answer"), ("ice-candidate", "candidate"), ("signal", "signal")):
+            for room in ("theirs", "his own"):
+                bob.send(**{"type": kind, "to": "alice/6", "roomId": room, member: 1})
+                assert bob.take("error")["code"] == "not-found", (kind, room)
+            inside.send(**{"type": kind, "to": "alice/6", "roomId": "theirs", member: 2})
+            assert alice.take(kind)[member] == 2
+        bob.send(type="broadcast", roomId="theirs", data=1)
+        assert bob.take("error")["code"] == "not-found"
+        assert alice.is_silent() and alice.skipped == []
+
+
+def test_SG_09_who_is_over_the_limit_is_refused_and_closed_and_others_get_everything(serve):
+    server = start(serve, {"signaling": {"messages_per_second": 20, "burst": 40}})
+    with Peer(server) as alice, Peer(server, "bob") as bob, Peer(server, "bob") as loud:
+        for peer, name in ((alice, "alice"), (bob, "bob"), (loud, "bob/loud")):
+            peer.register(name)
+        # What it sends after it was closed is heard by nobody; whether it notices depends on when it reads.
+        with contextlib.suppress(ConnectionClosed):
+            for number in range(400):
+                loud.send(type="signal", to="alice", signal="noise")
+                if number % 100 == 0:
+                    bob.send(type="signal", to="alice", signal=number)
+        code, seen = loud.closing()
+        refusals = [message for message in seen if message["type"] == "error"]
+        assert code == 1008 and refusals
+        assert all(error["code"] == "rate-limited" and error["retryAfterMs"] > 0 for error in refusals)
+        bob.send(type="signal", to="alice", signal="last")
+        heard = []
+        while heard[-1:] != ["last"]:
+            message = alice.take("signal")
+            if message["from"] == "bob":
+                heard.append(message["signal"])
+        assert heard == [*(100 * number for number in range(len(heard) - 1)), "last"] and len(heard) > 1
+        assert alice.ask("pong", type="ping") and bob.is_silent()
+
+
+def test_SG_10_broadcasts_are_paid_by_their_copies(serve):
+    """A room of a hundred, and one who talks as much as he may: he is refused long before his messages are used up, and
+    another room goes on."""
+    server = start(serve, {"signaling": {"messages_per_second": 1, "burst": 110, "connections_per_user": 400,
+                                         "connections_per_address": 400}},
+                   users={**USERS, "carol": PASSWORD})
+    members = [Peer(server, "bob" if number % 2 else "carol") for number in range(100)]
+    for number, member in enumerate(members):
+        name = f"{member.welcome['user']}/{number}"
+        member.register(name)
+        member.join(name, "crowd")
+    with Peer(server) as loud, Peer(server) as alice, Peer(server) as other:
+        for peer, name, room in ((loud, "alice/loud", "crowd"), (alice, "alice/1", "calm"), (other, "alice/2", "calm")):
+            peer.register(name)
+            peer.join(name, room)
+        sent = 0
+        while sent < 100:
+            loud.send(type="broadcast", roomId="crowd", data=sent, id=sent)
+            sent += 1
+        loud.send(type="ping")
+        refused = []
+        while (message := loud.next())["type"] != "pong":
+            if message["type"] == "error":
+                refused.append(message)
+        assert refused and all(error["code"] == "rate-limited" for error in refused)
+        numbers = sorted(set(range(sent)) - {error["id"] for error in refused})
+        assert 0 < len(numbers) < sent
+        # Everybody has what was taken, and nothing of what was refused.
+        for member in members[::20]:
+            assert [member.take("broadcast")["data"] for _ in numbers] == numbers
+            assert member.is_silent()
+        assert alice.ask("pong", type="ping") and other.ask("pong", type="ping")
+    for member in members:
+        member.cut()
+
+
+def signed(header, claims, key=b""):
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+
+    text = part(header) + b"." + part(claims)
+    mac = base64.urlsafe_b64encode(hmac.digest(key, text, "sha256")).rstrip(b"=") if key else b""
+    return (text + b"." + mac).decode()
+
+
+def test_SG_13_there_are_no_json_web_tokens(serve):
+    """A token is looked up whole: nothing in it is read, so that nothing in it can be believed."""
+    server = start(serve, secrets={"web": "shared secret of the web"})
+    claims = {"sub": "alice", "user": "alice", "admin": True, "aud": "turnpike", "iss": "turnpike", "exp": 4_000_000_000}
+    certificate = (server.data / "certificate.pem").read_bytes()
+    tokens = [
+        signed({"alg": "none", "typ": "JWT"}, claims), signed({"alg": "nOnE"}, claims),
+        signed({"alg": "HS256"}, claims, certificate), signed({"alg": "HS256"}, claims, b"shared secret of the web"),
+        signed({"alg": "HS256", "kid": "../../../../dev/null"}, claims, b"\0"),
+        signed({"alg": "HS256"}, {**claims, "exp": 4_000_000_000_000}, b"secret"),
+    ]
+    for token in tokens:
+        for path in ("/api/v1/rooms", "/api/v1/ice-servers", "/api/v1/admin/status"):
+            assert API(server, token=token).call("GET", path)[0] in (401, 429)
+    for token in tokens[:3]:
+        with Peer(server, hello=False) as stranger:
+            stranger.send(type="hello", token=token)
+            assert stranger.take("error")["code"] == "unauthenticated"
+
+
+def test_SG_17_under_drain_every_message_arrives_once_and_in_order_or_is_reported(serve):
+    """While the server drains, one peer writes to another until his connection is closed. Each message is heard once, in
+    order, or it is the last part of what was sent, on connections that were told to come back."""
+    server = start(serve, {"signaling": {"messages_per_second": 10_000, "burst": 10_000}})
+    with Peer(server) as alice, Peer(server, "bob") as bob:
+        alice.register("alice")
+        bob.register("bob")
+        assert API(server, over_socket=True).call("POST", "/api/v1/admin/drain?seconds=3")[0] == 202
+        sent = 0
+        acknowledged = -1
+        try:
+            while sent < 20_000:
+                alice.send(type="signal", to="bob", signal=sent, id=sent)
+                sent += 1
+                if sent % 20 == 0:
+                    # A pong says that everything before it was taken.
+                    alice.send(type="ping", id=sent)
+                    alice.take("pong")
+                    acknowledged = sent - 1
+        except ConnectionClosed:
+            pass
+        code, after = bob.closing(timeout=15)
+        assert code == 1001
+        heard = [message["signal"] for message in after if message["type"] == "signal"]
+        assert heard == list(range(len(heard))), "in order, none twice and none left out"
+        told = [message for message in alice.skipped + alice_rest(alice) if message["type"] in ("error", "server-shutdown")]
+        reported = {message["id"] for message in told if message["type"] == "error" and "id" in message}
+        # Bob may have been closed first: then what came after that is reported to alice as long as she is there.
+        missing = set(range(len(heard), acknowledged + 1)) - reported
+        assert not missing, f"{len(missing)} of {acknowledged + 1} neither arrived nor were reported"
+        assert any(message["type"] == "server-shutdown" for message in after)
+    assert server.process.wait(20) == 0
+    server.process = None
+
+
+def alice_rest(peer):
+    try:
+        return peer.closing(timeout=10)[1]
+    except AssertionError:
+        return []

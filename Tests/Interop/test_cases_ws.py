@@ -1,8 +1,10 @@
 """Cases WS-01 to WS-24: WebSocket and HTTP, as hostile as the catalogue has them. Names carry the case."""
 
 import base64
+import hmac
 import json
 import os
+import re
 import select
 import socket
 import ssl
@@ -419,6 +421,63 @@ def test_WS_21_ciphers_without_forward_secrecy_or_authentication_are_refused(sha
         context.wrap_socket(bare, server_hostname=HOST)
 
 
+def test_WS_21_sslscan_finds_nothing_old(shared):
+    # It needs the terminal's colours turned off, and looks for renegotiation and compression besides.
+    done = subprocess.run(["sslscan", "--no-colour", "--no-failed", f"{HOST}:{shared.https_port}"], capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = done.stdout
+    for name in ("SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1"):
+        assert re.search(rf"^{re.escape(name)}\s+disabled$", report, re.MULTILINE), report
+    for name in ("TLSv1.2", "TLSv1.3"):
+        assert re.search(rf"^{re.escape(name)}\s+enabled$", report, re.MULTILINE), report
+    # Debian's sslscan cannot speak compression, and says so.
+    assert "Compression enabled" not in report and "Session renegotiation not supported" in report, report
+    assert "vulnerable to heartbleed" not in report.replace("not vulnerable to heartbleed", "")
+    ciphers = re.findall(r"^(?:Preferred|Accepted)\s+(TLSv\S+)\s+\d+ bits\s+(\S+)", report, re.MULTILINE)
+    assert ciphers
+    for version, cipher in ciphers:
+        is_sound = cipher.startswith("TLS_") if version == "TLSv1.3" else cipher.startswith("ECDHE-")
+        assert is_sound and ("GCM" in cipher or "CHACHA20" in cipher.upper()), (version, cipher)
+
+
+def test_a_client_that_hears_much_may_answer_every_ping_of_the_server(serve):
+    """The server asks by pings how far a client has come, the more often the more it is sent: its pongs are not a flood."""
+    server = start(serve, {"signaling": {"messages_per_second": 100_000, "burst": 100_000}})
+    with Peer(server) as alice, Peer(server, "bob") as bob:
+        alice.register("alice")
+        bob.register("bob")
+        blob = "x" * 20_000
+        for number in range(400):
+            alice.send(type="signal", to="bob", signal=[number, blob])
+            assert bob.take("signal")["signal"][0] == number
+        assert bob.ask("pong", type="ping")
+
+
+@pytest.mark.parametrize("shape", ["whole", "half", "eager"])
+def test_what_comes_with_the_end_of_the_handshake_is_not_missed(serve, tool, tmp_path, shape):
+    """Two thousand connections, sixty-four at a time, whose request leaves in one segment with TLS's Finished: whole, cut in
+    the middle, or with the first WebSocket frame behind it."""
+    server = start(serve, {"signaling": {"connections_per_user": 3_000, "connections_per_address": 3_000,
+                                         "messages_per_second": 10_000, "burst": 10_000}},
+                   secrets={"load": "secret of the load"})
+    users = tmp_path / "users"
+    lines = []
+    for number in range(100):
+        username = f"{int(time.time()) + 3_600}:user{number}"
+        mac = hmac.digest(b"secret of the load", username.encode(), "sha1")
+        lines.append(f"{username} {base64.b64encode(mac).decode()}\n")
+    users.write_text("".join(lines))
+    done = subprocess.run(
+        [tool("sigload"), HOST, str(server.https_port), server.data / "certificate.pem", users, "2000", shape],
+        input="ping\n", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    opening, pings = map(json.loads, done.stdout.splitlines())
+    assert (opening["ready"], opening["failed"]) == (2_000, 0), opening
+    assert pings == {"asked": 2_000, "answered": 2_000, "closed": 0}
+    server.assert_alive()
+
+
 def test_WS_22_alpn(shared):
     with Raw(shared, protocols=["h2", "http/1.1"]) as raw:
         assert raw.socket.selected_alpn_protocol() == "http/1.1"
@@ -483,6 +542,33 @@ def test_a_client_that_reads_nothing_is_closed_and_the_others_notice_nothing(ser
         alice.ask("pong", type="ping")
         status = API(server, over_socket=True).get("/api/v1/admin/sessions")["signaling"]
         assert [entry["client"] for entry in status if entry["peers"] == ["bob/slow"]] in ([], [None])
+    slow.cut()
+    other.close()
+    server.assert_alive()
+
+
+def test_RE_11_a_member_that_never_reads_is_closed_and_its_room_hears_everything(serve):
+    server = start(serve, {"signaling": {"messages_per_second": 100_000, "burst": 100_000}})
+    slow, other = Peer(server, "bob"), Peer(server, "bob")
+    with Peer(server) as alice:
+        for peer, name in ((slow, "bob/slow"), (other, "bob/other"), (alice, "alice")):
+            peer.register(name)
+            peer.join(name, "talk")
+        slow.socket.pause()
+        before = server.resident_kib()
+        blob = "x" * 30_000
+        for number in range(600):
+            alice.send(type="broadcast", roomId="talk", data=[number, blob])
+            assert other.take("broadcast")["data"][0] == number
+        # 18 MB were said. The kernel's buffers hold a few, and this server 256 KiB.
+        assert server.resident_kib() - before < 16_384
+
+        def is_closed():
+            sessions = API(server, over_socket=True).get("/api/v1/admin/sessions")["signaling"]
+            return [entry["client"] for entry in sessions if entry["peers"] == ["bob/slow"]] in ([], [None])
+
+        wait_until(is_closed, 10, "the end of the connection of who does not read")
+        assert alice.ask("pong", type="ping") and other.ask("pong", type="ping")
     slow.cut()
     other.close()
     server.assert_alive()

@@ -9,7 +9,8 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 
 # How many cases each section has; their numbers run from 1 without a gap.
-SECTIONS = {"SP": 28, "AU": 27, "AL": 20, "PC": 23, "PA": 42, "AM": 15, "RE": 20, "TF": 10, "DT": 8}
+SECTIONS = {"SP": 28, "AU": 27, "AL": 20, "PC": 23, "PA": 42, "AM": 15, "RE": 20, "TF": 10, "DT": 8,
+            "WS": 24, "SG": 20}
 
 NAME = re.compile(r"\bdef test_\w*|\bfunc \w+", re.ASCII)
 IN_NAME = re.compile(r"(?<![A-Za-z])([A-Za-z]{2})_?(\d\d)(?!\d)")

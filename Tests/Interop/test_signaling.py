@@ -1,5 +1,6 @@
 """Signaling over wss with a pinned certificate: meeting, talking, being cut off and coming back."""
 
+import contextlib
 import json
 import signal
 import ssl
@@ -150,6 +151,48 @@ def test_rd_01_a_reload_keeps_sockets(serve):
         assert alice.ask("pong", type="ping")
         with Peer(server, "bob") as bob:
             assert bob.welcome["limits"]["messagesPerSecond"] == 40
+
+
+def test_RD_01_a_reload_under_two_hundred_flows_and_sockets_loses_nothing(serve):
+    limits = {"allocations_per_user": 1_000, "unauthenticated_replies_per_second": 100_000}
+    generous = {"connections_per_user": 400, "connections_per_address": 400, "messages_per_second": 1_000, "burst": 1_000}
+    server = start(serve, {"limits": limits, "signaling": generous})
+    with contextlib.ExitStack() as stack:
+        peer = stack.enter_context(server.peer())
+        clients = [stack.enter_context(server.client()).allocated() for _ in range(200)]
+        for client in clients:
+            client.bound(0x4000, peer.address)
+        sockets = [Peer(server) for _ in range(200)]
+        for number, one in enumerate(sockets):
+            stack.callback(one.cut)
+            one.register(f"alice/{number}")
+
+        def all_flow(payload):
+            for number, one in enumerate(sockets):
+                one.send(type="signal", **{"from": f"alice/{number}"}, to=f"alice/{(number + 1) % 200}", signal=payload)
+            # Forty at a time: the peer's socket must not be where datagrams are lost.
+            for first in range(0, 200, 40):
+                for client in clients[first:first + 40]:
+                    client.send_channel(0x4000, payload.encode())
+                came = {}
+                for _ in range(40):
+                    data, source = peer.receive()
+                    came[source] = data
+                assert came == {client.relayed: payload.encode() for client in clients[first:first + 40]}
+            for one in sockets:
+                assert one.take("signal")["signal"] == payload
+                assert one.skipped == []
+
+        all_flow("before")
+        for round in range(3):
+            reloads = server.log().count("configuration reloaded")
+            server.write_config({"limits": limits, "signaling": {**generous, "messages_per_second": 1_001 + round}})
+            server.process.send_signal(signal.SIGHUP)
+            all_flow(f"while {round}")
+            wait_until(lambda: server.log().count("configuration reloaded") > reloads, 10, "the reload")
+            all_flow(f"after {round}")
+        for client in clients[:20]:
+            assert client.refresh(600).is_success
 
 
 def test_rd_05_a_drain_tells_sockets_and_closes_them_over_the_window(serve):

@@ -15,8 +15,6 @@ final class HubRunner {
     /// What goes to connections of other loops, until the end of the turn.
     private var outboxes: [ObjectIdentifier: Outbox] = [:]
     private var timer: (deadline: UInt64, task: Scheduled<Void>)?
-    /// The frame made last, and of what: copies of a broadcast are the same bytes.
-    private var lastFrame: (bytes: [UInt8], frame: ByteBuffer)?
     /// Which user a token has logged in, so that its end ends his sessions.
     private var tokenUsers: [String: String] = [:]
 
@@ -33,7 +31,7 @@ final class HubRunner {
     }
 
     private enum Outgoing: Sendable {
-        case frame(ByteBuffer)
+        case text([UInt8])
         case probe(UInt64)
         case close(UInt16, String)
     }
@@ -181,7 +179,7 @@ final class HubRunner {
 
     private func perform(_ action: Action) {
         switch action {
-        case .send(let id, let frame): send(.frame(buffer(frame.bytes)), to: id)
+        case .send(let id, let frame): send(.text(frame.bytes), to: id)
         case .probe(let id, let sequence): send(.probe(sequence), to: id)
         case .close(let id, let code, let reason):
             send(.close(code.rawValue, "\(reason)"), to: id)
@@ -205,17 +203,10 @@ final class HubRunner {
 
     private static func hand(_ outgoing: Outgoing, to handler: WebSocketHandler) {
         switch outgoing {
-        case .frame(let frame): handler.send(frame)
+        case .text(let bytes): handler.send(text: bytes)
         case .probe(let sequence): handler.ping(ByteBuffer(integer: sequence))
         case .close(let code, let reason): handler.close(code, reason)
         }
-    }
-
-    private func buffer(_ bytes: [UInt8]) -> ByteBuffer {
-        if let last = lastFrame, last.bytes.isSameStorage(as: bytes) { return last.frame }
-        let frame = OutgoingFrame.text(bytes)
-        lastFrame = (bytes, frame)
-        return frame
     }
 
     private func authenticate(_ id: ConnectionID, _ credentials: Credentials) {
@@ -315,15 +306,5 @@ extension ClientSource {
     var key: AddressKey {
         network >> 32 == 0xFFFF
             ? AddressKey(ipv4: UInt32(truncatingIfNeeded: network)) : AddressKey(ipv6: network, 0)
-    }
-}
-
-extension [UInt8] {
-    /// Whether both are the same memory, which the caller keeps alive.
-    fileprivate func isSameStorage(as other: [UInt8]) -> Bool {
-        guard count == other.count else { return false }
-        return withUnsafeBufferPointer { here in
-            other.withUnsafeBufferPointer { here.baseAddress == $0.baseAddress }
-        }
     }
 }

@@ -49,9 +49,13 @@ package final class WebSocketHandler: ChannelInboundHandler {
     private var assembler: MessageAssembler
     private var state = State.open
     private(set) var hasUnflushed = false
+    /// Frames that wait for a flush, one behind the other, so that they leave as one write and in few records of TLS.
+    private var outgoing: ByteBuffer?
     private var control = ControlBudget()
     private var lastHeard = NIODeadline.uptimeNanoseconds(0)
     private var isPinged = false
+    /// Pings that the peer has not answered: their pongs are not of its own will.
+    private var pingsOpen = 0
     private var timer: Scheduled<Void>?
 
     init(_ delegate: any WebSocketDelegate, fragments: Int) {
@@ -66,18 +70,49 @@ package final class WebSocketHandler: ChannelInboundHandler {
     /// Queues a frame of `OutgoingFrame`; `flush` sends what is queued. A client that does not read what waits for it is closed.
     package func send(_ frame: ByteBuffer) {
         guard state == .open, let context else { return }
-        context.write(wrapOutboundOut(frame), promise: nil)
-        hasUnflushed = true
+        queue(frame, context)
     }
 
+    /// Queues a text message.
+    func send(text: [UInt8]) {
+        guard state == .open, let context else { return }
+        var frames = outgoing ?? context.channel.allocator.buffer(capacity: text.count + 10)
+        outgoing = nil
+        text.withUnsafeBytes { OutgoingFrame.append(.text, $0, to: &frames) }
+        outgoing = frames
+        queued(context)
+    }
+
+    private func queue(_ frame: ByteBuffer, _ context: ChannelHandlerContext) {
+        if outgoing == nil { outgoing = frame } else { outgoing?.writeImmutableBuffer(frame) }
+        queued(context)
+    }
+
+    private func queued(_ context: ChannelHandlerContext) {
+        hasUnflushed = true
+        // The channel has to know of it, to say that it is too much.
+        if let outgoing, outgoing.readableBytes >= Self.queuedBytes { writeQueued(context) }
+    }
+
+    private func writeQueued(_ context: ChannelHandlerContext) {
+        guard let bytes = outgoing else { return }
+        outgoing = nil
+        context.write(wrapOutboundOut(bytes), promise: nil)
+    }
+
+    /// Of frames that wait for a flush.
+    private static let queuedBytes = 16_384
+
     func ping(_ payload: ByteBuffer) {
-        guard let context else { return }
+        guard state == .open, let context else { return }
+        pingsOpen += 1
         send(OutgoingFrame.make(.ping, payload, context.channel.allocator))
     }
 
     package func flush() {
         guard hasUnflushed, let context else { return }
         hasUnflushed = false
+        writeQueued(context)
         context.flush()
     }
 
@@ -85,9 +120,8 @@ package final class WebSocketHandler: ChannelInboundHandler {
     package func close(_ code: UInt16, _ reason: String) {
         guard state == .open, let context else { return }
         state = .closing
-        context.write(wrapOutboundOut(OutgoingFrame.close(code, reason, context.channel.allocator)), promise: nil)
-        context.flush()
-        hasUnflushed = false
+        queue(OutgoingFrame.close(code, reason, context.channel.allocator), context)
+        flush()
         timer?.cancel()
         let channel = context.channel
         timer = context.eventLoop.scheduleTask(in: GatewayLimits.closeTime) { channel.close(promise: nil) }
@@ -165,7 +199,11 @@ package final class WebSocketHandler: ChannelInboundHandler {
             send(OutgoingFrame.make(.pong, payload, context.channel.allocator))
         case .pong(let payload):
             guard state == .open else { return }
-            guard control.take(context.eventLoop.now) else { throw .policy("too many pongs") }
+            if pingsOpen > 0 {
+                pingsOpen -= 1
+            } else {
+                guard control.take(context.eventLoop.now) else { throw .policy("too many pongs") }
+            }
             delegate.ponged(payload, on: self)
         case .message:
             break
@@ -179,7 +217,8 @@ package final class WebSocketHandler: ChannelInboundHandler {
             let frame =
                 code.map { OutgoingFrame.close($0, "", channel.allocator) }
                 ?? OutgoingFrame.make(.connectionClose, ByteBuffer(), channel.allocator)
-            context.writeAndFlush(wrapOutboundOut(frame), promise: nil)
+            queue(frame, context)
+            flush()
             delegate.closed(self, .byClient(code))
         }
         // Both sides have said it: the server closes the connection first (section 7.1.1).
@@ -266,6 +305,11 @@ package enum OutgoingFrame {
         _ allocator: ByteBufferAllocator
     ) -> ByteBuffer {
         var frame = allocator.buffer(capacity: payload.count + 10)
+        append(opcode, payload, to: &frame)
+        return frame
+    }
+
+    static func append(_ opcode: WebSocketOpcode, _ payload: UnsafeRawBufferPointer, to frame: inout ByteBuffer) {
         frame.writeInteger(0x80 | UInt8(webSocketOpcode: opcode))
         switch payload.count {
         case ...125:
@@ -278,7 +322,6 @@ package enum OutgoingFrame {
             frame.writeInteger(UInt64(payload.count))
         }
         frame.writeBytes(payload)
-        return frame
     }
 
     static func close(_ code: UInt16, _ reason: String, _ allocator: ByteBufferAllocator) -> ByteBuffer {
