@@ -28,7 +28,7 @@ import Testing
             #expect(client.allocate()?.error == 401)
         }
         let client = lab.client()
-        client.learn(from: lab.client().challenge())
+        client.learn(from: lab.client(at: Endpoint("198.51.100.8", 40_000)).challenge())
         #expect(client.allocate()?.error == 438)
         let control = lab.engine.counters.control
         let found = AuthenticationFailure.allCases.map { control[$0] }
