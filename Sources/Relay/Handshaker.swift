@@ -90,6 +90,7 @@ struct Handshaker: ~Copyable {
             }
             tally.underWay = streams.count
         }
+        tally.underWay = 0
     }
 
     private mutating func readMail() {
