@@ -12,6 +12,8 @@ package final class TLSSession: SecureSession {
     /// (RFC 8446 section 6.1). Else close_notify is answered at once, as RFC 5246 section 7.2.1 had it.
     package var staysOpenToWrite = false
     private var space: OutputSpace?
+    /// Within `receive(lending:)`. It must not change threads then: what is left of the ciphertext is still to be kept.
+    package private(set) var isLent = false
 
     /// The server's side of a connection.
     /// - Parameter space: shared with the other sessions of the thread.
@@ -53,7 +55,9 @@ package final class TLSSession: SecureSession {
     /// Saves the copy of `receive`; what `body` leaves is kept as `receive` would.
     package func receive<Result>(lending ciphertext: UnsafeRawBufferPointer, _ body: (TLSSession) -> Result) -> Result {
         pipe.pointee.lent = ciphertext
+        isLent = true
         defer {
+            isLent = false
             let left = pipe.pointee.lent
             pipe.pointee.lent = UnsafeRawBufferPointer(start: nil, count: 0)
             if state == .handshaking || state == .established { pipe.pointee.input.append(left) }

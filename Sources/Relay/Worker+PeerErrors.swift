@@ -15,7 +15,8 @@ extension Worker {
     /// - Parameter sentTo: where the last datagram went, for an error of the kernel's that does not say which port.
     mutating func receivePeerErrors(_ allocation: UInt32, _ descriptor: Int32, sentTo: Endpoint? = nil) {
         var left = Self.errorsPerTurn
-        while left > 0, let error = SocketError.take(from: descriptor) {
+        // An answer that finds no room closes its connection, and the relay with it.
+        while left > 0, holds(descriptor, allocation), let error = SocketError.take(from: descriptor) {
             left &-= 1
             guard var report = PeerErrorReport(error) else { continue }
             if report.destination.port == 0, let sentTo, sentTo.address == report.destination.address {
@@ -23,6 +24,11 @@ extension Worker {
             }
             tell(report, allocation)
         }
+    }
+
+    private func holds(_ descriptor: Int32, _ allocation: UInt32) -> Bool {
+        engine.relayDescriptor(of: allocation, isSecondary: false) == descriptor
+            || engine.relayDescriptor(of: allocation, isSecondary: true) == descriptor
     }
 
     private mutating func tell(_ report: PeerErrorReport, _ allocation: UInt32) {

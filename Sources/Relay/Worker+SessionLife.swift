@@ -85,11 +85,11 @@ extension Worker {
             if record.pointee.session.state != .established {
                 endSession(number)
             } else if now.monotonicNanoseconds >= record.pointee.idleDeadlineNanoseconds {
-                if engine.allocation(of: record.pointee.tuple) == noIndex {
-                    endSession(number)
-                } else {
+                if hasAllocation(record.pointee.tuple) {
                     record.pointee.idleDeadlineNanoseconds =
                         now.monotonicNanoseconds &+ DTLSLimits.patienceNanoseconds
+                } else {
+                    endSession(number)
                 }
             }
         }

@@ -98,8 +98,8 @@ extension Worker {
     ) {
         var unprotected = tuple
         unprotected.transport = .udp
-        // Who holds an allocation in the clear keeps to that (case DT-08).
-        guard engine.allocation(of: unprotected) == noIndex else {
+        // Who holds an allocation in the clear, or has moved there with one, keeps to that (case DT-08).
+        guard !hasAllocation(unprotected) else {
             engine.counters.drop(.badRecord)
             return
         }

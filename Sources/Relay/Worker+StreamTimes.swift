@@ -42,7 +42,7 @@ extension Worker {
     }
 
     /// One that is on its way from another worker counts.
-    private func hasAllocation(_ tuple: FiveTuple) -> Bool {
+    func hasAllocation(_ tuple: FiveTuple) -> Bool {
         engine.allocation(of: tuple) != noIndex || engine.isArriving(tuple)
     }
 }

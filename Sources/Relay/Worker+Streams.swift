@@ -118,8 +118,16 @@ extension Worker {
             } else {
                 consume(number, bytes)
             }
-            if count < streamInput.count { return }
+            if handOverIfBound(number) || count < streamInput.count { return }
         }
+    }
+
+    /// Only here, where nothing reads from the connection any more: whoever gets it is another thread.
+    /// - Returns: whether it is gone.
+    private mutating func handOverIfBound(_ number: UInt32) -> Bool {
+        guard streams.isUsed(number), streams[number].pointee.binding != nil else { return false }
+        handOver(number)
+        return true
     }
 
     /// Takes out of a TLS session what it holds for us and for the client.
@@ -176,7 +184,7 @@ extension Worker {
         flushPeers()
         let wasWhole = stream.pointee.input.count == 0
         stream.pointee.input.keep(rest)
-        guard stream.pointee.binding == nil else { return handOver(number) }
+        guard stream.pointee.binding == nil else { return }
         // Half a frame has so long to become a whole one, however slowly it comes.
         // Without an allocation the deadline is that of the connection, which no half frame moves (case RE-05).
         if wasWhole, stream.pointee.input.count > 0, engine.allocation(of: tuple) != noIndex {
@@ -193,17 +201,16 @@ extension Worker {
         }
         streams[number].pointee.isParked = false
         request.bytes.withUnsafeBytes { give($0, request.tuple, request.route) }
-        guard streams.isUsed(number) else { return }
-        if streams[number].pointee.binding != nil { return handOver(number) }
+        guard streams.isUsed(number), !handOverIfBound(number) else { return }
         if !streams[number].pointee.isParked { goOn(number) }
     }
 
     /// Goes on with what a connection has sent already.
     mutating func goOn(_ number: UInt32) {
         consume(number, UnsafeRawBufferPointer(start: nil, count: 0))
-        guard streams.isUsed(number), !streams[number].pointee.isParked else { return }
+        guard streams.isUsed(number), !handOverIfBound(number), !streams[number].pointee.isParked else { return }
         if let session = streams[number].pointee.tls { open(session, number) }
-        if streams.isUsed(number) { rewatch(number) }
+        if streams.isUsed(number), !handOverIfBound(number) { rewatch(number) }
     }
 
     mutating func park(connection number: UInt32) {

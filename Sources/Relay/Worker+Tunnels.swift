@@ -130,7 +130,10 @@ extension Worker {
     mutating func handOver(_ number: UInt32) {
         guard streams.isUsed(number), let binding = streams[number].pointee.binding else { return }
         let owner = engine.connectionIDs.owner(of: binding.id)
-        guard colleagues.indices.contains(owner) else { return close(number) }
+        // Two threads must never have a session in hand.
+        guard colleagues.indices.contains(owner), streams[number].pointee.tls?.isLent != true else {
+            return close(number)
+        }
         streams[number].pointee.binding = nil
         // What it sealed into must not be shared by two threads.
         streams[number].pointee.tls?.use(nil)

@@ -53,9 +53,11 @@ extension Engine {
         _ reply: UnsafeMutableRawBufferPointer
     ) -> Verdict {
         let nonce = authentication.hasBorrowedNonce ? request.message.first(.nonce).map { Array($0) } : nil
-        // A connection that carries an allocation cannot become one that carries data (RFC 6062 section 4.3).
+        // A connection that carries an allocation, or that one is about to come to (RFC 8016), cannot become one that
+        // carries data (RFC 6062 section 4.3).
         guard request.tuple.transport.isStream, allocation(of: request.tuple) == noIndex,
-            let value = request.message.first(.connectionID), value.count == 4
+            arrivals.isEmpty || arrivals[request.tuple] == nil, let value = request.message.first(.connectionID),
+            value.count == 4
         else { return fail(request, .badRequest, authentication, reply) }
         var builder = success(request, reply)
         let success = bytes(of: finish(&builder, request, authentication), in: reply)

@@ -53,6 +53,10 @@ extension Engine {
             // given out before mobility was switched off.
             return opened == nil ? nil : fail(request, .mobilityForbidden, authentication, reply)
         }
+        // What may not allocate may not take an allocation over either (RFC 8656 section 21.4).
+        guard PeerPolicy.acceptsClient(at: request.tuple.client.address) else {
+            return fail(request, .forbidden, authentication, reply)
+        }
         guard let ticket = opened else { return fail(request, .badRequest, authentication, reply) }
         let index = allocation(of: request.tuple)
         if index != noIndex {

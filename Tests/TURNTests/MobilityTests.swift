@@ -74,6 +74,30 @@ import Testing
         #expect(lab.labs[0].shared.quota.total == 0)
     }
 
+    @Test func anAllocationIsNotTakenOverFromWhereNoneIsMade() throws {
+        let lab = try MobilityLab(workers: 1)
+        let old = lab.client(on: 0, port: 40_000)
+        let ticket = try allocate(old)
+        let new = lab.client(on: 0, port: 40_001)
+        new.tuple.client.address = IPAddress("2002:c633:6407::7")
+        #expect(lab.move(new, ticket)?.error == 403)
+        new.tuple.client.address = IPAddress("2a00:7::7")
+        #expect(lab.move(new, ticket)?.isSuccess == true)
+    }
+
+    /// It would be handed over to carry another's data, and the allocation come to whoever has its number then.
+    @Test func aConnectionThatAnAllocationIsToComeToCarriesNoData() throws {
+        let lab = try MobilityLab(workers: 1) { $0.relaysTCP = true }
+        let old = lab.client(on: 0, port: 40_000)
+        let ticket = try allocate(old)
+        let new = lab.client(on: 0, port: 40_001)
+        new.tuple.transport = .tcp
+        #expect(lab.move(new, ticket)?.isSuccess == true)
+        let other = lab.client("bob", on: 0, port: 40_001)
+        other.tuple.transport = .tcp
+        #expect(other.connectionBind(7).answer?.error == 400)
+    }
+
     @Test func theOldTimerFindsNothing() throws {
         let lab = try MobilityLab(workers: 2)
         let old = lab.client(on: 0, port: 40_000)

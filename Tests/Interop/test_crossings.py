@@ -1,0 +1,81 @@
+"""Where parts of the server meet that know nothing of each other: DTLS and ICMP, DTLS and mobility, streams and memory."""
+
+import contextlib
+
+import pytest
+
+import stunwire as stun
+from stunclient import Closed, Silence
+from test_dtls import IDLE_SECONDS, dtls_client, serve_dtls  # noqa: F401
+from test_icmp import icmp_of
+from test_mobility import ASKED, moved, relays, ticket_of
+
+MOBILE = {"relay": {"mobility": True}}
+
+
+@pytest.fixture(params=[1, 2], ids=lambda workers: f"{workers}-workers")
+def server(request, serve_dtls):  # noqa: F811
+    server = serve_dtls({"workers": request.param, **MOBILE})
+    yield server
+    server.assert_alive()
+
+
+@pytest.fixture
+def peer(server):
+    with server.peer("127.0.0.2") as peer:
+        yield peer
+
+
+def test_a_client_by_dtls_is_told_what_icmp_says_of_its_peers(server):
+    with server.peer("127.0.0.2") as gone:
+        closed = gone.address
+    with dtls_client(server) as client:
+        client.allocated().bound(0x4000, closed)
+        for _ in range(3):
+            client.send_channel(0x4000, b"to a closed port")
+            assert icmp_of(client.receive()) == (closed, 3, 3, 0)
+        # What is too long for any path is told by the kernel, in the middle of the datagram's own way out.
+        client.send_to(closed, bytes(9000), (stun.DONT_FRAGMENT, b""))
+        assert icmp_of(client.receive())[:2] == (closed, 3)
+
+
+def test_an_allocation_moves_into_dtls_and_out_of_it(server, peer):
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(server.client())
+        ticket = ticket_of(client.allocate(ASKED))
+        client.permitted(peer.address)
+        for make in [lambda: dtls_client(server), lambda: dtls_client(server), server.client,
+                     lambda: dtls_client(server, port=server.port), server.stream_client] * 3:
+            new = stack.enter_context(make())
+            ticket = moved(client, new, ticket)
+            relays(new, peer)
+            assert client.refresh(600).error == 437
+            client = new
+        client.refresh(0)
+
+
+def test_a_client_by_dtls_may_be_silent_after_it_has_moved(server, peer):
+    with server.client() as old, dtls_client(server) as new:
+        ticket = ticket_of(old.allocate(ASKED))
+        old.permitted(peer.address)
+        moved(old, new, ticket)
+        with pytest.raises(Silence):
+            new.receive(IDLE_SECONDS + 3)
+        relays(old, peer)
+        relays(new, peer)
+        new.refresh(0)
+
+
+def test_a_session_that_ends_leaves_the_allocation_to_where_its_client_has_moved(server, peer):
+    with dtls_client(server) as old, dtls_client(server) as new:
+        ticket = ticket_of(old.allocate(ASKED))
+        old.permitted(peer.address)
+        moved(old, new, ticket)
+        old.finish()
+        with pytest.raises(Closed):
+            old.receive()
+        relays(new, peer)
+        new.finish()
+        with pytest.raises(Closed):
+            new.receive()
+    assert new.relayed[1] not in server.udp_ports()
