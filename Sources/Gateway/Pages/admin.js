@@ -33,10 +33,10 @@ const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.
 const words = (name) => name.replace(/[A-Z]+/g, (letters) => ` ${letters.length > 1 ? letters : letters.toLowerCase()}`);
 
 function duration(seconds) {
-    if (seconds < 120) return `${seconds} s`;
-    if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
-    if (seconds < 172800) return `${Math.floor(seconds / 3600)} h`;
-    return `${Math.floor(seconds / 86400)} days`;
+    if (seconds < 120) return `${seconds}\u00a0s`;
+    if (seconds < 7200) return `${Math.floor(seconds / 60)}\u00a0min`;
+    if (seconds < 172800) return `${Math.floor(seconds / 3600)}\u00a0h`;
+    return `${Math.floor(seconds / 86400)}\u00a0days`;
 }
 
 // MARK: The API

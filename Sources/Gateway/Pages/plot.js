@@ -48,6 +48,7 @@ export class Plot {
             this.draw();
         });
         this.picture.addEventListener("pointerleave", () => { this.pointer = undefined; this.draw(); });
+        new ResizeObserver(() => this.draw()).observe(this.picture);
     }
 
     /** @param points [{ time in milliseconds, values, one for each series }], in order of time */
