@@ -30,6 +30,26 @@ extension AccountStore {
         }
     }
 
+    /// Which of these names are users', or were as far as the audit goes back. Others that a server meets are those of
+    /// time-limited credentials, whom no table knows.
+    package func namesEverUsed(among names: Set<String>) throws(AccountError) -> Set<String> {
+        try read { database in
+            let rows = try Row.fetchCursor(
+                database,
+                sql: """
+                    SELECT name FROM users UNION SELECT name FROM changes WHERE kind = 'user'
+                    UNION SELECT subject FROM audit WHERE action LIKE '%user'
+                    """
+            )
+            var found: Set<String> = []
+            while let row = try rows.next() {
+                // A file that others have changed may hold what is no text.
+                if let name = String.fromDatabaseValue(row[0]), names.contains(name) { found.insert(name) }
+            }
+            return found
+        }
+    }
+
     /// Writes down, in the transaction that does it, that something changed and who did it.
     func record(_ kind: Change.Kind, _ name: AccountName, action: String, in database: Database) throws {
         try database.execute(

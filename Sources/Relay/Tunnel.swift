@@ -84,8 +84,11 @@ enum TunnelLimits {
 struct TunnelTable: ~Copyable {
     private let records: UnsafeMutablePointer<Tunnel>
     private let used: UnsafeMutablePointer<Bool>
+    /// A tunnel counts as one connection, and as two when both sides have theirs: what may wait in it is paid for with that.
+    private let budget: ConnectionBudget
 
-    init() {
+    init(_ budget: ConnectionBudget) {
+        self.budget = budget
         records = .allocate(capacity: Limits.peerConnectionsPerWorker)
         used = .allocate(capacity: Limits.peerConnectionsPerWorker)
         used.initialize(repeating: false, count: Limits.peerConnectionsPerWorker)
@@ -102,14 +105,25 @@ struct TunnelTable: ~Copyable {
     /// One that has the number already is closed.
     mutating func insert(_ tunnel: consuming Tunnel) {
         let number = Int(tunnel.key.number)
-        if used[number] { (records + number).deinitialize(count: 1) }
+        if used[number] { remove(records[number].key) }
         (records + number).initialize(to: tunnel)
         used[number] = true
+        budget.add(1)
+    }
+
+    /// Gives a tunnel that is held its client's side.
+    mutating func join(_ key: PeerConnectionKey, _ client: consuming TunnelSide, _ tls: TLSSession?) {
+        let tunnel = self[key]
+        tunnel.pointee.tls = tls
+        tunnel.pointee.client = client
+        tunnel.pointee.phase = .joined
+        budget.add(1)
     }
 
     /// Closes both connections.
     mutating func remove(_ key: PeerConnectionKey) {
         guard holds(key) else { return }
+        budget.add(self[key].pointee.phase == .joined ? -2 : -1)
         (records + Int(key.number)).deinitialize(count: 1)
         used[Int(key.number)] = false
     }

@@ -33,6 +33,7 @@ extension Worker {
     // MARK: Peers
 
     private mutating func beginConnecting(_ key: PeerConnectionKey, to peer: Endpoint, from source: Endpoint) {
+        guard streams.budget.hasRoom else { return engine.peerConnectionFailed(key) }
         do throws(SystemCallError) {
             let descriptor = try TCPSocket.connect(to: peer.storage, from: source.storage)
             prepare(descriptor.raw)
@@ -81,7 +82,9 @@ extension Worker {
                     break
                 }
                 let descriptor = FileDescriptor(owning: accepted)
-                guard let key = engine.peerArrived(from: Endpoint(source), allocation: allocation, at: now) else {
+                guard streams.budget.hasRoom,
+                    let key = engine.peerArrived(from: Endpoint(source), allocation: allocation, at: now)
+                else {
                     engine.counters.peerConnectionsRefused &+= 1
                     TCPSocket.abort(descriptor)
                     continue
@@ -154,10 +157,8 @@ extension Worker {
             return
         }
         let rest = connection.input.takeRest()
-        let tunnel = tunnels[key]
-        tunnel.pointee.tls = connection.tls
-        tunnel.pointee.client = TunnelSide(connection.descriptor.release(), connection.output)
-        tunnel.pointee.phase = .joined
+        let tls = connection.tls
+        tunnels.join(key, TunnelSide(connection.descriptor.release(), connection.output), tls)
         begin(key, answer: binding.success, rest)
     }
 

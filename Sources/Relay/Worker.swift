@@ -35,7 +35,7 @@ struct Worker: ~Copyable {
     let streamListeners: UnsafeMutablePointer<StreamListener>
     let streamListenerCount: Int
     var streams: StreamTable
-    var tunnels = TunnelTable()
+    var tunnels: TunnelTable
     /// Streams that a limit of bandwidth holds back, and when they are looked at again.
     var throttled: [PeerConnectionKey] = []
     var throttledUntilNanoseconds: UInt64 = 0
@@ -115,6 +115,7 @@ struct Worker: ~Copyable {
         self.dtls = dtls
         sealed = OutputSpace(byteCount: StreamLimits.sealedBytes)
         streams = StreamTable(connections)
+        tunnels = TunnelTable(connections)
         streamParts = .allocate(capacity: TCPSocket.partsMax)
         streamFrameEnds = .allocate(capacity: TCPSocket.partsMax)
         streamHeaders = .allocate(byteCount: TCPSocket.partsMax * 64, alignment: 64)

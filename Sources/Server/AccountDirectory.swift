@@ -59,11 +59,12 @@ final class AccountDirectory: Sendable {
         queue.async { self.follow(relay) }
     }
 
-    /// Ends the allocations of those among these users who may have none any more. Does not wait.
+    /// Ends the allocations of those among these users who may have none any more. A name that never was a user's is that of a
+    /// time-limited credential, which is good without one. Does not wait.
     func refresh(_ names: Set<String>, _ relay: RelayService) {
         queue.async {
             do throws(AccountError) {
-                for name in names { try self.refresh(name, relay) }
+                for name in try self.store.namesEverUsed(among: names) { try self.refresh(name, relay) }
             } catch {
                 self.tell(error)
             }

@@ -17,6 +17,20 @@ import Testing
         #expect(try store.changes(since: 3) == .none)
     }
 
+    @Test func namesThatOnceWereUsersAreToldFromThoseThatNeverWere() throws {
+        let scratch = Scratch()
+        let store = try scratch.open()
+        for (seed, name) in ["alice", "bob", "carol"].enumerated() { try store.add(name, seed: seed) }
+        try store.addSecret(AccountName("web"), value: [1])
+        try store.removeUser(AccountName("bob"))
+        try store.removeUser(AccountName("carol"))
+        let asked: Set = ["alice", "bob", "carol", "dave", "web"]
+        #expect(try store.namesEverUsed(among: asked) == ["alice", "bob", "carol"])
+        // The changes go back less far than the audit.
+        try scratch.raw().write { try $0.execute(sql: "DELETE FROM changes") }
+        #expect(try store.namesEverUsed(among: asked) == ["alice", "bob", "carol"])
+    }
+
     @Test func followerTellsWhatOthersAndItsOwnStoreDid() throws {
         let scratch = Scratch()
         let server = try scratch.open()

@@ -1,13 +1,17 @@
 """Where parts of the server meet that know nothing of each other: DTLS and ICMP, DTLS and mobility, streams and memory."""
 
 import contextlib
+import sqlite3
+import time
 
 import pytest
 
 import stunwire as stun
+from harness import PASSWORD, wait_until
 from stunclient import Closed, Silence
 from test_dtls import IDLE_SECONDS, dtls_client, serve_dtls  # noqa: F401
 from test_icmp import icmp_of
+from tcprelay import TCPPeer, control, data, relaying
 from test_mobility import ASKED, moved, relays, ticket_of
 
 MOBILE = {"relay": {"mobility": True}}
@@ -79,3 +83,43 @@ def test_a_session_that_ends_leaves_the_allocation_to_where_its_client_has_moved
         with pytest.raises(Closed):
             new.receive()
     assert new.relayed[1] not in server.udp_ports()
+
+
+def test_RE_16_relayed_streams_are_held_to_the_memory_there_is(serve):
+    """A client's connection leaves those of the listeners when it carries data, and must not leave the count with it."""
+    server = relaying(serve)({"limits": {"memory_bytes": 112 << 20}})
+    allowed = 96
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(control(server)).allocated_tcp()
+        peer, carriers = None, []
+        while len(carriers) < 64:
+            peer = stack.enter_context(TCPPeer())
+            answer = client.connect(peer.address)
+            if answer.error:
+                break
+            carrier = stack.enter_context(data(server)).bound(answer.get(stun.CONNECTION_ID))
+            carriers.append((carrier, stack.enter_context(peer.accept()[0])))
+        assert answer.error == 447
+        assert allowed // 3 <= len(carriers) <= allowed // 2
+        for carrier, accepted in carriers[:4]:
+            carrier.close()
+            accepted.close()
+        wait_until(lambda: client.connect(peer.address).is_success, 10, "there is room again")
+    server.assert_alive()
+
+
+def test_when_everything_may_have_changed_those_who_are_in_no_table_keep_what_they_have(serve):
+    secret = "a shared secret, long enough"
+    server = serve(users={"alice": PASSWORD, "bob": PASSWORD}, secrets={"web": secret})
+    limited = stun.time_limited(secret, "carol", int(time.time()) + 3600)
+    with server.client() as alice, server.client("bob") as bob, server.client(*limited) as carol:
+        for client in (alice, bob, carol):
+            client.allocated()
+        database = sqlite3.connect(server.data / "turnpike.sqlite3", timeout=10)
+        with contextlib.closing(database), database:
+            database.execute("DELETE FROM users WHERE name = 'bob'")
+            database.execute("DELETE FROM changes")
+            database.execute("INSERT INTO changes (sequence, kind, name) VALUES (1000000, 'user', 'nobody')")
+        wait_until(lambda: bob.relayed[1] not in server.udp_ports(), 10, "who is a user no more loses his relay")
+        assert alice.refresh(600).is_success
+        assert carol.refresh(600).is_success

@@ -14,7 +14,7 @@ import Testing
     }
 
     @Test func aTunnelIsHeldUnderItsNumberAndItsIDTogether() throws {
-        var table = TunnelTable()
+        var table = TunnelTable(ConnectionBudget(limit: 1, queueLimitBytes: 0))
         let old = PeerConnectionKey(number: 3, id: 77)
         let new = PeerConnectionKey(number: 3, id: 78)
         table.insert(try tunnel(old))
@@ -30,8 +30,26 @@ import Testing
         #expect(!beyond)
     }
 
+    @Test func whatATunnelTakesIsCountedUntilItGoes() throws {
+        let budget = ConnectionBudget(limit: 3, queueLimitBytes: 0)
+        var table = TunnelTable(budget)
+        let first = PeerConnectionKey(number: 0, id: 1)
+        let second = PeerConnectionKey(number: 1, id: 2)
+        table.insert(try tunnel(first))
+        table.insert(try tunnel(second))
+        #expect(budget.used == 2 && budget.hasRoom)
+        table.join(first, TunnelSide(-1), nil)
+        #expect(budget.used == 3 && !budget.hasRoom)
+        table.insert(try tunnel(PeerConnectionKey(number: 0, id: 3)))
+        #expect(budget.used == 2)
+        table.remove(first)
+        table.remove(second)
+        table.remove(PeerConnectionKey(number: 0, id: 3))
+        #expect(budget.used == 0)
+    }
+
     @Test func removingClosesTheSocket() throws {
-        var table = TunnelTable()
+        var table = TunnelTable(ConnectionBudget(limit: 1, queueLimitBytes: 0))
         let wanted = PeerConnectionKey(number: 0, id: 1)
         table.insert(try tunnel(wanted))
         let address = try TCPSocket.localAddress(table[wanted].pointee.peer.descriptor)

@@ -78,11 +78,13 @@ import Testing
         let lab = try MobilityLab(workers: 1)
         let old = lab.client(on: 0, port: 40_000)
         let ticket = try allocate(old)
-        let new = lab.client(on: 0, port: 40_001)
-        new.tuple.client.address = IPAddress("2002:c633:6407::7")
-        #expect(lab.move(new, ticket)?.error == 403)
-        new.tuple.client.address = IPAddress("2a00:7::7")
-        #expect(lab.move(new, ticket)?.isSuccess == true)
+        let sources: [(String, UInt16?)] = [("2002:c633:6407::7", 403), ("2001:0:1::7", 403), ("2a00:7::7", nil)]
+        for (address, error) in sources {
+            let new = lab.client(on: 0, port: 40_001)
+            new.tuple.client.address = IPAddress(address)
+            #expect(lab.move(new, ticket)?.error == error)
+        }
+        #expect(old.refresh(0)?.isSuccess == true)
     }
 
     /// It would be handed over to carry another's data, and the allocation come to whoever has its number then.
