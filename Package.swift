@@ -64,7 +64,8 @@ let package = Package(
         .target(
             name: "Server",
             dependencies: [
-                "Accounts", "Gateway", "LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "Settings", "TURN",
+                "Accounts", "Gateway", "LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "Settings", "Signaling",
+                "TURN",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

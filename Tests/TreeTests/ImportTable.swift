@@ -21,8 +21,7 @@ enum ImportTable {
         ],
         "Server": [
             "Accounts", "CLinux", "COpenSSL", "Foundation", "Gateway", "LinuxIO", "Logging", "OpenSSLCrypto", "Relay",
-            "STUN",
-            "ServiceLifecycle", "Settings", "TURN", "UnixSignals",
+            "STUN", "ServiceLifecycle", "Settings", "Signaling", "TURN", "UnixSignals",
         ],
         "Commands": ["Accounts", "ArgumentParser", "Foundation", "Server", "Settings"],
         "turnpike": ["Commands"],
