@@ -16,6 +16,9 @@ final class ConnectionBudget: Sendable {
     /// Workers may pass it by one each when they accept at the same moment.
     var hasRoom: Bool { connections.load(ordering: .relaxed) < limit }
 
+    /// Whether a peer connection may come: it is worth nothing without the client's that will ask for it.
+    var hasRoomForTunnel: Bool { connections.load(ordering: .relaxed) < limit - 1 }
+
     var used: Int { connections.load(ordering: .relaxed) }
 
     /// Whether a queue may grow.

@@ -33,7 +33,7 @@ extension Worker {
     // MARK: Peers
 
     private mutating func beginConnecting(_ key: PeerConnectionKey, to peer: Endpoint, from source: Endpoint) {
-        guard streams.budget.hasRoom else { return engine.peerConnectionFailed(key) }
+        guard streams.budget.hasRoomForTunnel else { return engine.peerConnectionFailed(key) }
         do throws(SystemCallError) {
             let descriptor = try TCPSocket.connect(to: peer.storage, from: source.storage)
             prepare(descriptor.raw)
@@ -82,7 +82,7 @@ extension Worker {
                     break
                 }
                 let descriptor = FileDescriptor(owning: accepted)
-                guard streams.budget.hasRoom,
+                guard streams.budget.hasRoomForTunnel,
                     let key = engine.peerArrived(from: Endpoint(source), allocation: allocation, at: now)
                 else {
                     engine.counters.peerConnectionsRefused &+= 1

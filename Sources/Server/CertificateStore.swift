@@ -124,9 +124,11 @@ struct CertificateStore: Sendable {
         guard descriptor >= 0 else { throw failure(path) }
         defer { close(descriptor) }
         let bytes = Array(text.utf8)
+        // What the umask took away, as a strict one does, is given back.
+        let isOpen = fchmod(descriptor, 0o600) == 0
         // Root working for a service account must not leave behind what the service cannot open.
         let isGiven = geteuid() != 0 || fchown(descriptor, owner.st_uid, owner.st_gid) == 0
-        guard isGiven, Glibc.write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0 else {
+        guard isOpen, isGiven, Glibc.write(descriptor, bytes, bytes.count) == bytes.count, fsync(descriptor) == 0 else {
             let error = failure(path)
             unlink(path)
             throw error

@@ -9,6 +9,8 @@ import Testing
         var generator = SeededGenerator(for: "peer connections")
         let lab = try Lab {
             $0.relaysTCP = true
+            // Longer than all the time that passes: a client that is told of a stale nonce does nothing more here.
+            $0.nonceLifetimeSeconds = 86_400
             $0.policy.ownAddresses = [IPAddress("203.0.113.5")]
         }
         let clients = (0..<4).map { lab.streamClient($0 < 2 ? "alice" : "bob", port: 2_000 + UInt16($0)) }

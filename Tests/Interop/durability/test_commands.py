@@ -176,7 +176,8 @@ def test_umask_neither_opens_nor_closes_the_files(tool, umask):
         assert process.returncode == 0, process.stderr.decode()
         modes = {path.name: path.stat().st_mode & 0o7777 for path in tool.data.iterdir()}
     connection.close()
-    assert modes == {f"turnpike.sqlite3{suffix}": 0o600 for suffix in ("", "-wal", "-shm")}
+    files = ["certificate.pem", "private-key.pem", *(f"turnpike.sqlite3{suffix}" for suffix in ("", "-wal", "-shm"))]
+    assert modes == dict.fromkeys(files, 0o600)
 
 
 def test_full_disk_is_said_and_loses_nothing(tool):
