@@ -2,8 +2,9 @@ import COpenSSL
 
 /// The BIO methods over `SessionPipe`: one for streams and one for datagrams.
 enum PipeBIO {
-    // nonisolated(unsafe): made once, before any use, and only read afterwards.
+    // Unsafe only in name: Swift makes it once, before any use, and OpenSSL only reads a method that is made.
     private nonisolated(unsafe) static let stream = makeMethod("turnpike stream", read: readStream, write: writeStream)
+    // Likewise.
     private nonisolated(unsafe) static let datagram = makeMethod(
         "turnpike datagram",
         read: readDatagram,

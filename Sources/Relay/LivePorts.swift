@@ -5,8 +5,9 @@ import TURN
 /// Which relay ports are open, as one bit each, for readers that must not wait.
 final class LivePorts: Sendable {
     private let count: Int
-    // Written once, in `init`; what the second points at is atomic.
+    // The pointer and what it points at are written once, in `init`, before another thread can have them.
     private nonisolated(unsafe) let addresses: UnsafeMutablePointer<RelayAddress>
+    // The pointer likewise; what it points at is atomic.
     private nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>
 
     private static let wordsPerAddress = 65_536 / 64
