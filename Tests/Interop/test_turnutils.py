@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,7 +15,7 @@ from totals import Totals
 # all clients share one address, so their first requests would meet the cap on unauthenticated replies.
 CONFIG = {
     "relay": {"rfc5766_channels": True},
-    "limits": {"allocations_per_user": 200, "unauthenticated_replies_per_second": 1000},
+    "limits": {"allocations_per_user": 2000, "unauthenticated_replies_per_second": 1000},
 }
 SECRET = "a shared secret of some length"
 LOOPBACK = ("127.0.0.1", "::1")
@@ -28,14 +29,16 @@ def by_name(argument, values):
     return pytest.mark.parametrize(argument, values.values(), ids=values)
 
 
-
 def uclient(server, host, *arguments, credentials=None, namespace=None, port=None):
     enter = ("ip", "netns", "exec", namespace) if namespace else ()
     credentials = credentials or ("-u", "alice", "-w", harness.PASSWORD)
     if port is None:
         port = server.tls_port if {"-t", "-S"} <= set(arguments) else server.port
     command = [*enter, "turnutils_uclient", *arguments, *credentials, "-p", str(port), host]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, errors="replace")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, errors="replace")
+    except subprocess.TimeoutExpired as silence:
+        pytest.fail(f"{' '.join(command)} did not end; it printed {silence.stdout} {silence.stderr}")
 
 
 def assert_nothing_lost(done, sent=20 * 500):
@@ -67,7 +70,26 @@ def apart(serve_module, namespaces_module):
     return secured(config, Namespaces.SERVER, serve_module, namespace=namespaces_module.server, relays_loopback=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def concurrently(request):
+    """Runs a function for every chosen case of a test, three at a time, since these programs wait most of their time.
+
+    Gives the result of the case in hand.
+    """
+    pool = ThreadPoolExecutor(3)
+    results = {}
+
+    def run(node, function):
+        if node.function not in results:
+            cases = [item for item in node.session.items if getattr(item, "function", None) is node.function]
+            results[node.function] = {item.nodeid: pool.submit(function, **item.callspec.params) for item in cases}
+        return results[node.function][node.nodeid].result()
+
+    yield run
+    pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="module")
 def peer_program():
     """`turnutils_peer`, which echoes; waits until its port is bound."""
     started = []
@@ -103,29 +125,38 @@ def test_stunclient_learns_its_address(loopback, host):
 
 @by_name("mode", MODES)
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_uclient_to_a_peer_loses_nothing(loopback, peer_program, host, mode):
-    family = ("-x",) if ":" in host else ()
-    port = peer_program(host)
-    assert_nothing_lost(uclient(loopback, host, *LOAD, *mode, *family, "-e", host, "-r", str(port)))
+def test_uclient_to_a_peer_loses_nothing(loopback, peer_program, concurrently, request, host, mode):
+    def run(host, mode):
+        family = ("-x",) if ":" in host else ()
+        return uclient(loopback, host, *LOAD, *mode, *family, "-e", host, "-r", str(peer_program(host)))
+
+    assert_nothing_lost(concurrently(request.node, run))
 
 
 @by_name("mode", MODES)
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_uclient_client_to_client_loses_nothing(loopback, host, mode):
-    family = ("-x",) if ":" in host else ()
-    assert_nothing_lost(uclient(loopback, host, *LOAD, "-y", *mode, *family))
+def test_uclient_client_to_client_loses_nothing(loopback, concurrently, request, host, mode):
+    def run(host, mode):
+        return uclient(loopback, host, *LOAD, "-y", *mode, *(("-x",) if ":" in host else ()))
+
+    assert_nothing_lost(concurrently(request.node, run))
 
 
 @by_name("transport", TRANSPORTS)
-def test_uclient_on_ipv4_is_relayed_on_ipv6(loopback, transport):
-    assert_nothing_lost(uclient(loopback, "127.0.0.1", *LOAD, *transport, "-y", "-c", "-x"))
+def test_uclient_on_ipv4_is_relayed_on_ipv6(loopback, concurrently, request, transport):
+    def run(transport):
+        return uclient(loopback, "127.0.0.1", *LOAD, *transport, "-y", "-c", "-x")
+
+    assert_nothing_lost(concurrently(request.node, run))
 
 
 @by_name("transport", TRANSPORTS)
-def test_uclient_with_time_limited_credentials(loopback, transport):
-    done = uclient(loopback, "127.0.0.1", *transport, "-m", "4", "-n", "50", "-z", "5", "-y",
-                   credentials=("-u", "visitor", "-W", SECRET))
-    assert_nothing_lost(done, 4 * 50)
+def test_uclient_with_time_limited_credentials(loopback, concurrently, request, transport):
+    def run(transport):
+        return uclient(loopback, "127.0.0.1", *transport, "-m", "4", "-n", "50", "-z", "5", "-y",
+                       credentials=("-u", "visitor", "-W", SECRET))
+
+    assert_nothing_lost(concurrently(request.node, run), 4 * 50)
 
 
 @pytest.mark.parametrize("credentials", [("-u", "alice", "-w", "wrong"), ("-u", "nobody", "-w", "wrong"),
@@ -140,18 +171,26 @@ def test_uclient_with_wrong_credentials_is_refused(loopback, credentials, transp
 
 @by_name("mode", MODES)
 @pytest.mark.parametrize("family", [0, 1], ids=["ipv4", "ipv6"])
-def test_uclient_to_a_peer_on_another_host_loses_nothing(apart, namespaces_module, peer_program, family, mode):
-    here, there = Namespaces.SERVER[family], Namespaces.WORLD[family]
-    port = peer_program(there, namespaces_module.world)
-    flags = (*mode, "-x") if family else mode
-    done = uclient(apart, here, *LOAD, *flags, "-e", there, "-r", str(port), namespace=namespaces_module.world)
-    assert_nothing_lost(done)
+def test_uclient_to_a_peer_on_another_host_loses_nothing(apart, namespaces_module, peer_program, concurrently,
+                                                         request, family, mode):
+    world = namespaces_module.world
+
+    def run(family, mode):
+        here, there = Namespaces.SERVER[family], Namespaces.WORLD[family]
+        flags = (*mode, "-x") if family else mode
+        port = peer_program(there, world)
+        return uclient(apart, here, *LOAD, *flags, "-e", there, "-r", str(port), namespace=world)
+
+    assert_nothing_lost(concurrently(request.node, run))
 
 
 @by_name("transport", TRANSPORTS)
-def test_uclient_client_to_client_across_hosts_loses_nothing(apart, namespaces_module, transport):
-    world = namespaces_module.world
-    assert_nothing_lost(uclient(apart, Namespaces.SERVER[0], *LOAD, *transport, "-y", namespace=world))
+def test_uclient_client_to_client_across_hosts_loses_nothing(apart, namespaces_module, concurrently, request,
+                                                             transport):
+    def run(transport):
+        return uclient(apart, Namespaces.SERVER[0], *LOAD, *transport, "-y", namespace=namespaces_module.world)
+
+    assert_nothing_lost(concurrently(request.node, run))
 
 
 def test_uclient_with_time_limited_credentials_across_hosts(apart, namespaces_module):
