@@ -33,7 +33,7 @@ def uclient(server, host, *arguments, credentials=None, namespace=None, port=Non
     enter = ("ip", "netns", "exec", namespace) if namespace else ()
     credentials = credentials or ("-u", "alice", "-w", harness.PASSWORD)
     if port is None:
-        port = server.tls_port if {"-t", "-S"} <= set(arguments) else server.port
+        port = server.port if "-S" not in arguments else server.tls_port if "-t" in arguments else server.dtls_port
     command = [*enter, "turnutils_uclient", *arguments, *credentials, "-p", str(port), host]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, errors="replace")
@@ -50,11 +50,15 @@ def assert_nothing_lost(done, sent=20 * 500):
 
 
 def secured(config, hosts, serve, **options):
-    """A server that is reached by TLS too."""
-    port = free_port()
-    config = harness.merged(config, {"listen": {"tls": [harness.endpoint(host, port) for host in hosts]}})
-    server = serve(config, hosts=hosts, secrets={"rest": SECRET}, **options)
-    server.tls_port = port
+    """A server that is reached by TLS and DTLS too.
+
+    DTLS has a port of its own. Each run leaves allocations behind, and an address that holds one by DTLS is not heard in
+    the clear, nor the reverse (case DT-08); a later client that is given that address again would wait for ever.
+    """
+    ports = {"tls": free_port(), "dtls": free_port()}
+    listen = {kind: [harness.endpoint(host, port) for host in hosts] for kind, port in ports.items()}
+    server = serve(harness.merged(config, {"listen": listen}), hosts=hosts, secrets={"rest": SECRET}, **options)
+    server.tls_port, server.dtls_port = ports["tls"], ports["dtls"]
     return server
 
 
