@@ -4,11 +4,11 @@ import NIOCore
 package enum GatewayLimits {
     // MARK: Connections
 
-    /// Connections of all clients together: 10,000 peers, and room for those who come back before the server has noticed that
-    /// they were gone.
+    /// Connections of all clients together: 10,000 peers, and room for those who come back before the server has
+    /// noticed that they were gone.
     static let connections = 50_000
-    /// Of one source, beyond `signaling.connections_per_address`: for requests of the API, and so that a client who has too
-    /// many WebSockets is told so.
+    /// Of one source, beyond `signaling.connections_per_address`: for requests of the API, and so that a client who has
+    /// too many WebSockets is told so.
     static let connectionsBesides = 32
     /// TLS handshakes under way: those who only begin them must not use up the connections (case RE-07).
     static let handshakes = 2_048
@@ -36,8 +36,8 @@ package enum GatewayLimits {
     package static let headerFields = 100
     /// The largest request of the API is a shared secret of 1 KiB.
     package static let bodyBytes = 65_536
-    /// Requests on one connection before it is closed: a client that keeps a connection for ever must log in again now and
-    /// then, which spreads clients after a restart.
+    /// Requests on one connection before it is closed: a client that keeps a connection for ever must log in again now
+    /// and then, which spreads clients after a restart.
     static let requestsPerConnection = 10_000
 
     // MARK: WebSocket
@@ -49,8 +49,8 @@ package enum GatewayLimits {
     static let controlPerSecond = 4
     /// How often a connection is looked after.
     static let heartbeat = TimeAmount.seconds(15)
-    /// Silence after which a ping asks whether the peer is there, and after which it is not (WS-24: dead within 75 s, of which
-    /// the last heartbeat may take 15).
+    /// Silence after which a ping asks whether the peer is there, and after which it is not (WS-24: dead within 75 s,
+    /// of which the last heartbeat may take 15).
     static let pingAfter = TimeAmount.seconds(29)
     static let deadAfter = TimeAmount.seconds(60)
 

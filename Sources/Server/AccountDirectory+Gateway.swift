@@ -67,8 +67,8 @@ final class GatewayAccounts: GatewayDirectory {
 
     func stunServers() -> [String] { PeerURLs(settings: settings())?.stun ?? [] }
 
-    /// Makes sure that there is a secret to mint with, before anybody asks. It writes to the disk, so it comes before the
-    /// workers are there.
+    /// Makes sure that there is a secret to mint with, before anybody asks. It writes to the disk, so it comes before
+    /// the workers are there.
     static func prepare(_ store: AccountStore) throws(AccountError) {
         guard try store.allSecrets().isEmpty else { return }
         do throws(AccountError) {

@@ -20,10 +20,10 @@ extension Hub {
         return true
     }
 
-    /// Tells every client that the server goes, and when to come back; closes them one after the other within the window
-    /// and takes no new one. Called again, it sets a new window.
-    /// - Parameter reconnectAfterMilliseconds: each client is told a number from this range, so that they do not all come
-    ///   back at once (case SG-16).
+    /// Tells every client that the server goes, and when to come back; closes them one after the other within the
+    /// window and takes no new one. Called again, it sets a new window.
+    /// - Parameter reconnectAfterMilliseconds: each client is told a number from this range, so that they do not all
+    ///   come back at once (case SG-16).
     package func drain(
         windowSeconds: UInt64,
         reconnectAfterMilliseconds: ClosedRange<UInt64>,

@@ -22,8 +22,8 @@ extension JSONScanner {
         }
     }
 
-    /// Eight bytes at a time, up to one that is a control character, a quote, a backslash or not ASCII. A borrow between
-    /// bytes can only stop it too early, and only in a word that has such a byte.
+    /// Eight bytes at a time, up to one that is a control character, a quote, a backslash or not ASCII. A borrow
+    /// between bytes can only stop it too early, and only in a word that has such a byte.
     @inline(__always)
     private mutating func skipPlainText() {
         let ones: UInt64 = 0x0101_0101_0101_0101

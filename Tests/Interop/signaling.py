@@ -59,8 +59,8 @@ def on_loop(coroutine, timeout=30):
 class Socket:
     """A WebSocket for code without `await`.
 
-    `websockets.sync` reads on a thread of its own, and before Python 3.13 an SSL object must not be read and written by two
-    threads: now and then a request was never sent.
+    `websockets.sync` reads on a thread of its own, and before Python 3.13 an SSL object must not be read and written by
+    two threads: now and then a request was never sent.
     """
 
     def __init__(self, uri, **options):

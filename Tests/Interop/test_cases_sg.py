@@ -282,7 +282,8 @@ def test_SG_16_many_clients_come_back_at_once(serve):
 
 
 def test_SG_04_a_room_tells_nothing_to_who_is_not_in_it(shared):
-    """A room has no list of who may enter: its name is its key. What can be asked about one is asked by a message to it."""
+    """A room has no list of who may enter: its name is its key. What can be asked about one is asked by a message to
+    it."""
     with Peer(shared) as alice, Peer(shared, "bob") as bob:
         alice.register("alice/4")
         bob.register("bob/4")
@@ -310,7 +311,8 @@ def test_SG_06_a_message_with_a_room_goes_only_inside_it(shared):
         inside.join("bob/6b", "theirs")
         alice.take("peer-joined")
         bob.join("bob/6", "his own")
-        for kind, member in (("offer", "offer"), ("answer", "answer"), ("ice-candidate", "candidate"), ("signal", "signal")):
+        members = {"offer": "offer", "answer": "answer", "ice-candidate": "candidate", "signal": "signal"}
+        for kind, member in members.items():
             for room in ("theirs", "his own"):
                 bob.send(**{"type": kind, "to": "alice/6", "roomId": room, member: 1})
                 assert bob.take("error")["code"] == "not-found", (kind, room)
@@ -394,7 +396,9 @@ def signed(header, claims, key=b""):
 def test_SG_13_there_are_no_json_web_tokens(serve):
     """A token is looked up whole: nothing in it is read, so that nothing in it can be believed."""
     server = start(serve, secrets={"web": "shared secret of the web"})
-    claims = {"sub": "alice", "user": "alice", "admin": True, "aud": "turnpike", "iss": "turnpike", "exp": 4_000_000_000}
+    claims = {
+        "sub": "alice", "user": "alice", "admin": True, "aud": "turnpike", "iss": "turnpike", "exp": 4_000_000_000,
+    }
     certificate = (server.data / "certificate.pem").read_bytes()
     tokens = [
         signed({"alg": "none", "typ": "JWT"}, claims), signed({"alg": "nOnE"}, claims),
@@ -412,8 +416,8 @@ def test_SG_13_there_are_no_json_web_tokens(serve):
 
 
 def test_SG_17_under_drain_every_message_arrives_once_and_in_order_or_is_reported(serve):
-    """While the server drains, one peer writes to another until his connection is closed. Each message is heard once, in
-    order, or it is the last part of what was sent, on connections that were told to come back."""
+    """While the server drains, one peer writes to another until his connection is closed. Each message is heard once,
+    in order, or it is the last part of what was sent, on connections that were told to come back."""
     server = start(serve, {"signaling": {"messages_per_second": 10_000, "burst": 10_000}})
     with Peer(server) as alice, Peer(server, "bob") as bob:
         alice.register("alice")
@@ -436,7 +440,8 @@ def test_SG_17_under_drain_every_message_arrives_once_and_in_order_or_is_reporte
         assert code == 1001
         heard = [message["signal"] for message in after if message["type"] == "signal"]
         assert heard == list(range(len(heard))), "in order, none twice and none left out"
-        told = [message for message in alice.skipped + alice_rest(alice) if message["type"] in ("error", "server-shutdown")]
+        rest = alice.skipped + alice_rest(alice)
+        told = [message for message in rest if message["type"] in ("error", "server-shutdown")]
         reported = {message["id"] for message in told if message["type"] == "error" and "id" in message}
         # Bob may have been closed first: then what came after that is reported to alice as long as she is there.
         missing = set(range(len(heard), acknowledged + 1)) - reported

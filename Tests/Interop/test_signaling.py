@@ -96,7 +96,8 @@ def test_authorization_at_the_upgrade_logs_in_at_once(shared):
 
 def test_a_time_limited_credential_logs_in(serve):
     server = start(serve, secrets={"web": "shared secret of the web"})
-    minted = json.loads(server.cli("credentials", "carol", "--format", "json", "--config", str(server.config_path)).stdout)
+    made = server.cli("credentials", "carol", "--format", "json", "--config", str(server.config_path))
+    minted = json.loads(made.stdout)
     with Peer(server, minted["username"], minted["password"]) as carol:
         assert carol.welcome["user"] == "carol"
         assert carol.register("carol/web")["peerId"] == "carol/web"
@@ -155,7 +156,9 @@ def test_rd_01_a_reload_keeps_sockets(serve):
 
 def test_RD_01_a_reload_under_two_hundred_flows_and_sockets_loses_nothing(serve):
     limits = {"allocations_per_user": 1_000, "unauthenticated_replies_per_second": 100_000}
-    generous = {"connections_per_user": 400, "connections_per_address": 400, "messages_per_second": 1_000, "burst": 1_000}
+    generous = {
+        "connections_per_user": 400, "connections_per_address": 400, "messages_per_second": 1_000, "burst": 1_000,
+    }
     server = start(serve, {"limits": limits, "signaling": generous})
     with contextlib.ExitStack() as stack:
         peer = stack.enter_context(server.peer())

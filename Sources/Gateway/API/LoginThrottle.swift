@@ -1,7 +1,8 @@
 import Synchronization
 
-/// Who has failed to log in too often. It forgets: a guesser is slowed to a few tries a minute, and a household with one
-/// forgotten password is not locked out for long. Success costs nothing, so a herd that comes back after a restart passes.
+/// Who has failed to log in too often. It forgets: a guesser is slowed to a few tries a minute, and a household with
+/// one forgotten password is not locked out for long. Success costs nothing, so a herd that comes back after a restart
+/// passes.
 final class LoginThrottle: Sendable {
     private let buckets: Mutex<BucketTable>
 

@@ -45,7 +45,8 @@ package struct HTTPAnswer: Sendable {
         return bytes
     }
 
-    /// What every response says, unless it says something else: nothing here may be framed, guessed at, kept or referred to.
+    /// What every response says, unless it says something else: nothing here may be framed, guessed at, kept or
+    /// referred to.
     private static let standing: [(name: String, value: String)] = [
         ("Cache-Control", "no-store"),
         ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),

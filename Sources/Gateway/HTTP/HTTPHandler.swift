@@ -164,8 +164,8 @@ package final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         end(with: answer.bytes(hasBody: true, keepsAlive: false, context.channel.allocator), context)
     }
 
-    /// Sends the last bytes and ends. The client is given a moment to read them: a socket closed with unread input is reset,
-    /// and what was sent is lost with it.
+    /// Sends the last bytes and ends. The client is given a moment to read them: a socket closed with unread input is
+    /// reset, and what was sent is lost with it.
     private func end(with bytes: ByteBuffer, _ context: ChannelHandlerContext) {
         state = .ended
         received.clear()

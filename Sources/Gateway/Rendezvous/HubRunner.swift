@@ -3,7 +3,8 @@ import NIOCore
 import OpenSSLCrypto
 import Signaling
 
-/// The hub and what it needs of the world, on one loop: the clocks, the connections, the account store's answers, one timer.
+/// The hub and what it needs of the world, on one loop: the clocks, the connections, the account store's answers, one
+/// timer.
 final class HubRunner {
     private let hub: Hub
     private let loop: any EventLoop
@@ -102,8 +103,8 @@ final class HubRunner {
 
     func note(token: String, of user: String) { tokenUsers[token] = user }
 
-    /// Ends all sessions of the user whom the token logged in: a session does not say by what it was begun, and he may come
-    /// back with what still holds.
+    /// Ends all sessions of the user whom the token logged in: a session does not say by what it was begun, and he may
+    /// come back with what still holds.
     func revoke(token: String) {
         guard let user = tokenUsers.removeValue(forKey: token) else { return }
         revoke(user)

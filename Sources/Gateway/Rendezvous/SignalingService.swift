@@ -36,7 +36,8 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         } catch {
             return .answer(error.answer)
         }
-        // Exact, and before anything else is looked at (case WS-02). Who sends no Origin is no browser, and shows credentials.
+        // Exact, and before anything else is looked at (case WS-02). Who sends no Origin is no browser, and shows
+        // credentials.
         if let origin = handshake.origin, !configuration.allowedOrigins.contains(origin),
             !Self.isOwn(origin, request, source)
         {
@@ -70,8 +71,9 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         )
     }
 
-    /// Whether the page is one of this server's: it came from the host that the request came to. Only over TLS, where nobody
-    /// is that host who has no certificate for it, whatever DNS says; and credentials have to be shown all the same.
+    /// Whether the page is one of this server's: it came from the host that the request came to. Only over TLS, where
+    /// nobody is that host who has no certificate for it, whatever DNS says; and credentials have to be shown all the
+    /// same.
     private static func isOwn(_ origin: String, _ request: HTTPRequest, _ source: ClientSource) -> Bool {
         guard source.isSecure, let host = request.authority, !host.isEmpty else { return false }
         return origin == "https://" + host
