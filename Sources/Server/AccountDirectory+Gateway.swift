@@ -38,7 +38,7 @@ final class GatewayAccounts: GatewayDirectory {
     func iceServers(user: String, seconds: Int) async -> ICEServers? {
         let settings = settings()
         return await onQueue { () throws(AccountError) in
-            guard let name = try? AccountName(user), name.value == user else { return nil }
+            guard let name = try? AccountName(user), name.isSpelled(user) else { return nil }
             let now = Int64(Date().timeIntervalSince1970)
             let record = try self.store.credentialRecord(username: user)
             guard record?.isUsable(atSeconds: now) != false else { return nil }

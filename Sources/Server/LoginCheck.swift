@@ -57,7 +57,7 @@ struct LoginCheck {
             if Self.areEqual(shown, Array(expected.utf8)) { isRight = true }
         }
         guard isRight, expiry > nowSeconds, expiry - nowSeconds <= Int64(maxCredentialSeconds),
-            let account = try? AccountName(name), account.value == name
+            let account = try? AccountName(name), account.isSpelled(name)
         else { return .refused }
         let record = try store.credentialRecord(username: name)
         guard record?.isUsable(atSeconds: nowSeconds) != false else { return .refused }
