@@ -70,12 +70,18 @@ package enum GatewayLimits {
     /// Failed logins of one source network that are answered at once, and how many more each minute (SG-20).
     package static let loginFailureBurst = 20
     package static let loginFailuresPerMinute = 10
+    /// How long who has failed by the hundred at once waits for the next try: ten minutes.
+    static let bucketDebtNanoseconds: UInt64 = 600_000_000_000
     /// Source networks whose failures are remembered. Past that, the stalest is forgotten.
     package static let loginSources = 8_192
+    /// Requests of one user to the API, which the loop of signaling answers: nobody else's messages wait for them.
+    static let requestBurst = 100
+    static let requestsPerMinute = 1_200
     /// `GET /api/v1/ice-servers` of one user: a page asks once for each call (SG-15).
     package static let credentialBurst = 20
     package static let credentialsPerMinute = 60
-    package static let credentialUsers = 8_192
+    /// Users whose requests and wishes for credentials are remembered.
+    package static let usersRemembered = 8_192
     /// What is handed out without a wish, and the least.
     package static let credentialSeconds = 3_600
     package static let credentialSecondsMin = 60

@@ -86,6 +86,27 @@ extension Response {
     }
 }
 
+extension [PeerEntry] {
+    /// `{"peers":[…]}`. Metadata goes out as it came in: reading a room's anew would take longer than all the rest.
+    var response: Response {
+        var text = ByteBuffer(string: #"{"peers":["#)
+        for (index, peer) in enumerated() {
+            if index > 0 { text.writeString(",") }
+            text.writeString(#"{"joinedAt":\#(peer.joinedAt),"metadata":"#)
+            text.writeBytes(peer.metadata)
+            text.writeString(#","peerId":"#)
+            text.writeBytes(JSONText.bytes(peer.peerId))
+            text.writeString("}")
+        }
+        text.writeString("]}")
+        return Response(
+            status: .ok,
+            headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: text)
+        )
+    }
+}
+
 private final class Collected {
     var buffer = ByteBuffer()
 }

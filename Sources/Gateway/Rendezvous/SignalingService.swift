@@ -55,7 +55,7 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
                 guard let user = identity.user else {
                     return .answer(.problem(403, "an admin token stands for no user, so it has nobody to signal as"))
                 }
-                await note(identity)
+                guard await note(identity, checkedAt) else { return .answer(authenticator.answer(.refused)) }
                 grant = await Grant(user: user, identity, directory, state, checkedAt: checkedAt)
             } catch {
                 return .answer(authenticator.answer(error))
@@ -79,9 +79,10 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         return origin == "https://" + host
     }
 
-    private func note(_ identity: Identity) async {
-        guard let token = identity.token, let user = identity.user else { return }
-        await onLoop { $0.note(token: token, of: user) }
+    /// - Returns: false where the token was revoked meanwhile.
+    private func note(_ identity: Identity, _ checkedAt: UInt64) async -> Bool {
+        guard let token = identity.token, let user = identity.user else { return true }
+        return await onLoop { $0.note(token: token, of: user, checkedAt: checkedAt) }
     }
 
     // MARK: The operator
@@ -149,7 +150,9 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         await onLoop { $0.peers(in: room, visibleTo: user) }
     }
 
-    func sessions() async -> [SocketEntry] { await onLoop { $0.sessions() } }
+    func sessions(of user: String?, limit: Int) async -> [SocketEntry] {
+        await onLoop { $0.sessions(of: user, limit: limit) }
+    }
 
     func end(session id: String) async -> Bool { await onLoop { $0.kick(id) } }
 
