@@ -111,6 +111,7 @@ final class AccountDirectory: Sendable {
                 expiresAtSeconds: record.expiresAtSeconds.map { UInt64(clamping: $0) }
             )
             relay.send(.changed(terms))
+            if let end = record.expiresAtSeconds { gateway.value?.limit(user: name, untilSeconds: end) }
             // The limit may have come down below what is used already.
             if try overQuotaUntil(record) != nil { relay.send(.overQuota(name)) }
         } else {

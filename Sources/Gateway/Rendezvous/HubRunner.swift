@@ -104,6 +104,16 @@ final class HubRunner {
 
     func revoke(_ user: String) { turn { hub, now, actions in hub.revoke(user: user, now: now, into: &actions) } }
 
+    func limit(_ user: String, untilSeconds: Int64) {
+        let milliseconds = untilSeconds.multipliedReportingOverflow(by: 1_000)
+        hub.limit(
+            user: user,
+            untilWallMilliseconds: milliseconds.overflow ? .max : milliseconds.partialValue,
+            now: .current
+        )
+        setTimer()
+    }
+
     /// - Parameter checkedAt: when its check began, as `NIODeadline.uptimeNanoseconds`.
     /// - Returns: false where the token was revoked while it was checked.
     func note(token: String, of user: String, checkedAt: UInt64) -> Bool {

@@ -93,6 +93,8 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
 
     func revoke(user: String) { tell { $0.revoke(user) } }
 
+    func limit(user: String, untilSeconds: Int64) { tell { $0.limit(user, untilSeconds: untilSeconds) } }
+
     func revoke(token: String) { tell { $0.revoke(token: token) } }
 
     func keep(tokens: Set<String>) { tell { $0.keep(tokens: tokens) } }
