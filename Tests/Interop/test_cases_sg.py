@@ -2,8 +2,10 @@
 
 import base64
 import contextlib
+import datetime
 import hmac
 import json
+import socket
 import time
 
 import pytest
@@ -158,6 +160,17 @@ def test_SG_11_a_credential_that_ends_takes_its_socket_along(serve):
         assert code == 4401 and seen[-1]["code"] == "unauthenticated"
 
 
+def test_SG_11_a_user_whose_time_is_cut_short_goes_with_it(shared):
+    admin = API(shared, over_socket=True)
+    _, made, _ = admin.call("POST", "/api/v1/admin/users", {"name": "mayfly"})
+    with Peer(shared, "mayfly", made["password"]) as mayfly:
+        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+        path = "/api/v1/admin/users/mayfly"
+        assert admin.call("PATCH", path, {"expiresAt": end.strftime("%Y-%m-%dT%H:%M:%SZ")})[0] == 200
+        code, seen = mayfly.closing(timeout=10)
+        assert code == 4401 and seen[-1]["error"] == "The credentials have expired"
+
+
 def test_SG_12_resume_tokens_are_bound_and_of_use_once(shared):
     with Peer(shared, "bob") as bob:
         bob.register("bob/12")
@@ -219,7 +232,7 @@ def test_SG_18_a_connection_that_breaks_the_rules_ends_alone(shared):
         assert alice.ask("pong", type="ping")
 
 
-@pytest.mark.parametrize("level", ["trace", "info"])
+@pytest.mark.parametrize("level", ["trace", "debug", "info"])
 def test_SG_19_no_secret_stands_in_a_log(serve, level):
     server = start(serve, {"log": {"level": level}}, secrets={"web": "SECRET-of-the-web"})
     _, made, _ = API(server, over_socket=True).call("POST", "/api/v1/admin/tokens", {"name": "t", "user": "alice"})
@@ -240,6 +253,30 @@ def test_SG_19_no_secret_stands_in_a_log(serve, level):
             wrong.take("error")
         API(server, "alice", "WRONG-password").call("GET", "/api/v1/rooms")
         API(server, "alice").call("GET", "/api/v1/ice-servers?token=WRONG-password")
+        # Where things go wrong, too.
+        admin = API(server, over_socket=True)
+        admin.call("POST", "/api/v1/admin/users", {"name": "bob", "password": "WRONG-password"})
+        admin.call("POST", "/api/v1/admin/users", {"name": "x y", "password": "WRONG-password"})
+        admin.call("POST", "/api/v1/admin/users/alice/passwd", {"password": ["WRONG-password"]})
+        admin.call("POST", "/api/v1/admin/secrets", {"name": "web", "value": "WRONG-password"})
+        API(server, token="tpk_WRONG-password").call("GET", "/api/v1/admin/status")
+        for bad in ("Basic WRONG-password", "Bearer", "WRONG-password"):
+            API(server).call("GET", "/api/v1/rooms", headers={"Authorization": bad})
+        with Raw(server) as raw:
+            raw.send(b"GET /signal?token=WRONG-password HTTP/1.1\r\nAuthorization: WRONG-password\r\n\r\n")
+            raw.head()
+        with contextlib.suppress(OSError), socket.create_connection((HOST, server.https_port), timeout=5) as plain:
+            plain.sendall(b"GET /WRONG-password HTTP/1.1\r\nAuthorization: Basic WRONG-password\r\n\r\n")
+            plain.recv(100)
+        for hello in ({"token": "WRONG-password"}, {"resume": "WRONG-password.WRONG-password"},
+                      {"username": "WRONG-password", "password": "WRONG-password", "id": {}}):
+            with Peer(server, hello=False) as wrong:
+                wrong.send(type="hello", **hello)
+                wrong.take("error")
+        with Raw(server) as raw:
+            raw.upgrade()
+            raw.frame(1, b'{"type":"hello","password":"WRONG-password"')
+            raw.close_code()
         tells.append(base64.b64encode(f"alice:{PASSWORD}".encode()).decode())
     server.stop()
     log = server.log()

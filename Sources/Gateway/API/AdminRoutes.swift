@@ -67,14 +67,22 @@ struct AdminRoutes: Sendable {
         }
     }
 
-    private struct NewPassword: Decodable {
+    private struct NewPassword: APIBody {
         /// Null or absent for one that the server makes.
         let password: String?
+
+        enum CodingKeys: String, CodingKey, CaseIterable {
+            case password
+        }
     }
 
-    private struct NewSecret: Decodable {
+    private struct NewSecret: APIBody {
         let name: String
         let value: String?
+
+        enum CodingKeys: String, CodingKey, CaseIterable {
+            case name, value
+        }
     }
 
     private func addSecrets(_ secrets: RouterGroup<GatewayContext>) {

@@ -39,7 +39,9 @@ package struct HTTPAnswer: Sendable {
         for field in Self.standing where !fields.contains(where: { $0.name == field.name }) {
             bytes.writeString("\(field.name): \(field.value)\r\n")
         }
-        bytes.writeString("Date: \(HTTPDate.current)\r\nContent-Length: \(body.readableBytes)\r\n")
+        bytes.writeString("Date: \(HTTPDate.current)\r\n")
+        // RFC 9110 section 8.6: a 204 must not have it.
+        if status != 204 { bytes.writeString("Content-Length: \(body.readableBytes)\r\n") }
         bytes.writeString("Connection: \(keepsAlive ? "keep-alive" : "close")\r\n\r\n")
         if hasBody { bytes.writeImmutableBuffer(body) }
         return bytes
