@@ -65,7 +65,8 @@ extension AccountError {
             let seconds = AccountLimits.busyTimeoutSeconds
             self.init(
                 .busy,
-                "\(path) has been locked by another process for \(seconds) s; try again, or end the process that holds it"
+                "\(path) has been locked by another process for \(seconds) s; try again, "
+                    + "or end the process that holds it"
             )
         case .SQLITE_FULL:
             self.init(.full, "no space left to write \(path); free some space and repeat the command")

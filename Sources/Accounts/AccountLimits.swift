@@ -32,7 +32,8 @@ package enum AccountLimits {
     /// Below this, no sum of two counts overflows.
     static let countMax: Int64 = 1 << 62
 
-    /// The last moment that can be named: the end of the year 9999, which every date format still writes with four digits.
+    /// The last moment that can be named: the end of the year 9999, which every date format still writes with four
+    /// digits.
     package static let expirySecondsMax: Int64 = 253_402_300_799
 
     /// How long a writer waits for another one.

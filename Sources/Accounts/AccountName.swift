@@ -38,6 +38,10 @@ package struct AccountName: Hashable, Sendable, CustomStringConvertible {
 
     package var description: String { value }
 
+    /// Whether the text is the name byte for byte. Strings compare by canonical equivalence: a name in another spelling
+    /// would be equal to a user's and yet not be found in the store, which looks for bytes.
+    package func isSpelled(_ text: String) -> Bool { value.utf8.elementsEqual(text.utf8) }
+
     private static func isForbidden(_ scalar: Unicode.Scalar) -> Bool {
         scalar == ":" || scalar == "/" || scalar.properties.isWhitespace || scalar.isInvisible
     }

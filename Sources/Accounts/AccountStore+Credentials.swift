@@ -5,7 +5,8 @@ extension AccountStore {
     /// What is needed to authenticate the user of this name, or `nil` where there is none.
     ///
     /// The name is compared byte for byte, as it came off the wire. Disabled and expired users are returned: the caller
-    /// knows the time (`CredentialRecord.isUsable`). A user whose keys are damaged counts as absent and is reported once.
+    /// knows the time (`CredentialRecord.isUsable`). A user whose keys are damaged counts as absent and is reported
+    /// once.
     package func credentialRecord(username: String) throws(AccountError) -> CredentialRecord? {
         // Text is bound up to its first NUL, so "alice\0x" would find alice.
         guard !username.utf8.contains(0) else { return nil }
@@ -18,8 +19,8 @@ extension AccountStore {
         try credentialRecord(nil, Data(userhash))
     }
 
-    /// Somebody who is not there is read and put together all the same, from a row that stands in for him: or the time that
-    /// the first question about a name takes would tell whether it is a user's (case AU-03).
+    /// Somebody who is not there is read and put together all the same, from a row that stands in for him: or the time
+    /// that the first question about a name takes would tell whether it is a user's (case AU-03).
     private func credentialRecord(
         _ username: String?,
         _ userhash: Data?

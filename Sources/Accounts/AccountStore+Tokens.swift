@@ -94,8 +94,8 @@ extension AccountStore {
 }
 
 extension Token {
-    /// `nil` where a column does not hold what it should: a damaged expiry must not make a token eternal, nor a damaged user
-    /// make it an admin's.
+    /// `nil` where a column does not hold what it should: a damaged expiry must not make a token eternal, nor a damaged
+    /// user make it an admin's.
     init?(row: Row) {
         guard let name = String.fromDatabaseValue(row["name"]) else { return nil }
         let (user, expiry): (DatabaseValue, DatabaseValue) = (row["user"], row["expires_at"])

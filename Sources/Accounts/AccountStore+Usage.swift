@@ -9,7 +9,8 @@ extension AccountStore {
         return try write { database in
             let addition = try database.cachedStatement(
                 sql: """
-                    INSERT INTO usage (user, month, bytes_to_peers, bytes_to_clients, packets_to_peers, packets_to_clients)
+                    INSERT INTO usage (
+                        user, month, bytes_to_peers, bytes_to_clients, packets_to_peers, packets_to_clients)
                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                     ON CONFLICT (user, month) DO UPDATE SET
                         bytes_to_peers = min(bytes_to_peers, ?7) + ?3,
@@ -92,8 +93,8 @@ extension AccountStore {
         return QuotaState(user: name, usedBytes: Usage(row: row).bytes, monthlyBytes: limit)
     }
 
-    /// Text is bound up to its first NUL, which would put the use of "alice\0x" on alice's account. Such a name can only be
-    /// that of a time-limited credential.
+    /// Text is bound up to its first NUL, which would put the use of "alice\0x" on alice's account. Such a name can
+    /// only be that of a time-limited credential.
     private static func storable(_ name: String) -> String {
         guard name.utf8.contains(0) else { return name }
         var scalars = String.UnicodeScalarView()

@@ -103,8 +103,10 @@ extension AccountStore {
             change(&limits)
             try limits.requireInRange()
             try database.execute(
-                sql:
-                    "UPDATE users SET expires_at = ?, max_allocations = ?, max_bps = ?, monthly_bytes = ? WHERE name = ?",
+                sql: """
+                    UPDATE users SET expires_at = ?, max_allocations = ?, max_bps = ?, monthly_bytes = ?
+                    WHERE name = ?
+                    """,
                 arguments: [
                     limits.expiresAtSeconds, limits.maxAllocations, limits.maxBitsPerSecond, limits.monthlyBytes,
                     name.value,

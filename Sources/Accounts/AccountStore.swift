@@ -5,8 +5,8 @@ import Synchronization
 /// Users, shared secrets and who changed them, in `turnpike.sqlite3` of the data directory.
 ///
 /// The server and any number of commands open the same file at once: SQLite's WAL lets them read while one writes, and
-/// writers wait for each other (`AccountLimits.busyTimeoutSeconds`). A write has reached the disk when its call returns.
-/// Passwords are never stored, only `DerivedKeys`. Calls block for as long as the disk does.
+/// writers wait for each other (`AccountLimits.busyTimeoutSeconds`). A write has reached the disk when its call
+/// returns. Passwords are never stored, only `DerivedKeys`. Calls block for as long as the disk does.
 package final class AccountStore: Sendable {
     package enum Mode: Sendable {
         case readOnly
@@ -26,7 +26,8 @@ package final class AccountStore: Sendable {
     /// Opens the database. A damaged, foreign, newer or carelessly protected one is refused, and never replaced.
     /// - Parameters:
     ///   - dataDirectory: absolute, or relative to the current directory.
-    ///   - createIfMissing: makes the directory (0700) and the database (0600) where they are missing; `readWrite` only.
+    ///   - createIfMissing: makes the directory (0700) and the database (0600) where they are missing; `readWrite`
+    ///     only.
     ///   - actor: who is changing things, for the audit table; for instance `cli uid=0`.
     ///   - clock: the wall clock in seconds since 1970.
     ///   - report: called once for each user whose stored keys are damaged, with a line for the log.
@@ -134,8 +135,9 @@ package final class AccountStore: Sendable {
             return true
         }
         configuration.prepareDatabase { database in
-            // FULL: an acknowledged change survives a power failure. trusted_schema: a schema changed by others must not
-            // run functions. secure_delete: a removed key or secret is overwritten. temp_store: nothing beside our files.
+            // FULL: an acknowledged change survives a power failure. trusted_schema: a schema changed by others must
+            // not run functions. secure_delete: a removed key or secret is overwritten. temp_store: nothing beside our
+            // files.
             try database.execute(
                 sql: """
                     PRAGMA synchronous = FULL;
@@ -168,7 +170,8 @@ package final class AccountStore: Sendable {
         guard application == Schema.applicationID else {
             throw AccountError(
                 .foreign,
-                "\(path) is an SQLite database, but not Turnpike's; move it away, or name another directory with --data-dir"
+                "\(path) is an SQLite database, but not Turnpike's; move it away, "
+                    + "or name another directory with --data-dir"
             )
         }
         guard version <= Schema.version else {

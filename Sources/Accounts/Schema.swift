@@ -71,8 +71,9 @@ enum Schema {
         PRAGMA user_version = 1;
         """
 
-    /// Limits of bandwidth and of monthly bytes, and what they are held against. `usage` names users without referring to
-    /// `users`: those of time-limited credentials need not be there, and a removed one's months are kept for a while.
+    /// Limits of bandwidth and of monthly bytes, and what they are held against. `usage` names users without referring
+    /// to `users`: those of time-limited credentials need not be there, and a removed one's months are kept for a
+    /// while.
     private static let version2 = """
         ALTER TABLE users ADD COLUMN max_bps INTEGER CHECK (max_bps >= 0);
         ALTER TABLE users ADD COLUMN monthly_bytes INTEGER CHECK (monthly_bytes > 0);

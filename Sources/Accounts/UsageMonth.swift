@@ -50,8 +50,8 @@ package struct UsageMonth: Hashable, Sendable, Comparable, CustomStringConvertib
     package static func < (left: UsageMonth, right: UsageMonth) -> Bool { left.number < right.number }
 
     private static func number(ofDay day: Int64) -> Int64 {
-        // 4,800 months of the Gregorian calendar have 146,097 days. The estimate is off by less than one month; one that
-        // is too early is put right by the loop.
+        // 4,800 months of the Gregorian calendar have 146,097 days. The estimate is off by less than one month; one
+        // that is too early is put right by the loop.
         let estimate = floor((day + daysToEpoch) * 4_800, 146_097) + 2
         var month = UsageMonth(number: max(0, estimate - 1))
         while month.next.startSeconds <= day * 86_400 { month = month.next }

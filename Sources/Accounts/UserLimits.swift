@@ -35,7 +35,8 @@ package struct UserLimits: Hashable, Sendable {
         if let maxBitsPerSecond, !(0...AccountLimits.bitsPerSecondMax).contains(maxBitsPerSecond) {
             throw AccountError(
                 .invalidValue,
-                "\(maxBitsPerSecond) is no number of bits per second; give one of 0 to \(AccountLimits.bitsPerSecondMax)"
+                "\(maxBitsPerSecond) is no number of bits per second; "
+                    + "give one of 0 to \(AccountLimits.bitsPerSecondMax)"
             )
         }
         if let monthlyBytes, !(1...AccountLimits.monthlyBytesMax).contains(monthlyBytes) {

@@ -151,7 +151,8 @@ int turnpike_thread_yield_to_others(void) {
         .policy = SCHED_BATCH,
         // A ninth of the weight of others: enough to go on where they are never idle.
         .nice = 10,
-        // A slice of the longest: from Linux 6.12 on, threads with a shorter one interrupt it. Older ones go by the weight.
+        // A slice of the longest: from Linux 6.12 on, threads with a shorter one interrupt it. Older ones go by the
+        // weight.
         .runtime = 100 * 1000 * 1000,
     };
     return syscall(SYS_sched_setattr, 0, &attributes, 0) < 0 ? -errno : 0;

@@ -167,7 +167,8 @@ static inline int turnpike_general_names_count(const void *names) {
     return sk_GENERAL_NAME_num((const GENERAL_NAMES *)names);
 }
 
-// Copies out the name of DNS at a place and returns its length; 0 where something else is there, or more than there is room for.
+// Copies out the name of DNS at a place and returns its length; 0 where something else is there, or more than there is
+// room for.
 static inline int turnpike_general_names_dns(const void *names, int index, unsigned char *bytes, size_t capacity) {
     const GENERAL_NAME *name = sk_GENERAL_NAME_value((const GENERAL_NAMES *)names, index);
     if (!name || name->type != GEN_DNS) return 0;

@@ -79,8 +79,8 @@ struct TurnpikeCommand: AsyncParsableCommand {
         discussion: """
             Start with: turnpike user add NAME --format env
 
-            That makes a user and prints what a peer needs to know. Commands for users, secrets and tokens work whether the \
-            server is running or not, and a running server follows within a second.
+            That makes a user and prints what a peer needs to know. Commands for users, secrets and tokens work \
+            whether the server is running or not, and a running server follows within a second.
             """,
         version: "turnpike \(Version.current)",
         subcommands: [

@@ -109,8 +109,8 @@ extension Console {
             guard tcgetattr(STDIN_FILENO, &settings) == 0 else { return body() }
             _ = writeAll(Array(prompt.utf8), to: STDERR_FILENO)
             var silent = settings
-            // Without signals from the keyboard, too: one would end the process with the terminal still silent. A Ctrl-C
-            // then arrives as a control character, which `firstLine` refuses.
+            // Without signals from the keyboard, too: one would end the process with the terminal still silent. A
+            // Ctrl-C then arrives as a control character, which `firstLine` refuses.
             silent.c_lflag &= ~tcflag_t(ECHO | ISIG)
             tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent)
             defer {

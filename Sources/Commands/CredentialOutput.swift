@@ -70,8 +70,8 @@ extension CredentialOutput {
             let fingerprint = try OwnCertificate.fingerprint(settings)
             if fingerprint == nil, format == .env {
                 console.message(
-                    "turnpike: peers check the certificate of tls.certificate; where it is made out to a name, write that "
-                        + "in place of \(urls.address.host)"
+                    "turnpike: peers check the certificate of tls.certificate; where it is made out to a name, "
+                        + "write that in place of \(urls.address.host)"
                 )
             }
             return fingerprint

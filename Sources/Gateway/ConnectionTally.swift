@@ -1,7 +1,7 @@
 import Synchronization
 
-/// How many connections there are, by source network, and how many handshakes. It stands before everything: a connection that
-/// it does not admit costs an accept and a close.
+/// How many connections there are, by source network, and how many handshakes. It stands before everything: a
+/// connection that it does not admit costs an accept and a close.
 final class ConnectionTally: Sendable {
     private struct State {
         var bySource: [UInt64: Int] = [:]

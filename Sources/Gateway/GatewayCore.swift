@@ -4,7 +4,8 @@ import HummingbirdCore
 import Logging
 import NIOCore
 
-/// Answers the gateway's requests: Hummingbird's router finds the route, and whatever goes wrong becomes a problem of RFC 9457.
+/// Answers the gateway's requests: Hummingbird's router finds the route, and whatever goes wrong becomes a problem of
+/// RFC 9457.
 final class GatewayCore: HTTPAnswering {
     private let state: GatewayState
     private let responder: RouterResponder<GatewayContext>

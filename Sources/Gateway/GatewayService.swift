@@ -88,6 +88,9 @@ package final class GatewayService: Sendable {
     /// A user is gone, disabled or expired: his sockets are closed (4403).
     package func revoke(user: String) { signaling.revoke(user: user) }
 
+    /// A user's time ends then, in seconds since 1970: his sockets are closed by then (4401).
+    package func limit(user: String, untilSeconds: Int64) { signaling.limit(user: user, untilSeconds: untilSeconds) }
+
     /// A token does not hold any more: what it opened is closed.
     package func revoke(token: String) { signaling.revoke(token: token) }
 

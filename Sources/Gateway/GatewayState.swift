@@ -8,9 +8,14 @@ final class GatewayState: Sendable {
         var configuration: GatewayConfiguration
         var isDraining = false
         var credentials = BucketTable(
-            capacity: GatewayLimits.credentialUsers,
+            capacity: GatewayLimits.usersRemembered,
             burst: GatewayLimits.credentialBurst,
             perMinute: GatewayLimits.credentialsPerMinute
+        )
+        var requests = BucketTable(
+            capacity: GatewayLimits.usersRemembered,
+            burst: GatewayLimits.requestBurst,
+            perMinute: GatewayLimits.requestsPerMinute
         )
     }
 
@@ -39,6 +44,13 @@ final class GatewayState: Sendable {
 
     func authenticator(_ directory: any GatewayDirectory) -> Authenticator {
         Authenticator(directory: directory, throttle: throttle, realm: configuration.realm)
+    }
+
+    /// Counts a request.
+    /// - Returns: how many milliseconds that user has to wait first; nil for none.
+    func waitForRequest(_ user: String) -> UInt64? {
+        let key = UInt64(truncatingIfNeeded: user.hashValue)
+        return values.withLock { $0.requests.take(key, at: NIODeadline.now().uptimeNanoseconds) }
     }
 
     /// Counts a wish for credentials.

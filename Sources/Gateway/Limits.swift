@@ -4,11 +4,11 @@ import NIOCore
 package enum GatewayLimits {
     // MARK: Connections
 
-    /// Connections of all clients together: 10,000 peers, and room for those who come back before the server has noticed that
-    /// they were gone.
+    /// Connections of all clients together: 10,000 peers, and room for those who come back before the server has
+    /// noticed that they were gone.
     static let connections = 50_000
-    /// Of one source, beyond `signaling.connections_per_address`: for requests of the API, and so that a client who has too
-    /// many WebSockets is told so.
+    /// Of one source, beyond `signaling.connections_per_address`: for requests of the API, and so that a client who has
+    /// too many WebSockets is told so.
     static let connectionsBesides = 32
     /// TLS handshakes under way: those who only begin them must not use up the connections (case RE-07).
     static let handshakes = 2_048
@@ -36,8 +36,8 @@ package enum GatewayLimits {
     package static let headerFields = 100
     /// The largest request of the API is a shared secret of 1 KiB.
     package static let bodyBytes = 65_536
-    /// Requests on one connection before it is closed: a client that keeps a connection for ever must log in again now and
-    /// then, which spreads clients after a restart.
+    /// Requests on one connection before it is closed: a client that keeps a connection for ever must log in again now
+    /// and then, which spreads clients after a restart.
     static let requestsPerConnection = 10_000
 
     // MARK: WebSocket
@@ -49,8 +49,8 @@ package enum GatewayLimits {
     static let controlPerSecond = 4
     /// How often a connection is looked after.
     static let heartbeat = TimeAmount.seconds(15)
-    /// Silence after which a ping asks whether the peer is there, and after which it is not (WS-24: dead within 75 s, of which
-    /// the last heartbeat may take 15).
+    /// Silence after which a ping asks whether the peer is there, and after which it is not (WS-24: dead within 75 s,
+    /// of which the last heartbeat may take 15).
     static let pingAfter = TimeAmount.seconds(29)
     static let deadAfter = TimeAmount.seconds(60)
 
@@ -70,12 +70,18 @@ package enum GatewayLimits {
     /// Failed logins of one source network that are answered at once, and how many more each minute (SG-20).
     package static let loginFailureBurst = 20
     package static let loginFailuresPerMinute = 10
+    /// How long who has failed by the hundred at once waits for the next try: ten minutes.
+    static let bucketDebtNanoseconds: UInt64 = 600_000_000_000
     /// Source networks whose failures are remembered. Past that, the stalest is forgotten.
     package static let loginSources = 8_192
+    /// Requests of one user to the API, which the loop of signaling answers: nobody else's messages wait for them.
+    static let requestBurst = 100
+    static let requestsPerMinute = 1_200
     /// `GET /api/v1/ice-servers` of one user: a page asks once for each call (SG-15).
     package static let credentialBurst = 20
     package static let credentialsPerMinute = 60
-    package static let credentialUsers = 8_192
+    /// Users whose requests and wishes for credentials are remembered.
+    package static let usersRemembered = 8_192
     /// What is handed out without a wish, and the least.
     package static let credentialSeconds = 3_600
     package static let credentialSecondsMin = 60

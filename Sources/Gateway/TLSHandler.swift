@@ -1,8 +1,8 @@
 import NIOCore
 import OpenSSLCrypto
 
-/// TLS on a channel: records on the side of the socket, plaintext on the other. `TLSSession` does the protocol; this carries
-/// its bytes and holds it to its deadline.
+/// TLS on a channel: records on the side of the socket, plaintext on the other. `TLSSession` does the protocol; this
+/// carries its bytes and holds it to its deadline.
 final class TLSHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer

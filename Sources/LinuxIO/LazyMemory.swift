@@ -1,7 +1,7 @@
 import CLinux
 
-/// Zeroed address space whose pages become memory when they are first touched: for tables that are sized for the most there
-/// can be, and hold what there is.
+/// Zeroed address space whose pages become memory when they are first touched: for tables that are sized for the most
+/// there can be, and hold what there is.
 package struct LazyMemory: ~Copyable {
     package let base: UnsafeMutableRawPointer
     private let byteCount: Int

@@ -1,8 +1,8 @@
 import CLinux
 
 extension SendBatch {
-    /// Sends messages, again where an error that an earlier datagram has left may be all that was wrong. A few times, since
-    /// another may have come meanwhile, and not without end, since the error may be this datagram's own.
+    /// Sends messages, again where an error that an earlier datagram has left may be all that was wrong. A few times,
+    /// since another may have come meanwhile, and not without end, since the error may be this datagram's own.
     func send(_ message: UnsafeMutablePointer<turnpike_message>, _ count: UInt32, fd: Int32) -> Int32 {
         var outcome = turnpike_send(fd, message, count)
         var triesLeft = mayFailForAnother ? 3 : 0

@@ -31,8 +31,8 @@ extension SocketAddressStorage {
 /// compiler then takes `package` for a limit that their bodies may not pass, and says nothing.
 @usableFromInline
 package struct AddressParts: Hashable, Sendable, BitwiseCopyable {
-    /// The first eight address bytes in network order, as a number; 0 for IPv4. A link-local address has its interface's
-    /// index in the lower half, where the address itself has zeros.
+    /// The first eight address bytes in network order, as a number; 0 for IPv4. A link-local address has its
+    /// interface's index in the lower half, where the address itself has zeros.
     @usableFromInline package var high: UInt64
     /// The last eight; IPv4 is held v4-mapped.
     @usableFromInline package var low: UInt64

@@ -33,8 +33,8 @@ package enum Errno {
     package static let tooManyDescriptors = EMFILE
     package static let familyNotSupported = EAFNOSUPPORT
 
-    /// Whether it may have been left by an ICMP error for an earlier datagram, so that the same call can succeed the second
-    /// time (ip(7), IP_RECVERR). They are what the kernel makes of ICMP types and codes.
+    /// Whether it may have been left by an ICMP error for an earlier datagram, so that the same call can succeed the
+    /// second time (ip(7), IP_RECVERR). They are what the kernel makes of ICMP types and codes.
     @inline(__always)
     package static func mayBeLeftOver(_ number: Int32) -> Bool {
         switch number {

@@ -10,7 +10,8 @@ package enum PathMTUDiscovery: Int32, Sendable {
     case `do` = 2
     /// Sets DF and ignores the path MTU known.
     case probe = 3
-    /// Never sets DF and ignores the path MTU known, but lets the error queue tell of datagrams that were too long; IPv4 alone.
+    /// Never sets DF and ignores the path MTU known, but lets the error queue tell of datagrams that were too long;
+    /// IPv4 alone.
     case omit = 5
 }
 
@@ -71,8 +72,8 @@ package enum UDPSocket {
         try checked(turnpike_set_mtu_discovery(fd, isIPv4, mode.rawValue), "setsockopt(MTU_DISCOVER)")
     }
 
-    /// Has the kernel keep ICMP errors for `SocketError.take`. An error that waits fails the next call on the socket, so
-    /// sends are told of it too (`SendBatch.flush`).
+    /// Has the kernel keep ICMP errors for `SocketError.take`. An error that waits fails the next call on the socket,
+    /// so sends are told of it too (`SendBatch.flush`).
     package static func setErrorQueue(_ fd: Int32, isIPv4: Bool, _ isOn: Bool = true) throws(SystemCallError) {
         try checked(turnpike_set_error_queue(fd, isIPv4, isOn), "setsockopt(RECVERR)")
     }

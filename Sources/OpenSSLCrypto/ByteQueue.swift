@@ -1,5 +1,5 @@
-/// Bytes that wait, in one piece of memory that grows as needed and is given back when it is empty and large: ten thousand
-/// idle sessions must not each keep the buffer of their busiest moment.
+/// Bytes that wait, in one piece of memory that grows as needed and is given back when it is empty and large: ten
+/// thousand idle sessions must not each keep the buffer of their busiest moment.
 struct ByteQueue {
     private(set) var count = 0
     private var base: UnsafeMutableRawPointer?

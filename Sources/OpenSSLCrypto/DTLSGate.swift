@@ -10,8 +10,8 @@ package enum DTLSGateVerdict {
     case drop
 }
 
-/// The door to DTLS: asks every address to prove itself by a cookie (RFC 6347 section 4.2.1), and keeps nothing about it until it
-/// did. One object answers all, for one thread.
+/// The door to DTLS: asks every address to prove itself by a cookie (RFC 6347 section 4.2.1), and keeps nothing about
+/// it until it did. One object answers all, for one thread.
 package struct DTLSGate: ~Copyable {
     private var context: TLSContext
     private let firstTimeoutMicroseconds: UInt32
@@ -23,8 +23,8 @@ package struct DTLSGate: ~Copyable {
     /// OpenSSL's object and pipe that listen; they become the session's own once an address is verified.
     private var listening: (ssl: OpaquePointer, pipe: UnsafeMutablePointer<SessionPipe>)?
 
-    /// - Parameter firstTimeoutMicroseconds: before a flight is sent again; it doubles each time. RFC 6347 section 4.2.4.1
-    ///   recommends one second.
+    /// - Parameter firstTimeoutMicroseconds: before a flight is sent again; it doubles each time. RFC 6347 section
+    ///   4.2.4.1 recommends one second.
     /// - Throws: `TLSError` for a context that is not for DTLS; `CryptographyError` where OpenSSL lacks HMAC.
     package init(_ context: TLSContext, firstTimeoutMicroseconds: UInt32 = 1_000_000) throws {
         guard context.kind == .dtls else { throw TLSError("a DTLS gate needs a DTLS context; this one is for TLS") }
@@ -53,9 +53,9 @@ package struct DTLSGate: ~Copyable {
         self.context = context
     }
 
-    /// Whether a datagram could open a session: one handshake record of the first epoch that starts with a ClientHello. Such a
-    /// datagram on the address of an established session may be the client starting again (RFC 6347 section 4.2.8):
-    /// pass it here, and replace the session only with one that becomes established.
+    /// Whether a datagram could open a session: one handshake record of the first epoch that starts with a ClientHello.
+    /// Such a datagram on the address of an established session may be the client starting again (RFC 6347 section
+    /// 4.2.8): pass it here, and replace the session only with one that becomes established.
     package static func mayOpenSession(_ datagram: UnsafeRawBufferPointer) -> Bool {
         // type 22, version 0xFEFF or 0xFEFD, epoch 0; behind the header of 13 bytes, message type 1
         datagram.count > 25 && datagram[0] == 22 && datagram[1] == 0xFE && datagram[3] == 0 && datagram[4] == 0

@@ -4,8 +4,8 @@ import COpenSSL
 ///
 /// After every call, send what `hasOutput` announces.
 package final class DTLSSession: SecureSession {
-    /// Whether OpenSSL keeps its two buffers of 17 KiB between calls, for a session with traffic. It has them in every DTLS
-    /// session whatever its mode says, so one that is idle is to give them back by setting this to false.
+    /// Whether OpenSSL keeps its two buffers of 17 KiB between calls, for a session with traffic. It has them in every
+    /// DTLS session whatever its mode says, so one that is idle is to give them back by setting this to false.
     package var keepsBuffers = false {
         didSet { if !keepsBuffers { releaseBuffers() } }
     }
@@ -40,7 +40,8 @@ package final class DTLSSession: SecureSession {
             return state
         }
         guard state == .established else { return state }
-        // OpenSSL takes every datagram whole as long as the caller reads to the end. Where it did not, more would pile up.
+        // OpenSSL takes every datagram whole as long as the caller reads to the end. Where it did not, more would pile
+        // up.
         guard pipe.pointee.input.count + datagram.count <= Self.inputLimitBytes else { return state }
         pipe.pointee.input.appendDatagram(datagram)
         return state
@@ -56,7 +57,8 @@ package final class DTLSSession: SecureSession {
     }
 
     /// The plaintext of one record.
-    /// - Parameter target: as long as the longest datagram received; of a longer record, the rest comes with the next call.
+    /// - Parameter target: as long as the longest datagram received; of a longer record, the rest comes with the next
+    ///   call.
     /// - Returns: bytes written to `target`; 0 when none wait or the handshake is not over; -1 when the session ended.
     package func read(into target: UnsafeMutableRawBufferPointer) -> Int {
         if state == .handshaking { advance() }
@@ -103,7 +105,8 @@ package final class DTLSSession: SecureSession {
         return write(plaintext) ? pipe.pointee.borrowedUsed : 0
     }
 
-    /// What a record is longer than its plaintext: a header of 13 bytes, a nonce of 8 and a tag of 16 (RFC 5288), rounded up.
+    /// What a record is longer than its plaintext: a header of 13 bytes, a nonce of 8 and a tag of 16 (RFC 5288),
+    /// rounded up.
     package static let sealedBytes = 64
     package static let recordLimitBytes = 16_384
     package static let outputLimitBytes = 262_144
@@ -116,7 +119,8 @@ package final class DTLSSession: SecureSession {
     package var hasOutput: Bool { pipe.pointee.output.count > 0 }
 
     /// Moves the next datagram to send into `target`.
-    /// - Returns: its length, 0 when none waits. One that does not fit the target is lost, as on a path too narrow for it.
+    /// - Returns: its length, 0 when none waits. One that does not fit the target is lost, as on a path too narrow for
+    ///   it.
     package func takeOutput(into target: UnsafeMutableRawBufferPointer) -> Int {
         while let datagram = pipe.pointee.output.firstDatagram {
             let length = datagram.count
@@ -128,7 +132,8 @@ package final class DTLSSession: SecureSession {
         return 0
     }
 
-    /// Until `handleTimeout` has to be called, because a flight of the handshake may be lost; nil while none is in the air.
+    /// Until `handleTimeout` has to be called, because a flight of the handshake may be lost; nil while none is in the
+    /// air.
     package var nextTimeoutNanoseconds: Int64? {
         guard state == .handshaking else { return nil }
         let microseconds = turnpike_dtls_timeout_microseconds(ssl)
@@ -166,7 +171,8 @@ package final class DTLSSession: SecureSession {
         if hasBuffers, state == .established, SSL_free_buffers(ssl) == 1 { hasBuffers = false }
     }
 
-    /// To be called before anything that could write: this version of OpenSSL does not look whether the buffer is there.
+    /// To be called before anything that could write: this version of OpenSSL does not look whether the buffer is
+    /// there.
     private func holdBuffers() -> Bool {
         if !hasBuffers { hasBuffers = SSL_alloc_buffers(ssl) == 1 }
         return hasBuffers

@@ -1,8 +1,8 @@
 import COpenSSL
 import STUN
 
-/// `STUN.Cryptography` by OpenSSL, for one thread. Contexts are fetched once and used again, since looking an algorithm up
-/// by name costs OpenSSL 3 more than the hash of a STUN message does.
+/// `STUN.Cryptography` by OpenSSL, for one thread. Contexts are fetched once and used again, since looking an algorithm
+/// up by name costs OpenSSL 3 more than the hash of a STUN message does.
 ///
 /// Its owner is one worker: it must not be used from two threads at once.
 package final class OpenSSLCryptography: Cryptography, @unchecked Sendable {

@@ -9,7 +9,8 @@ package enum TLSState: Sendable {
     case failed
 }
 
-/// What a TLS and a DTLS session have in common: OpenSSL's object, the pipe that it reads and writes, and where both stand.
+/// What a TLS and a DTLS session have in common: OpenSSL's object, the pipe that it reads and writes, and where both
+/// stand.
 package class SecureSession {
     package fileprivate(set) final var state = TLSState.handshaking
     /// Why the session failed, for a log; nil while it did not.
@@ -74,8 +75,8 @@ package class SecureSession {
         }
     }
 
-    /// The peer said close_notify. TLS 1.2 wants the answer (RFC 5246 section 7.2.1), and later ones do not mind it. What
-    /// waits goes ahead of it.
+    /// The peer said close_notify. TLS 1.2 wants the answer (RFC 5246 section 7.2.1), and later ones do not mind it.
+    /// What waits goes ahead of it.
     func hearClose() {
         shutdown()
         end()

@@ -72,7 +72,8 @@ package enum SelfSignedCertificate {
         try require(made != nil && X509_add_ext(certificate, made, -1) == 1, "add \(value)")
     }
 
-    /// Builds the names as values rather than as OpenSSL's configuration text, in which a comma would start another name.
+    /// Builds the names as values rather than as OpenSSL's configuration text, in which a comma would start another
+    /// name.
     private static func addNames(
         hosts: [String],
         addresses: [String],

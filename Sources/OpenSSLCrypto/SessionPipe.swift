@@ -1,5 +1,5 @@
-/// What lies between OpenSSL and the caller: ciphertext on its way in and out, and the bounds of one session. OpenSSL holds
-/// it through a BIO of our own, since its memory BIOs neither keep datagrams apart nor give memory back.
+/// What lies between OpenSSL and the caller: ciphertext on its way in and out, and the bounds of one session. OpenSSL
+/// holds it through a BIO of our own, since its memory BIOs neither keep datagrams apart nor give memory back.
 struct SessionPipe {
     var input = ByteQueue()
     var output = ByteQueue()
@@ -44,11 +44,12 @@ struct SessionPipe {
 
     /// A client's hello with a post-quantum share and a ticket takes 2 to 3 KiB; it sends no certificate.
     static let handshakeByteLimit = 16_384
-    /// A client needs five or six. One that cuts its hello has reasons, as some have to get past a filter, but not one for
-    /// a record around every byte (case RE-08).
+    /// A client needs five or six. One that cuts its hello has reasons, as some have to get past a filter, but not one
+    /// for a record around every byte (case RE-08).
     static let handshakeRecordLimit = 64
-    /// KeyUpdate, alerts and refused renegotiations that are forgiven at once, and then one for each MiB of data: a peer
-    /// needs one for each 2^24 records, and a flood of them costs us key schedules (CVE-2023-44487 is the pattern).
+    /// KeyUpdate, alerts and refused renegotiations that are forgiven at once, and then one for each MiB of data: a
+    /// peer needs one for each 2^24 records, and a flood of them costs us key schedules (CVE-2023-44487 is the
+    /// pattern).
     static let controlRecordAllowance = 32
 
     /// - Returns: bytes copied, 0 when none wait.

@@ -1,13 +1,13 @@
 import COpenSSL
 
-/// A certificate, its key, and the rules that every session made from them obeys: TLS 1.2 and 1.3, or DTLS 1.2, with forward
-/// secrecy and authenticated encryption only (Mozilla's "intermediate", version 5.8).
+/// A certificate, its key, and the rules that every session made from them obeys: TLS 1.2 and 1.3, or DTLS 1.2, with
+/// forward secrecy and authenticated encryption only (Mozilla's "intermediate", version 5.8).
 ///
-/// A renewed certificate is a new context: sessions keep the one they were made from. The keys of session tickets belong to
-/// the context, so a ticket of an older one costs a full handshake.
+/// A renewed certificate is a new context: sessions keep the one they were made from. The keys of session tickets
+/// belong to the context, so a ticket of an older one costs a full handshake.
 package final class TLSContext: @unchecked Sendable {
-    // @unchecked for `handle` alone: an SSL_CTX counts its references atomically and has locks for what sessions change in
-    // it, and nothing else changes it after `init`. The ticket keys have a lock of their own.
+    // @unchecked for `handle` alone: an SSL_CTX counts its references atomically and has locks for what sessions change
+    // in it, and nothing else changes it after `init`. The ticket keys have a lock of their own.
     package enum Kind: Sendable { case tls, dtls }
 
     package let kind: Kind
@@ -24,9 +24,10 @@ package final class TLSContext: @unchecked Sendable {
     ///   - certificateChainPath: PEM, the leaf first and its issuers behind it.
     ///   - privateKeyPath: PEM, without a passphrase.
     ///   - nowSeconds: seconds since 1970, for what has expired or is not valid yet.
-    ///   - applicationProtocols: what a client may name by ALPN; RFC 7443 unless told. A client that names others only is
-    ///     refused, and one that names none is served (RFC 7301 section 3.2).
-    /// - Throws: `TLSError` when a file cannot be read, is not PEM, has expired or is not valid yet, or they do not match.
+    ///   - applicationProtocols: what a client may name by ALPN; RFC 7443 unless told. A client that names others only
+    ///     is refused, and one that names none is served (RFC 7301 section 3.2).
+    /// - Throws: `TLSError` when a file cannot be read, is not PEM, has expired or is not valid yet, or they do not
+    ///   match.
     package convenience init(
         kind: Kind,
         certificateChainPath: String,

@@ -2,8 +2,8 @@ import COpenSSL
 
 /// One TLS connection without a socket: ciphertext in and out, plaintext out and in. For one thread at a time.
 ///
-/// After every call, send what `pendingOutput` announces. Feed no more than was read from the socket at once: what OpenSSL
-/// has not taken yet waits here.
+/// After every call, send what `pendingOutput` announces. Feed no more than was read from the socket at once: what
+/// OpenSSL has not taken yet waits here.
 package final class TLSSession: SecureSession {
     private var hasSaidClose = false
     /// The peer said close_notify: nothing more will come.
@@ -51,8 +51,8 @@ package final class TLSSession: SecureSession {
         pipe.pointee.input.append(ciphertext)
     }
 
-    /// Lends ciphertext from the peer for the time of `body`, which calls `advance` and `read` until that gives nothing more.
-    /// Saves the copy of `receive`; what `body` leaves is kept as `receive` would.
+    /// Lends ciphertext from the peer for the time of `body`, which calls `advance` and `read` until that gives nothing
+    /// more. Saves the copy of `receive`; what `body` leaves is kept as `receive` would.
     package func receive<Result>(lending ciphertext: UnsafeRawBufferPointer, _ body: (TLSSession) -> Result) -> Result {
         pipe.pointee.lent = ciphertext
         isLent = true

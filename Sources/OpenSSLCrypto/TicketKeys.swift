@@ -1,9 +1,9 @@
 import COpenSSL
 import Synchronization
 
-/// The keys of session tickets (RFC 5077 section 4): new ones every twelve hours, and those before them for as long again, so
-/// that a ticket can be used for all its life of two hours. After a day at most, what a key sealed cannot be opened any more,
-/// not by us and not by one who steals our memory.
+/// The keys of session tickets (RFC 5077 section 4): new ones every twelve hours, and those before them for as long
+/// again, so that a ticket can be used for all its life of two hours. After a day at most, what a key sealed cannot be
+/// opened any more, not by us and not by one who steals our memory.
 final class TicketKeys: Sendable {
     /// RFC 5077's recommended form: a name to find it by, a key to encrypt and one to authenticate.
     struct Key {
@@ -92,7 +92,8 @@ final class TicketKeys: Sendable {
             Int32
         ) -> Int32
 
-    /// SSL_CTX_set_tlsext_ticket_key_evp_cb(3): -1 is an error, 0 a full handshake, 1 the ticket, 2 the ticket and a new one.
+    /// SSL_CTX_set_tlsext_ticket_key_evp_cb(3): -1 is an error, 0 a full handshake, 1 the ticket, 2 the ticket and a
+    /// new one.
     private static let callback: Callback = { ssl, name, vector, cipher, mac, isSealing in
         guard let ssl, let name, let vector, let cipher, let mac,
             let slot = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), TicketKeys.slot)

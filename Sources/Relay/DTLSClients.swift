@@ -2,8 +2,8 @@ import OpenSSLCrypto
 import STUN
 import TURN
 
-/// What a worker keeps for clients by DTLS: the gate, the sessions behind it, and memory for what is opened and sealed in one
-/// turn of the loop.
+/// What a worker keeps for clients by DTLS: the gate, the sessions behind it, and memory for what is opened and sealed
+/// in one turn of the loop.
 struct DTLSClients: ~Copyable {
     /// Nil where DTLS is not served.
     var gate: DTLSGate?

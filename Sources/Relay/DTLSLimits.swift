@@ -5,8 +5,8 @@ enum DTLSLimits {
     /// Of one source, an IPv4 address or an IPv6 /64, likewise.
     static let sessionsPerSource = StreamLimits.connectionsPerSource
     /// Handshakes under way on one worker. The oldest makes room for one more, so that those who only begin them keep
-    /// nobody out (case DT-07). The address of each is proved, and the worst of them holds 350 KB: eight datagrams of a later
-    /// epoch and ten messages in pieces, with a buffer of 17 KiB each.
+    /// nobody out (case DT-07). The address of each is proved, and the worst of them holds 350 KB: eight datagrams of a
+    /// later epoch and ten messages in pieces, with a buffer of 17 KiB each.
     static let handshakes = 256
     /// Of one source: many users behind one address, who take one round trip each.
     static let handshakesPerSource = 32
@@ -15,7 +15,8 @@ enum DTLSLimits {
     /// Handshakes that one turn of the loop goes on with: each may cost a signature and a key exchange, a third of a
     /// millisecond, and packets wait meanwhile. Another turn is cheap beside that.
     static let handshakesPerTurn = 1
-    /// How often flights are looked at that may have to be sent again, while there are any. The first timeout is a second.
+    /// How often flights are looked at that may have to be sent again, while there are any. The first timeout is a
+    /// second.
     static let timerMilliseconds: Int32 = 250
     /// Sessions that keep OpenSSL's buffers because they had traffic last: 2 MiB for a worker.
     static let warmSessions = 64

@@ -3,9 +3,9 @@ import OpenSSLCrypto
 import STUN
 import TURN
 
-/// Clients by TLS until their handshake is over, on a thread of their own: a handshake takes a third of a millisecond, and
-/// packets must not wait for it (case RE-06). It takes connections in itself, so that a worker hears of none but those that
-/// have made theirs, which the workers get in turn.
+/// Clients by TLS until their handshake is over, on a thread of their own: a handshake takes a third of a millisecond,
+/// and packets must not wait for it (case RE-06). It takes connections in itself, so that a worker hears of none but
+/// those that have made theirs, which the workers get in turn.
 struct Handshaker: ~Copyable {
     private let listeners: OwnedList<StreamListener>
     private let workers: [Mailbox]
@@ -226,11 +226,11 @@ struct Handshaker: ~Copyable {
 enum HandshakeLimits {
     /// Under way, for each worker: those who only begin them must not use up the connections (RE-07).
     static let connections = 1_024
-    /// One source, an IPv4 address or an IPv6 /64, may have half of those: many users behind one carrier NAT, and not all
-    /// there is.
+    /// One source, an IPv4 address or an IPv6 /64, may have half of those: many users behind one carrier NAT, and not
+    /// all there is.
     static let sourceParts = 2
-    /// Taken from one listener before others have their turn. Fewer than handshakes that go on in a turn: where there are
-    /// more clients than can be served, they wait in the kernel and not here.
+    /// Taken from one listener before others have their turn. Fewer than handshakes that go on in a turn: where there
+    /// are more clients than can be served, they wait in the kernel and not here.
     static let acceptsPerTurn = 4
     /// What one turn of the loop goes on with. It ends between two turns, a few milliseconds of work apart.
     static let eventsPerTurn = 16

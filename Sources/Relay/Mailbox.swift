@@ -1,7 +1,8 @@
 import LinuxIO
 import Synchronization
 
-/// Commands on their way to a worker, and connections that other workers hand over. Posting wakes it; the worker empties the box at once.
+/// Commands on their way to a worker, and connections that other workers hand over. Posting wakes it; the worker
+/// empties the box at once.
 final class Mailbox: Sendable {
     private let commands = Mutex<[RelayCommand]>([])
     private let handovers = Mutex<[Handover]>([])

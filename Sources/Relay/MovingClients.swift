@@ -1,7 +1,7 @@
 import TURN
 
-/// What clients that move have sent, until the worker that has their allocation answers. Bounded in every direction: only
-/// clients who have proved themselves get here, and each has an allocation.
+/// What clients that move have sent, until the worker that has their allocation answers. Bounded in every direction:
+/// only clients who have proved themselves get here, and each has an allocation.
 struct MovingClients {
     private var requests: [UInt64: ParkedRequest] = [:]
     private var held: [FiveTuple: [ParkedRequest]] = [:]

@@ -2,8 +2,8 @@ import LinuxIO
 import STUN
 import TURN
 
-/// Data on its way to peers, gathered over one batch and sent with one call for each relay socket. Entries of one socket are
-/// chained, in the order they came.
+/// Data on its way to peers, gathered over one batch and sent with one call for each relay socket. Entries of one
+/// socket are chained, in the order they came.
 struct PeerOutbox: ~Copyable {
     private struct Entry: BitwiseCopyable {
         var start: UnsafeRawPointer

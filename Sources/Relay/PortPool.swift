@@ -4,8 +4,8 @@ import STUN
 import Synchronization
 import TURN
 
-/// The relay ports of all workers. It is asked when an allocation is made or ends; a packet asks it only whether a peer on
-/// this very host is a relay.
+/// The relay ports of all workers. It is asked when an allocation is made or ends; a packet asks it only whether a peer
+/// on this very host is a relay.
 final class PortPool: Sendable {
     private struct Reservation {
         var leg: RelayLeg
@@ -78,8 +78,8 @@ final class PortPool: Sendable {
         }
     }
 
-    /// Whether a relay is open there, at its inside or its outside address. Takes no lock: two peers that both stand behind
-    /// this relay ask it for every packet.
+    /// Whether a relay is open there, at its inside or its outside address. Takes no lock: two peers that both stand
+    /// behind this relay ask it for every packet.
     func isLive(_ endpoint: Endpoint) -> Bool { live.contains(endpoint) }
 
     /// The same for relays by TCP.

@@ -10,8 +10,8 @@ struct SessionRecord<Session: AnyObject> {
     var session: Session
     /// Tells the hello of `session` from another.
     var mark: UInt64
-    /// The same client beginning again, while `session` is established; it takes that one's place when it is established
-    /// itself (RFC 6347 section 4.2.8).
+    /// The same client beginning again, while `session` is established; it takes that one's place when it is
+    /// established itself (RFC 6347 section 4.2.8).
     var successor: Session?
     var successorMark: UInt64 = 0
     /// When the handshake under way is given up.
@@ -36,8 +36,8 @@ struct SessionRecord<Session: AnyObject> {
     }
 }
 
-/// The DTLS sessions of a worker by 5-tuple: records that do not move, found by open addressing, and lists of those whose
-/// handshake is under way. Looking one up allocates nothing.
+/// The DTLS sessions of a worker by 5-tuple: records that do not move, found by open addressing, and lists of those
+/// whose handshake is under way. Looking one up allocates nothing.
 struct SessionTable<Session: AnyObject>: ~Copyable {
     private let records: UnsafeMutablePointer<SessionRecord<Session>>
     private let used: UnsafeMutablePointer<Bool>

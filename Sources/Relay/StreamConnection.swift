@@ -15,7 +15,8 @@ struct StreamConnection: ~Copyable {
     var output = SendQueue()
     /// It asks to carry the data of a peer connection, and waits to be handed over.
     var binding: ConnectionBinding?
-    /// Frames are not looked at before the account store has answered, or requests sent in a row would be answered out of it.
+    /// Frames are not looked at before the account store has answered, or requests sent in a row would be answered out
+    /// of it.
     var isParked = false
     /// The client has sent all it will, or nothing more is wanted of it: what waits is sent, and that is the end.
     var isFinishing = false
@@ -52,11 +53,11 @@ enum StreamLimits {
     static let connectionsPerSource = 4_096
     /// To make a handshake, a first request, an allocation, the rest of a frame (RE-04, RE-05).
     static let patienceNanoseconds: UInt64 = 10_000_000_000
-    /// Of a connection without an allocation, whatever it asks: long enough for a STUN client to gather its candidates and
-    /// look again, too short to hold a place by a Binding now and then.
+    /// Of a connection without an allocation, whatever it asks: long enough for a STUN client to gather its candidates
+    /// and look again, too short to hold a place by a Binding now and then.
     static let withoutAllocationNanoseconds: UInt64 = 60_000_000_000
-    /// Which connections are asked each second whether they have an allocation: every fourth, so that a full table holds
-    /// packets up for less than a millisecond.
+    /// Which connections are asked each second whether they have an allocation: every fourth, so that a full table
+    /// holds packets up for less than a millisecond.
     static let allocationLookParts: UInt32 = 4
     /// A client that reads nothing for so long is gone, or means harm.
     static let blockedNanoseconds: UInt64 = 30_000_000_000

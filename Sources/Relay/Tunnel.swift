@@ -2,8 +2,8 @@ import LinuxIO
 import OpenSSLCrypto
 import TURN
 
-/// A peer's TCP connection and, once there is one, the client's that is bound to it (RFC 6062): what comes from either goes
-/// to the other as it is.
+/// A peer's TCP connection and, once there is one, the client's that is bound to it (RFC 6062): what comes from either
+/// goes to the other as it is.
 ///
 /// A side is read only while nothing waits to be sent to the other, so a tunnel holds what one read gave, and a source
 /// whose sink is slow feels that through its own connection's window.
@@ -84,7 +84,8 @@ enum TunnelLimits {
 struct TunnelTable: ~Copyable {
     private let records: UnsafeMutablePointer<Tunnel>
     private let used: UnsafeMutablePointer<Bool>
-    /// A tunnel counts as one connection, and as two when both sides have theirs: what may wait in it is paid for with that.
+    /// A tunnel counts as one connection, and as two when both sides have theirs: what may wait in it is paid for with
+    /// that.
     private let budget: ConnectionBudget
 
     init(_ budget: ConnectionBudget) {
@@ -140,8 +141,8 @@ struct TunnelTable: ~Copyable {
     subscript(key: PeerConnectionKey) -> UnsafeMutablePointer<Tunnel> { records + Int(key.number) }
 }
 
-/// TCP relays and tunnels among a worker's events: they share the mailbox's kind, and are told apart by two bits more. A
-/// tunnel is named by number and CONNECTION-ID, so that no event is taken for one of a later tunnel.
+/// TCP relays and tunnels among a worker's events: they share the mailbox's kind, and are told apart by two bits more.
+/// A tunnel is named by number and CONNECTION-ID, so that no event is taken for one of a later tunnel.
 extension EventSource {
     static func streamRelay(_ allocation: UInt32) -> EventSource {
         EventSource(rawValue: 1 << 62 | 1 << 60 | UInt64(allocation))

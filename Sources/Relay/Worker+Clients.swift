@@ -4,8 +4,8 @@ import TURN
 
 /// From clients to peers, and answers to clients.
 extension Worker {
-    /// Takes a batch from a listener. Data for peers gathers in `toPeers` and leaves at the end, one call for each relay
-    /// socket.
+    /// Takes a batch from a listener. Data for peers gathers in `toPeers` and leaves at the end, one call for each
+    /// relay socket.
     mutating func receiveFromClients(_ number: Int) {
         guard number < listenerCount else { return }
         let descriptor = listeners[number].descriptor.raw
@@ -83,8 +83,8 @@ extension Worker {
             engine.counters.drop(.unknownFirstByte)
             return
         }
-        // A request may close a relay socket, or open one that gets its number: what waits for the old one leaves first.
-        // Send indications (0x0016) are data and change nothing.
+        // A request may close a relay socket, or open one that gets its number: what waits for the old one leaves
+        // first. Send indications (0x0016) are data and change nothing.
         if bytes[1] != 0x16 || bytes[0] != 0 {
             if toPeers.hasEntries { flushPeers() }
             // Credentials and nonces follow the wall clock; data does not.
@@ -268,8 +268,8 @@ extension Worker {
         listeners[index].repliesWaiting = 0
         listeners[index].bytesWaiting = 0
         if result.refusalErrno == Errno.inputOutput { listeners[index].allowsSegments = false }
-        // Answers were counted as handled when they were made; what is left is data. Losses are told of data first, since
-        // answers are few and short.
+        // Answers were counted as handled when they were made; what is left is data. Losses are told of data first,
+        // since answers are few and short.
         let lost = result.droppedBusy &+ result.droppedError
         let data = max(result.sent &+ lost &- replies, 0)
         let lostData = min(lost, data)

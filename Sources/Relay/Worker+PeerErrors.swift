@@ -4,8 +4,8 @@ import TURN
 
 /// What ICMP says of datagrams to peers (RFC 8656 section 11.5).
 extension Worker {
-    /// Takes the errors that wait at a relay socket. They are taken whether or not a client hears of them, since one that
-    /// waits would wake the worker for ever.
+    /// Takes the errors that wait at a relay socket. They are taken whether or not a client hears of them, since one
+    /// that waits would wake the worker for ever.
     mutating func receivePeerErrors(_ allocation: UInt32, isSecondary: Bool) {
         let descriptor = engine.relayDescriptor(of: allocation, isSecondary: isSecondary)
         guard descriptor >= 0 else { return }
@@ -55,8 +55,8 @@ extension PeerErrorReport {
 }
 
 extension PathMTUDiscovery {
-    /// What relay sockets have unless a client asks for DF. DF stays clear, so that a datagram longer than a hop's MTU is
-    /// cut and not lost (RFC 8656 section 15). With IPv4's `dont` the kernel would keep to itself what routers say of
-    /// datagrams that had DF when they left.
+    /// What relay sockets have unless a client asks for DF. DF stays clear, so that a datagram longer than a hop's MTU
+    /// is cut and not lost (RFC 8656 section 15). With IPv4's `dont` the kernel would keep to itself what routers say
+    /// of datagrams that had DF when they left.
     static func ofRelay(isIPv4: Bool) -> PathMTUDiscovery { isIPv4 ? .omit : .dont }
 }

@@ -4,8 +4,8 @@ import TURN
 
 /// From peers to clients.
 extension Worker {
-    /// Takes a few datagrams from a relay socket, puts a header before each where it lies, and hands them to the client's
-    /// listener, which sends at the end of the turn.
+    /// Takes a few datagrams from a relay socket, puts a header before each where it lies, and hands them to the
+    /// client's listener, which sends at the end of the turn.
     mutating func receiveFromPeers(_ allocation: UInt32, isSecondary: Bool) {
         let descriptor = engine.relayDescriptor(of: allocation, isSecondary: isSecondary)
         // An event of this turn for a relay that a request of this turn has closed.
@@ -125,8 +125,8 @@ extension Worker {
         ) {
             return
         }
-        // A header that was written into the batch would be given away by the flush, so room was made before it; what is
-        // full here is a batch of datagrams whose headers lie in front of them.
+        // A header that was written into the batch would be given away by the flush, so room was made before it; what
+        // is full here is a batch of datagrams whose headers lie in front of them.
         flushListener(listener)
         _ = listeners[listener].outgoing.addRun(
             to: address,
@@ -165,8 +165,8 @@ extension Worker {
             add(run, header, headerLength, payload, length &+ padding, payloadBytes: length)
             return
         }
-        // Between merged datagrams is no room: the padding is a part of its own, and the datagram a message of its own. It
-        // lies behind the header, whose space is longer than any.
+        // Between merged datagrams is no room: the padding is a part of its own, and the datagram a message of its own.
+        // It lies behind the header, whose space is longer than any.
         guard let header = headerSpace(run.listener, parts: 3) else { return }
         engine.writeIndicationHeader(peer: peer, length: length, at: header)
         let zeros = header + headerLength

@@ -58,8 +58,8 @@ extension Worker {
 
     // MARK: Time
 
-    /// A few times a second while there are handshakes: flights that may be lost are sent again, and those who have had their
-    /// time are given up.
+    /// A few times a second while there are handshakes: flights that may be lost are sent again, and those who have had
+    /// their time are given up.
     mutating func tendHandshakes() {
         let interval = UInt64(DTLSLimits.timerMilliseconds) &* 1_000_000
         guard now.monotonicNanoseconds &- dtls.tendedNanoseconds >= interval else { return }

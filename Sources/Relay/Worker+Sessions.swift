@@ -53,8 +53,8 @@ extension Worker {
         }
     }
 
-    /// Keeps what came for a handshake under way until its turn. A turn goes on with few of them: each may cost a signature,
-    /// and packets wait meanwhile (case RE-06).
+    /// Keeps what came for a handshake under way until its turn. A turn goes on with few of them: each may cost a
+    /// signature, and packets wait meanwhile (case RE-06).
     private mutating func keep(_ datagram: UnsafeRawBufferPointer, _ number: UInt32) {
         guard dtls.table[number].pointee.candidate.keep(datagram) else {
             engine.counters.drop(.badRecord)

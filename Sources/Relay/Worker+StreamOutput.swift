@@ -62,8 +62,8 @@ extension Worker {
         }
     }
 
-    /// Seals frames, each into a record of its own: there are clients, coturn's among them, that take what one read gives
-    /// for one message. Nothing is sealed that the queue has no room for, since a record cannot be left out.
+    /// Seals frames, each into a record of its own: there are clients, coturn's among them, that take what one read
+    /// gives for one message. Nothing is sealed that the queue has no room for, since a record cannot be left out.
     ///
     /// - Parameter frameEnds: for each frame, the number of the part behind its last.
     private mutating func send(

@@ -4,7 +4,8 @@ import TURN
 
 /// When connections come to an end by themselves.
 extension Worker {
-    /// Once a second: connections without an allocation, with half a frame, or whose client does not read, come to an end.
+    /// Once a second: connections without an allocation, with half a frame, or whose client does not read, come to an
+    /// end.
     mutating func closeOverdueStreams() {
         var number: UInt32 = 0
         while number < streams.everUsed {
@@ -13,8 +14,8 @@ extension Worker {
         }
     }
 
-    /// Whether it has been there without an allocation for as long as one may (case RE-05). What waits for the account store
-    /// or is leaving has deadlines of its own.
+    /// Whether it has been there without an allocation for as long as one may (case RE-05). What waits for the account
+    /// store or is leaving has deadlines of its own.
     private func hasOverstayed(_ number: UInt32) -> Bool {
         let moment = now.monotonicNanoseconds
         guard

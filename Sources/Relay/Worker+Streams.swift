@@ -49,8 +49,8 @@ extension Worker {
         }
     }
 
-    /// No descriptor is left: the connection that waits is taken with the one kept for this, and closed, or epoll would tell
-    /// of it for ever (case RE-03).
+    /// No descriptor is left: the connection that waits is taken with the one kept for this, and closed, or epoll would
+    /// tell of it for ever (case RE-03).
     private mutating func refuseForShortage(_ listener: Int32) {
         engine.counters.connectionsRefused &+= 1
         host.tell("no descriptors are left: connections are refused; raise the limit on open files")
@@ -156,7 +156,8 @@ extension Worker {
             case .incomplete:
                 break frames
             case .desynchronised:
-                // Where the next frame would begin is unknown (case TF-05). Nothing is said: whoever sends this is no client.
+                // Where the next frame would begin is unknown (case TF-05). Nothing is said: whoever sends this is no
+                // client.
                 engine.counters.packetsIn &+= 1
                 engine.counters.drop(.desynchronised)
                 close(number)

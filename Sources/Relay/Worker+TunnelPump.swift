@@ -3,8 +3,8 @@ import OpenSSLCrypto
 import STUN
 import TURN
 
-/// What goes through tunnels. Bytes are read into memory that all share and sent from there; only what the kernel does not
-/// take is copied.
+/// What goes through tunnels. Bytes are read into memory that all share and sent from there; only what the kernel does
+/// not take is copied.
 extension Worker {
     /// A client's connection has been bound: it is told so, and what it sent behind its request goes to the peer.
     mutating func begin(_ key: PeerConnectionKey, answer: [UInt8], _ rest: [UInt8]) {
@@ -69,8 +69,8 @@ extension Worker {
         }
     }
 
-    /// - Returns: nil when there is nothing to read now, or nothing may be read: the other side has not taken what it was
-    ///   sent, or a limit of bandwidth is reached.
+    /// - Returns: nil when there is nothing to read now, or nothing may be read: the other side has not taken what it
+    ///   was sent, or a limit of bandwidth is reached.
     private mutating func read(_ key: PeerConnectionKey, isPeer: Bool) -> UnsafeRawBufferPointer? {
         let tunnel = tunnels[key]
         guard tunnel.pointee.phase == .joined, tunnel.pointee.broken == nil, !tunnel.pointee.isThrottled else {
@@ -210,7 +210,8 @@ extension Worker {
         tunnels.remove(key)
     }
 
-    /// Has epoll watch for what the tunnel waits for. A side that is not watched at all cannot be told of again and again.
+    /// Has epoll watch for what the tunnel waits for. A side that is not watched at all cannot be told of again and
+    /// again.
     /// - Returns: false where the kernel refuses to.
     mutating func watch(_ key: PeerConnectionKey) -> Bool {
         let tunnel = tunnels[key]

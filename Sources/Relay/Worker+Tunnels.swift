@@ -109,8 +109,8 @@ extension Worker {
         }
     }
 
-    /// Closes what the engine has ended. What the kernel has taken it still sends; where more waits, or would have come, a
-    /// reset says that the stream is not whole.
+    /// Closes what the engine has ended. What the kernel has taken it still sends; where more waits, or would have
+    /// come, a reset says that the stream is not whole.
     private mutating func cut(_ key: PeerConnectionKey) {
         guard tunnels.holds(key) else { return }
         let tunnel = tunnels[key]
@@ -121,7 +121,8 @@ extension Worker {
 
     // MARK: Clients
 
-    /// Takes note that a connection asks to carry data. It is handed over when what it has sent behind the request is safe.
+    /// Takes note that a connection asks to carry data. It is handed over when what it has sent behind the request is
+    /// safe.
     mutating func bind(_ binding: ConnectionBinding, connection number: UInt32) {
         guard streams.isUsed(number) else { return }
         streams[number].pointee.binding = binding

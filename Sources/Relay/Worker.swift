@@ -6,8 +6,9 @@ import TURN
 /// One thread's share of the relay: its listeners, its engine, its allocations. It shares nothing that a packet touches
 /// with another worker; the kernel keeps a client on one of them.
 ///
-/// A turn of the loop takes what is ready, collects what has to go out, and sends it in as few calls as there are sockets.
-/// Data lies where it was received until then, so the slots of a turn are not used again before `flushClients`.
+/// A turn of the loop takes what is ready, collects what has to go out, and sends it in as few calls as there are
+/// sockets. Data lies where it was received until then, so the slots of a turn are not used again before
+/// `flushClients`.
 struct Worker: ~Copyable {
     var engine: Engine
     let host: WorkerHost

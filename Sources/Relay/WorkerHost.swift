@@ -132,8 +132,8 @@ final class WorkerHost: RelayHost {
         try epoll.add(descriptor, events, data: source.rawValue)
     }
 
-    /// Changes what is watched for. That it was watched before is known, so a failure has no cause but a lack of memory, and
-    /// the tick closes the connection then.
+    /// Changes what is watched for. That it was watched before is known, so a failure has no cause but a lack of
+    /// memory, and the tick closes the connection then.
     func rewatch(_ descriptor: Int32, _ events: EpollEvents, _ source: EventSource) {
         try? epoll.modify(descriptor, events, data: source.rawValue)
     }

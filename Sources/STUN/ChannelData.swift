@@ -8,8 +8,8 @@ package struct ChannelData {
 
     package static let headerLength = 4
 
-    /// Whether a datagram that begins with this byte is ChannelData (RFC 8656 section 12, table 3). The wider range is that of
-    /// RFC 5766, whose clients may pick channels up to 0x7FFF.
+    /// Whether a datagram that begins with this byte is ChannelData (RFC 8656 section 12, table 3). The wider range is
+    /// that of RFC 5766, whose clients may pick channels up to 0x7FFF.
     @inlinable
     package static func isChannel(firstByte: UInt8, wide: Bool) -> Bool {
         wide ? firstByte & 0xC0 == 0x40 : firstByte & 0xF0 == 0x40

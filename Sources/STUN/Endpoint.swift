@@ -1,8 +1,8 @@
 /// An IP address of either family, held as 128 bits: IPv4 lives in the v4-mapped block `::ffff:0:0/96`, with
 /// `isIPv4` telling it apart from a v4-mapped IPv6 address that came off the wire as family 0x02.
 package struct IPAddress: Hashable, Sendable, BitwiseCopyable {
-    /// The first eight bytes in network order, as a number. An address of one of this host's links has the link's number in
-    /// the lower half (`linkNumber`).
+    /// The first eight bytes in network order, as a number. An address of one of this host's links has the link's
+    /// number in the lower half (`linkNumber`).
     package var high: UInt64
     /// The last eight bytes in network order, as a number.
     package var low: UInt64

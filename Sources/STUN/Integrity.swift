@@ -5,8 +5,8 @@ package enum Integrity: Sendable {
     package var hash: HashAlgorithm { self == .sha1 ? .sha1 : .sha256 }
     package var attribute: AttributeType { self == .sha1 ? .messageIntegrity : .messageIntegritySHA256 }
 
-    /// Whether the attribute of this kind that `message` carries was made with `key`. A value of another length than the
-    /// hash's fails: TURN defines no truncation.
+    /// Whether the attribute of this kind that `message` carries was made with `key`. A value of another length than
+    /// the hash's fails: TURN defines no truncation.
     package func verifies(
         _ message: MessageView,
         key: UnsafeRawBufferPointer,
@@ -22,7 +22,8 @@ package enum Integrity: Sendable {
         }
     }
 
-    /// The MAC over a message up to this attribute, with the header's length counting this attribute and nothing after it.
+    /// The MAC over a message up to this attribute, with the header's length counting this attribute and nothing after
+    /// it.
     package func compute(
         over bytes: UnsafeRawBufferPointer,
         key: UnsafeRawBufferPointer,

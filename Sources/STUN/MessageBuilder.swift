@@ -50,8 +50,8 @@ package struct MessageBuilder {
         _ = AddressAttribute.encode(endpoint, into: space)
     }
 
-    /// ERROR-CODE without a reason phrase: nobody reads it, and it makes an unauthenticated answer longer than it need be
-    /// (RFC 8489 section 14.8).
+    /// ERROR-CODE without a reason phrase: nobody reads it, and it makes an unauthenticated answer longer than it need
+    /// be (RFC 8489 section 14.8).
     package mutating func append(error code: ErrorCode) {
         append(.errorCode, UInt32(code.rawValue / 100) << 8 | UInt32(code.rawValue % 100))
     }

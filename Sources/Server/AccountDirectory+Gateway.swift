@@ -38,7 +38,7 @@ final class GatewayAccounts: GatewayDirectory {
     func iceServers(user: String, seconds: Int) async -> ICEServers? {
         let settings = settings()
         return await onQueue { () throws(AccountError) in
-            guard let name = try? AccountName(user), name.value == user else { return nil }
+            guard let name = try? AccountName(user), name.isSpelled(user) else { return nil }
             let now = Int64(Date().timeIntervalSince1970)
             let record = try self.store.credentialRecord(username: user)
             guard record?.isUsable(atSeconds: now) != false else { return nil }
@@ -67,8 +67,8 @@ final class GatewayAccounts: GatewayDirectory {
 
     func stunServers() -> [String] { PeerURLs(settings: settings())?.stun ?? [] }
 
-    /// Makes sure that there is a secret to mint with, before anybody asks. It writes to the disk, so it comes before the
-    /// workers are there.
+    /// Makes sure that there is a secret to mint with, before anybody asks. It writes to the disk, so it comes before
+    /// the workers are there.
     static func prepare(_ store: AccountStore) throws(AccountError) {
         guard try store.allSecrets().isEmpty else { return }
         do throws(AccountError) {

@@ -7,8 +7,8 @@ import Synchronization
 import TURN
 
 extension AccountDirectory {
-    /// Adds to the store what users have relayed, and ends the allocations of those who have used up their month. Does not
-    /// wait. The disk is waited for on a queue of its own.
+    /// Adds to the store what users have relayed, and ends the allocations of those who have used up their month. Does
+    /// not wait. The disk is waited for on a queue of its own.
     func recordUsageLater(_ relay: RelayService) {
         usageQueue.async { self.writeUsage(relay) }
     }

@@ -6,8 +6,9 @@ import Relay
 import Synchronization
 import TURN
 
-/// The account store on behalf of the workers and the gateway: answers the workers' queries, and tells both what a command has
-/// changed. All that workers hear of it goes over one queue, so an answer and the news that outdates it keep their order.
+/// The account store on behalf of the workers and the gateway: answers the workers' queries, and tells both what a
+/// command has changed. All that workers hear of it goes over one queue, so an answer and the news that outdates it
+/// keep their order.
 final class AccountDirectory: Sendable {
     private struct State {
         var follower: AccountFollower
@@ -59,8 +60,8 @@ final class AccountDirectory: Sendable {
         queue.async { self.follow(relay) }
     }
 
-    /// Ends the allocations of those among these users who may have none any more. A name that never was a user's is that of a
-    /// time-limited credential, which is good without one. Does not wait.
+    /// Ends the allocations of those among these users who may have none any more. A name that never was a user's is
+    /// that of a time-limited credential, which is good without one. Does not wait.
     func refresh(_ names: Set<String>, _ relay: RelayService) {
         queue.async {
             do throws(AccountError) {
@@ -110,6 +111,7 @@ final class AccountDirectory: Sendable {
                 expiresAtSeconds: record.expiresAtSeconds.map { UInt64(clamping: $0) }
             )
             relay.send(.changed(terms))
+            if let end = record.expiresAtSeconds { gateway.value?.limit(user: name, untilSeconds: end) }
             // The limit may have come down below what is used already.
             if try overQuotaUntil(record) != nil { relay.send(.overQuota(name)) }
         } else {

@@ -164,7 +164,7 @@ private enum Timestamp {
     static func seconds(_ text: String) throws(APIProblem) -> Int64 {
         guard text.utf8.count <= 40, let date = try? Date(text, strategy: .iso8601),
             let seconds = Int64(exactly: date.timeIntervalSince1970.rounded())
-        else { throw APIProblem(422, "a time has to be such as 2027-01-31T18:00:00Z") }
+        else { throw APIProblem(422, "expiresAt has to be a time such as 2027-01-31T18:00:00Z") }
         return seconds
     }
 }

@@ -15,8 +15,8 @@ struct CertificateNames: Sendable {
         // Where clients come, which need not be where the server relays from.
         let listeners = options.streamListeners.map(\.endpoint.address) + options.listeners.map(\.address)
         let relays = options.relayAddresses.flatMap { [$0.local, $0.advertised] }
-        // Whoever adds the first user makes the pair, maybe before the configuration is written: all that this machine is
-        // reached at belongs to it.
+        // Whoever adds the first user makes the pair, maybe before the configuration is written: all that this machine
+        // is reached at belongs to it.
         let own = InterfaceAddresses.current() + [HostAddress(v4: 0x7F00_0001), HostAddress(high: 0, low: 1)]
         addresses = Set((relays + listeners).map { HostAddress($0) } + own).filter {
             !$0.isUnspecified && !$0.isLinkLocalIPv6

@@ -2,8 +2,8 @@ import Accounts
 import Foundation
 import OpenSSLCrypto
 
-/// A password in the one form that client and server must agree on, byte for byte, before they hash it: the OpaqueString
-/// profile of RFC 8265 section 4.2, which RFC 8489 section 9.2.2 asks for.
+/// A password in the one form that client and server must agree on, byte for byte, before they hash it: the
+/// OpaqueString profile of RFC 8265 section 4.2, which RFC 8489 section 9.2.2 asks for.
 package struct Password: Sendable {
     /// UTF-8, 1...`bytesMax` bytes. Never logged and never stored.
     package let value: String
@@ -30,8 +30,8 @@ package struct Password: Sendable {
                 mapped.append(scalar)
             }
         }
-        // Section 4.2.1, normalization. The rules for single characters in context (RFC 8264 section 9) are left out: they
-        // only refuse, and a password that a client has sent all along must not stop to work here.
+        // Section 4.2.1, normalization. The rules for single characters in context (RFC 8264 section 9) are left out:
+        // they only refuse, and a password that a client has sent all along must not stop to work here.
         value = String(mapped).precomposedStringWithCanonicalMapping
         guard !value.isEmpty else {
             throw CredentialError("the password is empty; give one of at least one character")

@@ -4,8 +4,8 @@ import STUN
 import Settings
 import TURN
 
-/// What `listen.alternate` means on this machine: the sockets it takes besides the listeners, and the pairs of addresses
-/// for NAT behaviour discovery (RFC 5780 section 6).
+/// What `listen.alternate` means on this machine: the sockets it takes besides the listeners, and the pairs of
+/// addresses for NAT behaviour discovery (RFC 5780 section 6).
 struct DiscoveryPlan {
     /// UDP sockets to open so that all four combinations of addresses and ports have one.
     private(set) var listeners: [Endpoint] = []
@@ -31,7 +31,8 @@ struct DiscoveryPlan {
                 problems.append("\(second) is no address of this machine; name its second address")
                 continue
             }
-            // The settings have been checked for this. A machine without IPv6 goes without the wildcard's listener, though.
+            // The settings have been checked for this. A machine without IPv6 goes without the wildcard's listener,
+            // though.
             guard let listener = settings.listen.primary(of: second).map(Endpoint.init), udp.contains(listener) else {
                 problems.append("\(second) has no listener beside it in listen.udp; add one")
                 continue
@@ -49,8 +50,8 @@ struct DiscoveryPlan {
         }
     }
 
-    /// Opens what the pair lacks. A wildcard listener takes the second address with the first port too, and is doubled for
-    /// the second port: its answers leave from whichever address they have to.
+    /// Opens what the pair lacks. A wildcard listener takes the second address with the first port too, and is doubled
+    /// for the second port: its answers leave from whichever address they have to.
     private mutating func add(
         _ pair: NATDiscovery.Pair,
         _ listener: Endpoint,

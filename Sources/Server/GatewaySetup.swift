@@ -43,8 +43,8 @@ enum GatewaySetup {
         return configuration
     }
 
-    /// Most of a message's work is done without a hop while all connections share a thread; a machine with many cores has
-    /// some to spare for more.
+    /// Most of a message's work is done without a hop while all connections share a thread; a machine with many cores
+    /// has some to spare for more.
     private static var loops: Int {
         let cores = (try? ThreadAffinity.availableCPUs().count) ?? 1
         return min(max(cores / 4, 1), 4)

@@ -7,8 +7,8 @@ import ServiceLifecycle
 import Settings
 import TURN
 
-/// Says in the log when a limit is four fifths used, before it refuses anybody (case RE-20): a limit that nobody knows of is
-/// found out by users. Looks once a second.
+/// Says in the log when a limit is four fifths used, before it refuses anybody (case RE-20): a limit that nobody knows
+/// of is found out by users. Looks once a second.
 struct LimitWatching: Service {
     let server: TurnpikeServer
 
@@ -39,7 +39,8 @@ struct LimitUse: Sendable, Equatable {
     }
 }
 
-/// Which limits have been told of, so that each is told of once as it fills, and at most once a minute however it swings.
+/// Which limits have been told of, so that each is told of once as it fills, and at most once a minute however it
+/// swings.
 struct LimitWatch {
     private struct Told {
         var atSeconds: UInt64

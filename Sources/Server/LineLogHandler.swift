@@ -1,8 +1,8 @@
 import Foundation
 import Logging
 
-/// One line for each event, as text for people or as JSON for machines. Whatever came from outside is escaped, so that no
-/// name or realm can start a line of its own or turn the terminal around.
+/// One line for each event, as text for people or as JSON for machines. Whatever came from outside is escaped, so that
+/// no name or realm can start a line of its own or turn the terminal around.
 struct LineLogHandler: LogHandler {
     enum Form: Sendable {
         case text, json

@@ -1,8 +1,8 @@
 import Foundation
 import Synchronization
 
-/// Writes log lines to standard error without ever making the caller wait: a disk that is full or a pipe that nobody reads
-/// costs lines, which are counted, and not calls.
+/// Writes log lines to standard error without ever making the caller wait: a disk that is full or a pipe that nobody
+/// reads costs lines, which are counted, and not calls.
 package final class LogSink: Sendable {
     private struct State {
         var lines: [String] = []

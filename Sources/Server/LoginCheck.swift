@@ -3,8 +3,8 @@ import Foundation
 import Gateway
 import OpenSSLCrypto
 
-/// Whether what a client shows is the user's, by the account store. Reads it anew each time: a read by primary key takes some
-/// 20 µs, and what is not kept need not be forgotten when a user is disabled.
+/// Whether what a client shows is the user's, by the account store. Reads it anew each time: a read by primary key
+/// takes some 20 µs, and what is not kept need not be forgotten when a user is disabled.
 struct LoginCheck {
     let store: AccountStore
     let nowSeconds: Int64
@@ -22,7 +22,8 @@ struct LoginCheck {
             return try check(user: username, password: password)
         case .session(let user):
             let record = try store.credentialRecord(username: user)
-            // A name without a record is one of time-limited credentials: those of users who are removed have no session left.
+            // A name without a record is one of time-limited credentials: those of users who are removed have no
+            // session left.
             guard record?.isUsable(atSeconds: nowSeconds) != false else { return .refused }
             return .accepted(Identity(user: user, expiresAtSeconds: record?.expiresAtSeconds))
         }
@@ -40,7 +41,8 @@ struct LoginCheck {
         return .accepted(Identity(user: record.name, expiresAtSeconds: record.expiresAtSeconds))
     }
 
-    /// A time-limited credential: of a shared secret, for a name that need not be a user's. One that is must not be kept out.
+    /// A time-limited credential: of a shared secret, for a name that need not be a user's. One that is must not be
+    /// kept out.
     private func check(
         expiry: Int64,
         name: String,
@@ -55,7 +57,7 @@ struct LoginCheck {
             if Self.areEqual(shown, Array(expected.utf8)) { isRight = true }
         }
         guard isRight, expiry > nowSeconds, expiry - nowSeconds <= Int64(maxCredentialSeconds),
-            let account = try? AccountName(name), account.value == name
+            let account = try? AccountName(name), account.isSpelled(name)
         else { return .refused }
         let record = try store.credentialRecord(username: name)
         guard record?.isUsable(atSeconds: nowSeconds) != false else { return .refused }

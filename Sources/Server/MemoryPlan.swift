@@ -21,8 +21,8 @@ struct MemoryPlan: Sendable, Equatable {
         /// A UDP allocation with some dozens of permissions: 4 KiB of ours, 3 KiB of the kernel's for the socket, and
         /// 9 KiB for permissions and channels.
         static let allocation = 16 << 10
-        /// A TLS session, 19 KiB of ours when idle, with the kernel's socket and a frame that is half there. Plain TCP costs
-        /// less, and is counted the same.
+        /// A TLS session, 19 KiB of ours when idle, with the kernel's socket and a frame that is half there. Plain TCP
+        /// costs less, and is counted the same.
         static let connection = 64 << 10
     }
 

@@ -2,9 +2,9 @@ import Foundation
 import OpenSSLCrypto
 import TURN
 
-/// A new key each day, so that a stolen one is of use for two days and not for ever. The one before it still verifies: with
-/// the longest lifetime of nonces, a day, every nonce that is still good is under one of the two, and a rotation costs no
-/// client a 438.
+/// A new key each day, so that a stolen one is of use for two days and not for ever. The one before it still verifies:
+/// with the longest lifetime of nonces, a day, every nonce that is still good is under one of the two, and a rotation
+/// costs no client a 438.
 extension NonceKeyFile {
     static let rotationSeconds: Int64 = 86_400
 

@@ -5,8 +5,8 @@ import Settings
 package struct PeerURLs: Hashable, Sendable {
     package let address: SocketAddress
 
-    /// - Parameter interfaces: the machine's own addresses in the order of its interfaces; they stand in for listeners on
-    ///   the unspecified address.
+    /// - Parameter interfaces: the machine's own addresses in the order of its interfaces; they stand in for listeners
+    ///   on the unspecified address.
     /// - Returns: `nil` where no listener has a port that is known before it listens.
     package init?(settings: Settings, interfaces: [HostAddress] = InterfaceAddresses.current()) {
         let listeners = settings.listen.udp.filter { $0.port != 0 }
@@ -40,8 +40,8 @@ package struct PeerURLs: Hashable, Sendable {
         ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
     }
 
-    /// The same over TLS and DTLS, which only helps a client that trusts the certificate. A browser does where the URL has a
-    /// name that the certificate has.
+    /// The same over TLS and DTLS, which only helps a client that trusts the certificate. A browser does where the URL
+    /// has a name that the certificate has.
     package var turns: [String] {
         (tls.map { ["turns:\(secured($0))?transport=tcp"] } ?? [])
             + (dtls.map { ["turns:\(secured($0))?transport=udp"] } ?? [])
@@ -66,8 +66,8 @@ package struct PeerURLs: Hashable, Sendable {
     /// What stands for the address in `turns:` and `wss:`; nil for the address itself.
     private let secureHost: String?
 
-    /// The first name of the operator's certificate. An address that is in it needs no name, and clients then need no DNS; a
-    /// certificate of the server's own is trusted by whoever was given it, whatever its name.
+    /// The first name of the operator's certificate. An address that is in it needs no name, and clients then need no
+    /// DNS; a certificate of the server's own is trusted by whoever was given it, whatever its name.
     private static func secureHost(_ settings: Settings, address: String) -> String? {
         guard let path = settings.tls.certificate, settings.tls.privateKey != nil,
             let certificate = CertificateFile(path: path, addresses: [address]), certificate.addresses.isEmpty

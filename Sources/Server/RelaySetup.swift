@@ -38,7 +38,8 @@ struct RelaySetup {
             + settings.listen.tls.map {
                 StreamAddress(Endpoint($0), isTLS: true, isImplied: settings.listen.implied.contains("listen.tls"))
             }
-        // An address that `listen.udp` has too is that listener's, which tells the two apart by the first byte (RFC 7983).
+        // An address that `listen.udp` has too is that listener's, which tells the two apart by the first byte (RFC
+        // 7983).
         var dtlsListeners = settings.listen.dtls.filter { $0.port == 0 || !settings.listen.udp.contains($0) }.map {
             DatagramAddress(Endpoint($0), isImplied: settings.listen.implied.contains("listen.dtls"))
         }
@@ -193,8 +194,8 @@ struct RelaySetup {
         }
         if isPrivate {
             warnings.append(
-                "every relay address is private: behind 1:1 NAT set external_address to the public one, or peers outside "
-                    + "cannot be reached"
+                "every relay address is private: behind 1:1 NAT set external_address to the public one, or peers "
+                    + "outside cannot be reached"
             )
         }
         return warnings

@@ -2,8 +2,8 @@ import Relay
 import Settings
 import Synchronization
 
-/// The settings in force, with the listeners that came about instead of those that were asked for: ports that the kernel
-/// chose, and without what could not be had.
+/// The settings in force, with the listeners that came about instead of those that were asked for: ports that the
+/// kernel chose, and without what could not be had.
 final class ServedSettings: Sendable {
     private let settings: Mutex<Settings>
     private let udp: [SocketAddress]

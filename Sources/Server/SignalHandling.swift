@@ -1,8 +1,8 @@
 import ServiceLifecycle
 import UnixSignals
 
-/// What signals do: TERM and INT drain briefly and end, a second one ends at once; HUP reloads; USR1 drains and ends when
-/// the last allocation is gone; USR2 reloads the certificate. When it returns, the server ends.
+/// What signals do: TERM and INT drain briefly and end, a second one ends at once; HUP reloads; USR1 drains and ends
+/// when the last allocation is gone; USR2 reloads the certificate. When it returns, the server ends.
 struct SignalHandling: Service {
     let server: TurnpikeServer
     let signals: UnixSignalsSequence

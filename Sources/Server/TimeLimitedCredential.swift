@@ -3,7 +3,8 @@ import Foundation
 import OpenSSLCrypto
 
 /// A credential that a web service can mint without asking the server, as it shares a secret with it: the username is
-/// `<expiry>:<name>`, the password `base64(HMAC-SHA1(secret, username))` (draft-uberti-behave-turn-rest-00 section 2.2).
+/// `<expiry>:<name>`, the password `base64(HMAC-SHA1(secret, username))` (draft-uberti-behave-turn-rest-00 section
+/// 2.2).
 package struct TimeLimitedCredential: Hashable, Sendable {
     package let username: String
     package let password: String

@@ -6,7 +6,8 @@ import Synchronization
 
 /// How a running server comes to its end.
 extension TurnpikeServer {
-    /// Refuses new allocations from now on; those there live on, for that long at most. A shorter limit replaces a longer.
+    /// Refuses new allocations from now on; those there live on, for that long at most. A shorter limit replaces a
+    /// longer.
     func beginDraining(atMost limit: Duration) {
         let end = ContinuousClock.now + limit
         let isNew = state.withLock { state in

@@ -5,7 +5,8 @@ import Synchronization
 
 /// The page that Prometheus reads.
 extension TurnpikeServer {
-    /// Asks all for what they have counted. A worker that does not answer at once is shown as it was a second ago at most.
+    /// Asks all for what they have counted. A worker that does not answer at once is shown as it was a second ago at
+    /// most.
     func metricsPage() async -> String {
         let workers = await relay.freshSnapshots(within: Self.patience)
         let statistics = await gateway.statistics()

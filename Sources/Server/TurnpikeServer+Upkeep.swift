@@ -106,7 +106,8 @@ extension TurnpikeServer {
         "sha256:" + fingerprint.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
     }
 
-    /// Takes note of addresses that this machine has gained or lost: a peer on this very host is a relay of ours or nothing.
+    /// Takes note of addresses that this machine has gained or lost: a peer on this very host is a relay of ours or
+    /// nothing.
     func interfacesChanged() {
         do {
             try apply()

@@ -12,7 +12,8 @@ import Synchronization
 import TURN
 import UnixSignals
 
-/// The whole server, from validated settings to the end of the process: it wires the parts and keeps their lives in order.
+/// The whole server, from validated settings to the end of the process: it wires the parts and keeps their lives in
+/// order.
 package final class TurnpikeServer: Sendable {
     struct State {
         var settings: Settings
@@ -294,7 +295,10 @@ package final class TurnpikeServer: Sendable {
         logger.notice("turnpike \(Version.current) serves", metadata: metadata)
         for open in settings.listen.metrics where !open.host.isLoopback {
             logger.warning(
-                "metrics are served on \(open) to whoever reaches it, without a password; let only Prometheus through the firewall"
+                """
+                metrics are served on \(open) to whoever reaches it, without a password; \
+                let only Prometheus through the firewall
+                """
             )
         }
         logger.notice(

@@ -60,7 +60,8 @@ struct Assembly {
                 at: places[key] ?? .builtIn
             )
         }
-        // Who moves the one away, to loopback or to another port, does not mean to leave the other where everybody comes by.
+        // Who moves the one away, to loopback or to another port, does not mean to leave the other where everybody
+        // comes by.
         if places["listen.tcp"] == nil { settings.listen.tcp = settings.listen.udp }
         var hosts: [HostAddress] = []
         for listener in settings.listen.udp where !hosts.contains(listener.host) { hosts.append(listener.host) }
@@ -92,8 +93,8 @@ struct Assembly {
         }
         if let local = relay.alternateServers.first(where: \.host.isLoopback), let open = firstListenerBeyondLoopback {
             refuse(
-                "relay.alternate_servers: \(local.host) is loopback, where clients of \(open.key) \(open.address) would find "
-                    + "themselves; write an address that they can reach",
+                "relay.alternate_servers: \(local.host) is loopback, where clients of \(open.key) \(open.address) "
+                    + "would find themselves; write an address that they can reach",
                 at: places["relay.alternate_servers"] ?? .builtIn
             )
         }

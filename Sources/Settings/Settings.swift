@@ -40,8 +40,8 @@ package struct Settings: Sendable, Equatable {
         package var https = Self.everywhere(port: 8443)
         /// Prometheus' metrics, without TLS and without a password.
         package var metrics = [SocketAddress(host: HostAddress(v4: 0x7F00_0001), port: 9641)]
-        /// The second address and port of NAT behaviour discovery (RFC 5780 section 6): one address of this machine for a
-        /// family at most, none of them the wildcard, no port 0. Each has a `primary`.
+        /// The second address and port of NAT behaviour discovery (RFC 5780 section 6): one address of this machine for
+        /// a family at most, none of them the wildcard, no port 0. Each has a `primary`.
         package var alternate: [SocketAddress] = []
         /// The lists that nobody wrote.
         package var implied: Set<String> = [

@@ -153,8 +153,8 @@ extension ValueForm<String> {
 }
 
 extension ValueForm<[String]> {
-    /// RFC 6454 section 6.2: scheme, host, and the port where it is not the scheme's own. They are compared byte for byte, so
-    /// that one in another form would never match.
+    /// RFC 6454 section 6.2: scheme, host, and the port where it is not the scheme's own. They are compared byte for
+    /// byte, so that one in another form would never match.
     private static func isOrigin(_ text: String) -> Bool {
         guard let separator = text.range(of: "://") else { return false }
         let (scheme, host) = (text[..<separator.lowerBound], text[separator.upperBound...])

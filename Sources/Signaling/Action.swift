@@ -96,9 +96,9 @@ package enum Ending: Sendable {
     case goodbye
     /// Anything else: 1001, a reset, silence. The client may come back.
     ///
-    /// `deliveredThrough` is the sequence of the last frame that most likely arrived: the last one that the client's TCP
-    /// acknowledged, where that is known, or that the kernel took before an orderly end. `nil`: nothing is known beyond
-    /// what probes told.
+    /// `deliveredThrough` is the sequence of the last frame that most likely arrived: the last one that the client's
+    /// TCP acknowledged, where that is known, or that the kernel took before an orderly end. `nil`: nothing is known
+    /// beyond what probes told.
     case lost(deliveredThrough: UInt64?)
 }
 

@@ -5,8 +5,8 @@ class Alarmed {
     fileprivate var order: UInt64 = 0
 }
 
-/// Alarms by time, the earliest first: a binary heap whose members know their places, so that setting, moving and taking
-/// one back cost a logarithm and leave nothing behind.
+/// Alarms by time, the earliest first: a binary heap whose members know their places, so that setting, moving and
+/// taking one back cost a logarithm and leave nothing behind.
 struct AlarmQueue {
     private var heap: [Alarmed] = []
     private var order: UInt64 = 0

@@ -12,6 +12,16 @@ extension Hub {
         settle(now, &actions)
     }
 
+    /// The user's time ends then, or has come nearer: no session of his outlasts it. One that has moved away counts
+    /// from the next login on.
+    package func limit(user name: String, untilWallMilliseconds: Int64, now: HubTime) {
+        let end = now.monotonic(atWallMilliseconds: untilWallMilliseconds)
+        for session in users[name]?.sessions ?? [] {
+            session.expiresAt = min(session.expiresAt ?? .max, end)
+            arm(session)
+        }
+    }
+
     /// Ends one session, as an administrator asks. The user may come back. Answers whether there was one.
     package func kick(sessionID: String, now: HubTime, into actions: inout [Action]) -> Bool {
         guard let session = sessions[sessionID] else { return false }
@@ -20,10 +30,10 @@ extension Hub {
         return true
     }
 
-    /// Tells every client that the server goes, and when to come back; closes them one after the other within the window
-    /// and takes no new one. Called again, it sets a new window.
-    /// - Parameter reconnectAfterMilliseconds: each client is told a number from this range, so that they do not all come
-    ///   back at once (case SG-16).
+    /// Tells every client that the server goes, and when to come back; closes them one after the other within the
+    /// window and takes no new one. Called again, it sets a new window.
+    /// - Parameter reconnectAfterMilliseconds: each client is told a number from this range, so that they do not all
+    ///   come back at once (case SG-16).
     package func drain(
         windowSeconds: UInt64,
         reconnectAfterMilliseconds: ClosedRange<UInt64>,

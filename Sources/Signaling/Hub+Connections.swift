@@ -8,7 +8,8 @@ extension Hub {
     }
 
     /// A WebSocket is open.
-    /// - Parameter grant: what the account store said to the `Authorization` of its upgrade; `nil` where there was none.
+    /// - Parameter grant: what the account store said to the `Authorization` of its upgrade; `nil` where there was
+    ///   none.
     package func connect(
         _ id: ConnectionID,
         address: AddressKey,
@@ -57,8 +58,8 @@ extension Hub {
         settle(now, &actions)
     }
 
-    /// What waits for this connection has grown past its limit (cases RE-11, DEF-19). The session stays for a client that
-    /// comes back and reads.
+    /// What waits for this connection has grown past its limit (cases RE-11, DEF-19). The session stays for a client
+    /// that comes back and reads.
     package func slowConsumer(_ id: ConnectionID, now: HubTime, into actions: inout [Action]) {
         guard let connection = connections[id] else { return }
         counters.count(.slowConsumer)

@@ -30,8 +30,8 @@ extension Hub {
         deliver(writer.finish(), to: recipient.session, origin: origin, &actions)
     }
 
-    /// The peer that a message is from. A client says it only where it has several, and then it has to be one of its own
-    /// (case SG-02).
+    /// The peer that a message is from. A client says it only where it has several, and then it has to be one of its
+    /// own (case SG-02).
     func sender(of request: Request, _ required: @autoclosure () -> String) throws(Refusal) -> Peer {
         let message = request.message
         let session = request.session

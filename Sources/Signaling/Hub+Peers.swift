@@ -66,8 +66,8 @@ extension Hub {
         throw Refusal(.forbidden, "Peer \(id) is not yours")
     }
 
-    /// Who may see and reach whom: a user's own peers, peers in one room, and peers that are in none at all. A room is a
-    /// wall: whoever enters one is out of sight of everybody outside.
+    /// Who may see and reach whom: a user's own peers, peers in one room, and peers that are in none at all. A room is
+    /// a wall: whoever enters one is out of sight of everybody outside.
     func sees(_ viewer: Peer, _ peer: Peer) -> Bool {
         if viewer.session.user === peer.session.user { return true }
         if viewer.rooms.isEmpty { return peer.rooms.isEmpty }

@@ -97,8 +97,8 @@ extension Hub {
         return token.map { ($0, received) }
     }
 
-    /// The session that a resume token belongs to. The token is the session's id, which is looked up, and a secret, which
-    /// is compared in constant time.
+    /// The session that a resume token belongs to. The token is the session's id, which is looked up, and a secret,
+    /// which is compared in constant time.
     func session(ofResumeToken token: String) -> Session? {
         let parts = token.utf8.split(separator: UInt8(ascii: "."), maxSplits: 1, omittingEmptySubsequences: false)
         guard parts.count == 2, let session = sessions[String(Substring(parts[0]))] else { return nil }

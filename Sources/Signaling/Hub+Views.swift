@@ -70,24 +70,29 @@ extension Hub {
 
     /// All sessions behind the given one in order of ids, for an administrator.
     package func sessions(after id: String?, limit: Int) -> [SessionView] {
-        page(sessions.keys, after: id, limit: limit).compactMap { sessions[$0] }.map { session in
-            SessionView(
-                id: session.id,
-                user: session.user.name,
-                connection: session.connection?.id,
-                openedAtWallMilliseconds: session.openedAtWallMilliseconds,
-                peerIDs: session.peers.map(\.id),
-                roomIDs: Set(session.peers.flatMap { $0.rooms.map(\.id) }).sorted(),
-                unacknowledgedMessages: session.replay.retained
-            )
-        }
+        page(sessions.keys, after: id, limit: limit).compactMap { sessions[$0] }.map(view)
     }
+
+    /// A user's sessions, in the order in which they came.
+    package func sessions(of user: String) -> [SessionView] { users[user]?.sessions.map(view) ?? [] }
 
     private func page(_ ids: some Collection<String>, after id: String?, limit: Int) -> ArraySlice<String> {
         ids.filter { id.map($0.isAfter) ?? true }.sorted().prefix(max(0, limit))
     }
 
     private func view(_ room: Room) -> RoomView { RoomView(roomID: room.id, peerIDs: room.members.map(\.id)) }
+
+    private func view(_ session: Session) -> SessionView {
+        SessionView(
+            id: session.id,
+            user: session.user.name,
+            connection: session.connection?.id,
+            openedAtWallMilliseconds: session.openedAtWallMilliseconds,
+            peerIDs: session.peers.map(\.id),
+            roomIDs: Set(session.peers.flatMap { $0.rooms.map(\.id) }).sorted(),
+            unacknowledgedMessages: session.replay.retained
+        )
+    }
 
     private func view(of peers: [Peer]) -> [PeerView] {
         peers.map {

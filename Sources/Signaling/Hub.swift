@@ -1,8 +1,8 @@
 /// The rendezvous: who is connected, under which peer ids, in which rooms, and what goes from whom to whom.
 ///
-/// A pure machine. What happened goes in with the time, and what is to be done comes out as actions, in order. It reads no
-/// clock and no socket, draws no random number of its own, never waits, and does the same for the same input. It is owned
-/// by one task or event loop.
+/// A pure machine. What happened goes in with the time, and what is to be done comes out as actions, in order. It reads
+/// no clock and no socket, draws no random number of its own, never waits, and does the same for the same input. It is
+/// owned by one task or event loop.
 ///
 /// What holds at any time:
 /// - A connection that has not authenticated has no session, and is sent nothing but errors.
@@ -154,8 +154,8 @@ package final class Hub {
             address.messages.waitNanoseconds(of: rates.address, now: time)
         )
         if wait > 0 {
-            // Who waits for one token is refused at the next message but one. A quarter of a burst is worth waiting for,
-            // and refusals stay rare for a client that does as it is told.
+            // Who waits for one token is refused at the next message but one. A quarter of a burst is worth waiting
+            // for, and refusals stay rare for a client that does as it is told.
             let share = min(rates.message.nanoseconds(of: rates.message.burst / 4), 1_000_000_000)
             throw .rateLimited("Too many messages", wait: wait &+ share)
         }

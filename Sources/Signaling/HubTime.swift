@@ -1,4 +1,5 @@
-/// The two clocks a step of the hub needs. Lifetimes and budgets follow the first; timestamps and credentials the second.
+/// The two clocks a step of the hub needs. Lifetimes and budgets follow the first; timestamps and credentials the
+/// second.
 package struct HubTime: Hashable, Sendable {
     package var monotonicNanoseconds: UInt64
     /// Since the epoch, as clients see it.

@@ -22,8 +22,8 @@ extension JSONScanner {
         }
     }
 
-    /// Eight bytes at a time, up to one that is a control character, a quote, a backslash or not ASCII. A borrow between
-    /// bytes can only stop it too early, and only in a word that has such a byte.
+    /// Eight bytes at a time, up to one that is a control character, a quote, a backslash or not ASCII. A borrow
+    /// between bytes can only stop it too early, and only in a word that has such a byte.
     @inline(__always)
     private mutating func skipPlainText() {
         let ones: UInt64 = 0x0101_0101_0101_0101
@@ -98,9 +98,10 @@ extension JSONScanner {
         }
     }
 
-    /// What tells most keys apart without comparing them: FNV-1a over what the key says.
+    /// What tells most keys apart without comparing them: FNV-1a over what the key says. It begins at a number of this
+    /// process alone, or a thousand keys that were chosen to collide would all have to be compared.
     func hash(_ start: Int, _ end: Int, _ isEscaped: Bool) -> UInt64 {
-        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        var hash = Self.hashSeed
         if isEscaped {
             for byte in decoded(start, end) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
         } else {
@@ -108,6 +109,8 @@ extension JSONScanner {
         }
         return hash
     }
+
+    private static let hashSeed = UInt64.random(in: .min ... .max)
 
     func isEqual(_ one: JSONKey, _ other: JSONKey) -> Bool {
         if one.isEscaped || other.isEscaped {

@@ -1,9 +1,9 @@
 /// One pass over a JSON text (RFC 8259) that checks all of it and copies nothing.
 ///
-/// What passes is well-formed for every reader there is, so a part of it can be sent on byte for byte: it is UTF-8 without
-/// a byte-order mark, no string holds half a surrogate pair, no object has a key twice (RFC 8259 section 4 leaves open
-/// which of the two a reader takes), every number fits a double, and depth, members and values are bounded before anything
-/// recurses. The bytes belong to the caller and outlive the scanner.
+/// What passes is well-formed for every reader there is, so a part of it can be sent on byte for byte: it is UTF-8
+/// without a byte-order mark, no string holds half a surrogate pair, no object has a key twice (RFC 8259 section 4
+/// leaves open which of the two a reader takes), every number fits a double, and depth, members and values are bounded
+/// before anything recurses. The bytes belong to the caller and outlive the scanner.
 struct JSONScanner {
     let base: UnsafePointer<UInt8>
     let count: Int

@@ -1,3 +1,17 @@
+/// Any object in JSON, held to what is asked of messages.
+package enum JSONObject {
+    /// The names of its members.
+    package static func members(of text: UnsafeBufferPointer<UInt8>) throws(JSONFault) -> [String] {
+        guard let base = text.baseAddress else { throw JSONFault(reason: .syntax, offset: 0) }
+        var names: [String] = []
+        var scanner = JSONScanner(base: base, count: text.count)
+        try scanner.document { scanner, key, _ in
+            names.append(String(decoding: scanner.decoded(key.start, key.end), as: UTF8.self))
+        }
+        return names
+    }
+}
+
 /// What a value of a JSON text is.
 enum JSONKind: UInt8 {
     case string

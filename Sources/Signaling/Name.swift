@@ -1,8 +1,8 @@
 /// What peers and rooms may be called.
 ///
-/// A name is kept and shown as it was given. It has nothing in it that cannot be seen, so that what looks like one name is
-/// one; two spellings of the same characters (Unicode canonical equivalence) are the same name, which is how `String`
-/// compares.
+/// A name is kept and shown as it was given. It has nothing in it that cannot be seen, so that what looks like one name
+/// is one; two spellings of the same characters (Unicode canonical equivalence) are the same name, which is how
+/// `String` compares.
 enum Name {
     static func check(_ name: String, _ field: StaticString) throws(Refusal) {
         let isPlain = name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }

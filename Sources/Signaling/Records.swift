@@ -113,7 +113,8 @@ final class Room {
     }
 }
 
-/// What all sessions of a user share. It stays until its budgets are whole again, so that coming back does not renew them.
+/// What all sessions of a user share. It stays until its budgets are whole again, so that coming back does not renew
+/// them.
 final class UserRecord: Alarmed {
     let name: String
     /// In the order in which they came.

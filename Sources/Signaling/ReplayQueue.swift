@@ -9,8 +9,8 @@ struct Origin {
 
 /// What a session was sent since its last `welcome`, numbered from 1, for as long as it may not have arrived.
 ///
-/// The numbers are not on the wire: both ends count. Entries are consecutive and end with the newest message; when a limit
-/// is reached while the client is there the oldest are dropped, which a later `resume` reports as missed.
+/// The numbers are not on the wire: both ends count. Entries are consecutive and end with the newest message; when a
+/// limit is reached while the client is there the oldest are dropped, which a later `resume` reports as missed.
 struct ReplayQueue {
     struct Entry {
         let bytes: [UInt8]

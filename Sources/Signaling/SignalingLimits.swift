@@ -6,8 +6,8 @@ package enum SignalingLimits {
     /// Nesting that a message may have. Session descriptions and candidates need four levels; the scanner recurses, so
     /// this also bounds its stack (case SG-08).
     package static let jsonDepthMax = 32
-    /// Members of all objects of one message. Keys are compared with those before them in the same object, so this bounds
-    /// that work to half a million comparisons of eight bytes.
+    /// Members of all objects of one message. Keys are compared with those before them in the same object, so this
+    /// bounds that work to half a million comparisons of eight bytes.
     package static let jsonMembersMax = 1_024
     /// Values of one message. An application may send a small binary as an array of numbers.
     package static let jsonValuesMax = 16_384

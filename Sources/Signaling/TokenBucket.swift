@@ -26,8 +26,8 @@ package struct Rate: Hashable, Sendable {
 struct TokenBucket {
     private(set) var fullAt: UInt64 = 0
 
-    /// How long until `cost` tokens are there; 0 if they are. A cost above the burst counts as the burst, since it could
-    /// never be paid otherwise.
+    /// How long until `cost` tokens are there; 0 if they are. A cost above the burst counts as the burst, since it
+    /// could never be paid otherwise.
     func waitNanoseconds(_ cost: UInt64 = 1, of rate: Rate, now: UInt64) -> UInt64 {
         let wanted = max(fullAt, now) &+ rate.nanoseconds(of: min(cost, rate.burst)) &- now
         let capacity = rate.nanoseconds(of: rate.burst)

@@ -34,7 +34,8 @@ package struct AddressRange: Hashable, Sendable {
         return AddressRange(lowerHigh: high, lowerLow: low, upperHigh: high | hostHigh, upperLow: low | hostLow)
     }
 
-    /// A range holds addresses of its own family alone: `::/0` says nothing of IPv4, though IPv4 lives numerically inside.
+    /// A range holds addresses of its own family alone: `::/0` says nothing of IPv4, though IPv4 lives numerically
+    /// inside.
     package func contains(_ address: IPAddress) -> Bool {
         guard !address.isIPv4 || isIPv4 else { return false }
         return (lowerHigh, lowerLow) <= (address.high, address.low)

@@ -2,8 +2,9 @@ import Synchronization
 
 /// A rate of relayed payload, both directions together, with the burst that may exceed it.
 ///
-/// A bucket is one number, the time at which it will be full again; a packet moves that time on by what it takes at this
-/// rate. So there is nothing to refill, and nothing is lost to rounding between two packets that come close together.
+/// A bucket is one number, the time at which it will be full again; a packet moves that time on by what it takes at
+/// this rate. So there is nothing to refill, and nothing is lost to rounding between two packets that come close
+/// together.
 struct Bandwidth: BitwiseCopyable, Sendable {
     /// 0: no limit.
     let bitsPerSecond: UInt64
@@ -52,7 +53,8 @@ struct Bandwidth: BitwiseCopyable, Sendable {
         return (scaled &+ (bitsPerSecond &- 1)) / max(bitsPerSecond, 1)
     }
 
-    /// A sixteenth of a nanosecond: a short packet at the highest rate still takes some, and the count lasts for 36 years.
+    /// A sixteenth of a nanosecond: a short packet at the highest rate still takes some, and the count lasts for 36
+    /// years.
     private static func ticks(_ nanoseconds: UInt64) -> UInt64 { nanoseconds &<< 4 }
 
     private static let ticksPerSecond: UInt64 = 16_000_000_000
@@ -80,11 +82,13 @@ package struct PayloadRun: BitwiseCopyable, Sendable, Equatable {
     }
 }
 
-/// The bucket of `limits.bps_total`, which all workers draw from. One bucket and not a share for each worker: the kernel
-/// keeps a client on one worker, so with shares a busy client would get a fraction of what the operator pays for while
-/// other workers idle. A worker pays one compare-and-swap for it per packet or run, and only while the limit is set.
+/// The bucket of `limits.bps_total`, which all workers draw from. One bucket and not a share for each worker: the
+/// kernel keeps a client on one worker, so with shares a busy client would get a fraction of what the operator pays for
+/// while other workers idle. A worker pays one compare-and-swap for it per packet or run, and only while the limit is
+/// set.
 package final class TotalBandwidth: Sendable {
-    // Written once, here; what it points at is atomic. A pointer, since a checked reference would be counted per packet.
+    // Written once, here; what it points at is atomic. A pointer, since a checked reference would be counted per
+    // packet.
     nonisolated(unsafe) let fullAtTicks: UnsafeMutablePointer<Atomic<UInt64>>
 
     init() {
@@ -104,8 +108,8 @@ package final class TotalBandwidth: Sendable {
 extension Engine {
     /// Takes a run of payload from the buckets of its allocation and of the server. Only called while there is a limit.
     ///
-    /// A run that does not fit is cut: its packets fare as if each had come alone, so how the kernel merges them decides
-    /// nothing. (Case RE-13: the excess is dropped at once, never queued.)
+    /// A run that does not fit is cut: its packets fare as if each had come alone, so how the kernel merges them
+    /// decides nothing. (Case RE-13: the excess is dropped at once, never queued.)
     /// - Returns: what passes. The caller counts the rest as dropped.
     @inline(never)
     mutating func limited(_ run: PayloadRun, of index: UInt32, now: UInt64) -> PayloadRun {

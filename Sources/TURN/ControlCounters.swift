@@ -1,6 +1,7 @@
 import STUN
 
-/// Why a request did not prove who sent it. A request without any proof, which every client begins with, is none of these.
+/// Why a request did not prove who sent it. A request without any proof, which every client begins with, is none of
+/// these.
 package enum AuthenticationFailure: Int, CaseIterable, Sendable {
     /// The user or the shared secret is not known, the password is wrong, or the realm is another server's.
     case unknownUser, wrongPassword, wrongRealm
@@ -82,8 +83,8 @@ package struct ControlCounters: Sendable {
 
     /// Counts an answer if it is an error. ERROR-CODE is the first attribute of each that is made here.
     package mutating func count(answer bytes: UnsafeRawBufferPointer) {
-        // The class's bits 1 and 0 are bits 8 and 4 of the type (RFC 8489 section 5); ERROR-CODE has type 0x0009, and class
-        // and number in its last two bytes (section 14.8).
+        // The class's bits 1 and 0 are bits 8 and 4 of the type (RFC 8489 section 5); ERROR-CODE has type 0x0009, and
+        // class and number in its last two bytes (section 14.8).
         guard bytes.count >= 28, bytes[0] & 1 == 1, bytes[1] & 0x10 == 0x10, bytes[20] == 0, bytes[21] == 9 else {
             return
         }

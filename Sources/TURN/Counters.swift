@@ -1,4 +1,5 @@
-/// Why a packet went nowhere. Every one that came in is relayed, handled as STUN, or counted under exactly one of these.
+/// Why a packet went nowhere. Every one that came in is relayed, handled as STUN, or counted under exactly one of
+/// these.
 package enum DropReason: Int, CaseIterable, Sendable {
     case tooShort, unknownFirstByte, truncated
     case malformed, wrongCookie, wrongFingerprint
@@ -6,7 +7,8 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case noAllocation, badChannelData, unboundChannel, noPermission, deniedPeer, badIndication, tooLarge
     case peerNotPermitted, overBandwidth
     case replyBudget, failureBudget, parkingFull, sendQueueFull, sendFailed, clientGone, desynchronised
-    /// Of DTLS: what no session could open or could begin with; in the clear from where DTLS is spoken; and clients in excess.
+    /// Of DTLS: what no session could open or could begin with; in the clear from where DTLS is spoken; and clients in
+    /// excess.
     case badRecord, unprotected, tooManySessions
 
     /// As it stands in logs and metrics.

@@ -1,7 +1,7 @@
 import STUN
 
-/// The keys a user authenticates with: MD5 and SHA-256 of `user:realm:password` (RFC 8489 sections 9.2.2 and 18.5.1). Held
-/// inline, so that copying one counts no reference.
+/// The keys a user authenticates with: MD5 and SHA-256 of `user:realm:password` (RFC 8489 sections 9.2.2 and 18.5.1).
+/// Held inline, so that copying one counts no reference.
 package struct CredentialKeys: Sendable {
     package var md5: InlineArray<16, UInt8>
     package var sha256: InlineArray<32, UInt8>
@@ -25,8 +25,8 @@ package struct UserRecord: Sendable {
     package var isEnabled: Bool
     /// Of each allocation, in place of the server's limit; 0 for none.
     package var bitsPerSecond: UInt64?
-    /// When a user who has used up the month's bytes may allocate again, in Unix seconds; nil while there are some left. A
-    /// time and not a flag, so that what a worker has cached ends by itself with the month.
+    /// When a user who has used up the month's bytes may allocate again, in Unix seconds; nil while there are some
+    /// left. A time and not a flag, so that what a worker has cached ends by itself with the month.
     package var overQuotaUntilSeconds: UInt64?
 
     package init(
@@ -70,8 +70,8 @@ package enum CredentialQuery: Hashable, Sendable {
     /// SHA-256 of `user:realm` (RFC 8489 section 14.4).
     case userhash([UInt8])
 
-    /// By bytes. Strings compare by canonical equivalence, so a composed and a decomposed name would share a place in the
-    /// cache, and whoever asked for one could have the other answered as absent.
+    /// By bytes. Strings compare by canonical equivalence, so a composed and a decomposed name would share a place in
+    /// the cache, and whoever asked for one could have the other answered as absent.
     package static func == (left: CredentialQuery, right: CredentialQuery) -> Bool {
         switch (left, right) {
         case (.name(let left), .name(let right)): left.utf8.elementsEqual(right.utf8)
@@ -109,8 +109,9 @@ package struct TimeLimitedName: Sendable {
     }
 }
 
-/// What a worker remembers of the account store, so that a request seldom waits for it. Absent users are remembered too, or
-/// a flood of wrong names would be a flood of look-ups; but apart and far fewer, or it would be a flood of memory.
+/// What a worker remembers of the account store, so that a request seldom waits for it. Absent users are remembered
+/// too, or a flood of wrong names would be a flood of look-ups; but apart and far fewer, or it would be a flood of
+/// memory.
 struct CredentialCache {
     enum Answer {
         case known(UserRecord)

@@ -79,7 +79,8 @@ extension Engine {
         return host.adoptRelay(leg, allocation: index, isSecondary: isSecondary)
     }
 
-    /// The policy is asked again: it may have changed while the allocation was on its way, when no reload could reach it.
+    /// The policy is asked again: it may have changed while the allocation was on its way, when no reload could reach
+    /// it.
     private mutating func install(_ moved: [Permission], _ bindings: [Channel], on index: UInt32) {
         let slot = allocations[index]
         var places: [UInt32] = []

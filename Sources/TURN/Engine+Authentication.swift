@@ -40,8 +40,8 @@ extension Engine {
             return .answered(refuse(request, .badRequest, reply))
         }
 
-        // A nonce that we did not make for this client is told so before any user is looked up: that costs an attacker who
-        // forges his address an HMAC of ours and nothing else.
+        // A nonce that we did not make for this client is told so before any user is looked up: that costs an attacker
+        // who forges his address an HMAC of ours and nothing else.
         let nonceVerdict = Nonce.check(
             nonce,
             from: request.tuple.client,
@@ -50,8 +50,8 @@ extension Engine {
             keys: configuration.nonceKeys,
             with: cryptography
         )
-        // A ConnectionBind may come with the nonce of its control connection, which the worker that has it can check; the
-        // client's address has proved itself.
+        // A ConnectionBind may come with the nonce of its control connection, which the worker that has it can check;
+        // the client's address has proved itself.
         let isBorrowed =
             nonceVerdict == .foreign && request.method == .connectionBind && request.tuple.transport.isStream
         if nonceVerdict == .foreign, !isBorrowed {
@@ -59,8 +59,9 @@ extension Engine {
             return .answered(challenge(request, .staleNonce, reply))
         }
 
-        // A good nonce with a wrong integrity costs a look-up and a MAC or more, each time. A source that keeps failing is
-        // heard no more in this second (case RE-14); only a client who has proved himself before, from the same port, is.
+        // A good nonce with a wrong integrity costs a look-up and a MAC or more, each time. A source that keeps failing
+        // is heard no more in this second (case RE-14); only a client who has proved himself before, from the same
+        // port, is.
         guard
             failures.hasRoom(request.tuple.client.address, limit: failuresPerSecond, at: request.moment)
                 || allocation(of: request.tuple) != noIndex
@@ -148,8 +149,8 @@ extension Engine {
         case tooWeak
     }
 
-    /// Every nonce of ours says that password algorithms are on offer, so a client that knows them sends back the list it
-    /// saw and its choice; a list that differs was changed on the way (RFC 8489 section 9.2.4).
+    /// Every nonce of ours says that password algorithms are on offer, so a client that knows them sends back the list
+    /// it saw and its choice; a list that differs was changed on the way (RFC 8489 section 9.2.4).
     private func chosenAlgorithm(_ message: MessageView) -> Choice {
         let list = message.first(.passwordAlgorithms)
         let choice = message.first(.passwordAlgorithm)
@@ -178,8 +179,8 @@ extension Engine {
         var bitsPerSecond: UInt64?
         var isOverQuota = false
         var expiresAtSeconds: UInt64?
-        /// False for a user who is unknown, disabled or past his time. His MAC is computed all the same, so that the time an
-        /// answer takes tells nobody which names exist.
+        /// False for a user who is unknown, disabled or past his time. His MAC is computed all the same, so that the
+        /// time an answer takes tells nobody which names exist.
         var isGood = false
     }
 

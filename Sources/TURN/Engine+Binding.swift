@@ -2,9 +2,9 @@ import STUN
 
 /// Binding (RFC 8489 section 3), and what a client asks with it to learn of the NATs on its way (RFC 5780).
 ///
-/// Whoever sends the request may have forged its source, so none of this makes the server talk more than a plain Binding
-/// does: every answer comes from the same budget, PADDING makes none longer than the request, and the address an answer
-/// goes to is always the one the request came from.
+/// Whoever sends the request may have forged its source, so none of this makes the server talk more than a plain
+/// Binding does: every answer comes from the same budget, PADDING makes none longer than the request, and the address
+/// an answer goes to is always the one the request came from.
 extension Engine {
     func binding(_ request: Request, _ reply: UnsafeMutableRawBufferPointer) -> Verdict {
         let (tuple, message) = (request.tuple, request.message)
@@ -32,8 +32,8 @@ extension Engine {
         else { return .drop(.replyBudget) }
         var builder = MessageBuilder(MessageType(.binding, .successResponse), message.transactionID, into: reply)
         builder.append(.xorMappedAddress, xor: tuple.client)
-        // RFC 5780 section 6.1 has these in every answer. Where no operator has set up a second address, nobody looks for
-        // them in the answer to a plain request, and it stays as short as can be (case AM-01).
+        // RFC 5780 section 6.1 has these in every answer. Where no operator has set up a second address, nobody looks
+        // for them in the answer to a plain request, and it stays as short as can be (case AM-01).
         if other != nil || wish.isAny {
             builder.append(.mappedAddress, plain: tuple.client)
             builder.append(.responseOrigin, plain: advertised(origin))
@@ -47,8 +47,8 @@ extension Engine {
         return verdict
     }
 
-    /// Attributes that only a Binding request may have (RFC 5780 section 7). What tells an answer to go another way has no
-    /// meaning on a connection.
+    /// Attributes that only a Binding request may have (RFC 5780 section 7). What tells an answer to go another way has
+    /// no meaning on a connection.
     private func isDiscoveryAttribute(_ type: AttributeType, over transport: ClientTransport) -> Bool {
         guard configuration.discovery.isEnabled else { return false }
         switch type {
@@ -71,8 +71,8 @@ extension Engine {
         return Endpoint(address: outside, port: endpoint.port)
     }
 
-    /// Makes the answer as long as the request at most. RFC 5780 section 6.1 would have the interface's MTU, whatever was
-    /// sent; that would be an amplifier (case AM-07). A client that wants fragments back sends them.
+    /// Makes the answer as long as the request at most. RFC 5780 section 6.1 would have the interface's MTU, whatever
+    /// was sent; that would be an amplifier (case AM-07). A client that wants fragments back sends them.
     private func pad(_ builder: inout MessageBuilder, _ message: MessageView, roomBytes: Int) {
         let fingerprintBytes = message.fingerprintOffset == 0 ? 0 : 8
         let length = min(message.bytes.count, roomBytes) - builder.count - fingerprintBytes - 4

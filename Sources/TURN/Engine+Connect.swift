@@ -82,7 +82,8 @@ extension Engine {
         return Array(UnsafeRawBufferPointer(reply).slice(0, length))
     }
 
-    /// What a peer by UDP is asked, asked of one by TCP: the same policy, and on this host nothing but a live relay by TCP.
+    /// What a peer by UDP is asked, asked of one by TCP: the same policy, and on this host nothing but a live relay by
+    /// TCP.
     func mayConnect(_ peer: Endpoint) -> Bool {
         guard !Limits.isDenied(streamPeerPort: peer.port), !ownHost.isListener(peer) else { return false }
         switch configuration.policy.decide(peer.address) {

@@ -58,8 +58,8 @@ extension Engine {
     private mutating func asked(_ request: MoveRequest, at moment: Moment) {
         let name = request.ticket.allocation
         guard var mobile = mobiles[name] else {
-            // It has ended, or moved on since the directory was asked; perhaps to this very worker, which then has it in
-            // its mailbox.
+            // It has ended, or moved on since the directory was asked; perhaps to this very worker, which then has it
+            // in its mailbox.
             guard let next = mobileDirectory.worker(of: name), request.hops < Limits.moveHops else {
                 return refuse(request, .allocationMismatch)
             }

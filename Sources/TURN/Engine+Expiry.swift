@@ -2,8 +2,8 @@ import STUN
 
 /// What ends: by time, by an operator, by a change of policy.
 extension Engine {
-    /// Sweeps one allocation whose timer has come, and asks the host for the next one. A timer of an earlier use of the slot
-    /// finds nothing to do.
+    /// Sweeps one allocation whose timer has come, and asks the host for the next one. A timer of an earlier use of the
+    /// slot finds nothing to do.
     package mutating func expire(allocation index: UInt32, at moment: Moment) {
         guard Int(index) < allocations.everUsed, allocations[index].pointee.isLive else { return }
         let slot = allocations[index]
@@ -67,8 +67,8 @@ extension Engine {
     /// Forgets what is cached of a user.
     package mutating func forget(user name: String) { credentials.forget(name) }
 
-    /// Forgets what is cached of a user whose record has changed, and holds what he has to what it says: the bandwidth at
-    /// once, and an end that has come nearer. One that is farther away counts from the next Refresh on.
+    /// Forgets what is cached of a user whose record has changed, and holds what he has to what it says: the bandwidth
+    /// at once, and an end that has come nearer. One that is farther away counts from the next Refresh on.
     package mutating func change(_ terms: UserTerms, at moment: Moment) {
         credentials.forget(terms.name)
         guard let number = users.number(of: terms.name) else { return }

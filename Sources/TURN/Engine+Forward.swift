@@ -92,8 +92,8 @@ extension Engine {
     }
 
     /// Datagrams from a peer on a relay socket (RFC 8656 sections 11.3 and 12.7).
-    /// - Parameter run: from one source. When not all of it may go to the client it is shortened to what may, and the rest
-    ///   is counted as dropped here; when none may, it stays, and the verdict is about all of it.
+    /// - Parameter run: from one source. When not all of it may go to the client it is shortened to what may, and the
+    ///   rest is counted as dropped here; when none may, it stays, and the verdict is about all of it.
     package mutating func peerData(
         from source: Endpoint,
         allocation index: UInt32,
@@ -174,8 +174,8 @@ extension Engine {
         header.store(UInt16(truncatingIfNeeded: length), at: headerLength - 2)
     }
 
-    /// Whether datagrams may go to this port of a permitted address. On this host nothing but a live relay may be reached, and
-    /// never a listener: two that talk to each other through relays would be a loop (case AM-10).
+    /// Whether datagrams may go to this port of a permitted address. On this host nothing but a live relay may be
+    /// reached, and never a listener: two that talk to each other through relays would be a loop (case AM-10).
     @inline(__always)
     func mayReach(_ peer: Endpoint, isOwnHost: Bool) -> Bool {
         guard !Limits.isDenied(peerPort: peer.port), !ownHost.isListener(peer) else { return false }

@@ -26,7 +26,8 @@ package struct AllocationPage: Sendable {
 }
 
 extension Engine {
-    /// Lists allocations from a slot on. It looks at so many slots and no more, so that packets do not wait for an operator.
+    /// Lists allocations from a slot on. It looks at so many slots and no more, so that packets do not wait for an
+    /// operator.
     package func allocations(from first: UInt32, at moment: Moment) -> AllocationPage {
         var page = AllocationPage()
         let end = UInt32(truncatingIfNeeded: allocations.everUsed)

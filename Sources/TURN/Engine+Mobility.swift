@@ -174,7 +174,8 @@ extension Engine {
     /// The 5-tuple is gone, or its request could not be kept until the owner has answered.
     package mutating func forgetArrival(at tuple: FiveTuple) {
         guard !arrivals.isEmpty, let arrival = arrivals.removeValue(forKey: tuple) else { return }
-        // One that is on its way finds nobody, and ends: its client has given up the old 5-tuple by sending on this one.
+        // One that is on its way finds nobody, and ends: its client has given up the old 5-tuple by sending on this
+        // one.
         if let path = arrival.path, !arrival.isComing { host.send(.withdrawn(path), to: arrival.owner) }
     }
 

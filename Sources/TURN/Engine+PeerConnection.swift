@@ -98,8 +98,8 @@ extension Engine {
 
     // MARK: What it carries
 
-    /// How many bytes may be read now from either side for the other; `.max` for as many as there are. What does not pass
-    /// yet stays where it is, since a stream can lose nothing.
+    /// How many bytes may be read now from either side for the other; `.max` for as many as there are. What does not
+    /// pass yet stays where it is, since a stream can lose nothing.
     package func streamAllowance(of key: PeerConnectionKey, now: UInt64) -> Int {
         guard isCurrent(key) else { return 0 }
         let slot = allocations[peerConnections[key.number].pointee.allocation]

@@ -41,8 +41,8 @@ extension Engine {
     /// Tells a client that what it sent to a peer has not arrived. Allocates nothing.
     ///
     /// - Parameter reply: room for the Data indication; 100 bytes hold any.
-    /// - Returns: its length, or nil where the client shall not hear of it: the peer has no permission, the error is not of
-    ///   the kinds that are told, or the allocation has been told enough in this second.
+    /// - Returns: its length, or nil where the client shall not hear of it: the peer has no permission, the error is
+    ///   not of the kinds that are told, or the allocation has been told enough in this second.
     package mutating func peerError(
         _ report: PeerErrorReport,
         allocation index: UInt32,
@@ -71,8 +71,8 @@ extension Engine {
         return length
     }
 
-    /// Errors come at the rate of the client's own datagrams, or of whoever forges them. Counted by seconds and not in a
-    /// bucket: what matters is that the answers to a burst are few.
+    /// Errors come at the rate of the client's own datagrams, or of whoever forges them. Counted by seconds and not in
+    /// a bucket: what matters is that the answers to a burst are few.
     private func mayTellError(of index: UInt32, at moment: Moment) -> Bool {
         let slot = allocations[index]
         let second = UInt32(truncatingIfNeeded: moment.monotonicNanoseconds / 1_000_000_000)

@@ -58,8 +58,8 @@ extension Engine {
         return noIndex
     }
 
-    /// Whether the allocation may have these peers besides the ones it has: its own cap, the pace at which new addresses may
-    /// come, and the worker's table. Takes from the pace what it grants.
+    /// Whether the allocation may have these peers besides the ones it has: its own cap, the pace at which new
+    /// addresses may come, and the worker's table. Takes from the pace what it grants.
     mutating func admit(_ addresses: Set<IPAddress>, to index: UInt32, at moment: Moment) -> Bool {
         // One that has lapsed and that no channel holds is as good as gone: the sweep below removes it.
         let new = addresses.count(where: {

@@ -2,8 +2,8 @@ import STUN
 
 /// ALTERNATE-SERVER (RFC 8489 section 10).
 extension Engine {
-    /// Refuses an Allocate of a server that drains: with 300 and the address of another server, or with 508 where there is
-    /// none. The request is authenticated and so is the answer, or anyone on the path could send clients anywhere.
+    /// Refuses an Allocate of a server that drains: with 300 and the address of another server, or with 508 where there
+    /// is none. The request is authenticated and so is the answer, or anyone on the path could send clients anywhere.
     func redirect(
         _ request: Request,
         _ authentication: Authentication,
@@ -27,8 +27,8 @@ extension Engine {
         return finish(&builder, request, authentication)
     }
 
-    /// One of the servers of that family. Which one follows from the transaction, so that clients spread over them and a
-    /// retransmission gets the same answer.
+    /// One of the servers of that family. Which one follows from the transaction, so that clients spread over them and
+    /// a retransmission gets the same answer.
     private func alternate(of family: AddressFamily, for request: Request) -> Endpoint? {
         let server = request.tuple.server
         let candidates = configuration.alternateServers.compactMap { alternate -> Endpoint? in

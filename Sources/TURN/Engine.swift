@@ -1,11 +1,11 @@
 import STUN
 import Synchronization
 
-/// The server's side of TURN for one worker: bytes and the time go in, an answer or a verdict comes out. It reads no clock
-/// and no socket; what it needs of the world it asks its `RelayHost`.
+/// The server's side of TURN for one worker: bytes and the time go in, an answer or a verdict comes out. It reads no
+/// clock and no socket; what it needs of the world it asks its `RelayHost`.
 ///
-/// A datagram takes one of two ways. Data (ChannelData, Send indications, what peers send) goes through `Engine+Forward`,
-/// which allocates nothing. Requests go through `request`, which may.
+/// A datagram takes one of two ways. Data (ChannelData, Send indications, what peers send) goes through
+/// `Engine+Forward`, which allocates nothing. Requests go through `request`, which may.
 package struct Engine: ~Copyable {
     /// Replaced by `reconfigure`.
     package internal(set) var configuration: Configuration
@@ -49,8 +49,8 @@ package struct Engine: ~Copyable {
     let worker: Int
     let hash: TableHash
     let cryptography: any Cryptography
-    // Whoever makes an engine keeps the host alive as long as the engine. Unsafe, since a checked reference would count its
-    // uses, and packets between two relays of ours ask it.
+    // Whoever makes an engine keeps the host alive as long as the engine. Unsafe, since a checked reference would count
+    // its uses, and packets between two relays of ours ask it.
     unowned(unsafe) let host: any RelayHost
     let replies: ReplyBudget
     let bindings: ReplyBudget
@@ -249,8 +249,8 @@ package struct Engine: ~Copyable {
         return verdict
     }
 
-    /// Whether a request from there deserves an answer at all. A port that belongs to a service, or our own listener, means
-    /// that the source was forged.
+    /// Whether a request from there deserves an answer at all. A port that belongs to a service, or our own listener,
+    /// means that the source was forged.
     private func isWelcome(_ tuple: FiveTuple) -> Bool { tuple.transport.isProven || isPlausible(tuple) }
 
     /// Whether a client can be there at all, as far as that shows without proof.
@@ -259,7 +259,8 @@ package struct Engine: ~Copyable {
             && !ownHost.isListener(tuple.client) && tuple.client != tuple.server
     }
 
-    /// Whether an address that has proved nothing may be answered outside STUN: a DTLS client, which is asked for its cookie.
+    /// Whether an address that has proved nothing may be answered outside STUN: a DTLS client, which is asked for its
+    /// cookie.
     /// - Returns: nil when it may, and the answer is taken from its budget; else why not.
     package func refusalToAnswer(_ tuple: FiveTuple, at moment: Moment) -> DropReason? {
         guard isPlausible(tuple) else { return .unwantedSource }

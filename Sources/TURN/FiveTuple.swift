@@ -45,8 +45,8 @@ package enum ClientTransport: UInt8, Sendable, BitwiseCopyable {
     package var isStream: Bool { self == .tcp || self == .tls }
 }
 
-/// A keyed hash for the tables: two secret numbers make its collisions unpredictable, so nobody can choose addresses that
-/// pile up in one place.
+/// A keyed hash for the tables: two secret numbers make its collisions unpredictable, so nobody can choose addresses
+/// that pile up in one place.
 package struct TableHash: Sendable {
     let first: UInt64
     let second: UInt64

@@ -1,9 +1,9 @@
 /// An open-addressing table from a 32-bit hash to an index into a slab. The keys stay in the slab: a probe gives
-/// candidates, and the caller compares. No references, so a look-up counts none; plain arrays, so another reader of memory
-/// (a kernel fast path) could mirror it.
+/// candidates, and the caller compares. No references, so a look-up counts none; plain arrays, so another reader of
+/// memory (a kernel fast path) could mirror it.
 ///
-/// A slot is `hash << 32 | index + 1`, zero when empty. At most half of the slots are taken, and removal shifts back what
-/// follows, so probes stay short and there are no tombstones.
+/// A slot is `hash << 32 | index + 1`, zero when empty. At most half of the slots are taken, and removal shifts back
+/// what follows, so probes stay short and there are no tombstones.
 package struct IndexTable: ~Copyable {
     package private(set) var count = 0
     private var slots: UnsafeMutablePointer<UInt64>

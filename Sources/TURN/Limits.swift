@@ -29,31 +29,32 @@ package enum Limits {
     /// Four permissions for each allocation at full load, and 128 for each of 2,048 busy ones.
     package static let permissionsPerWorker = 262_144
     package static let channelsPerWorker = 262_144
-    /// New peer addresses an allocation may name in a second once its burst is spent: a browser names a few dozen at most, a
-    /// scanner thousands (case PC-08).
+    /// New peer addresses an allocation may name in a second once its burst is spent: a browser names a few dozen at
+    /// most, a scanner thousands (case PC-08).
     package static let newPermissionsPerSecond: UInt64 = 5
-    /// Peer connections on one worker, in all phases: each takes two descriptors once it carries data, and a process has
-    /// some ten thousands.
+    /// Peer connections on one worker, in all phases: each takes two descriptors once it carries data, and a process
+    /// has some ten thousands.
     package static let peerConnectionsPerWorker = 16_384
     /// Of one allocation: more than a browser opens to one server by an order of magnitude.
     package static let peerConnectionsPerAllocation: UInt16 = 64
     /// Of these, those under way or waiting for their client, each of which holds a descriptor for up to 30 seconds: a
     /// peer with a permission, or a client that never binds, gets no further.
     package static let unboundPeerConnectionsPerAllocation: UInt16 = 32
-    /// Of one user's allocations on all workers: all that ten allocations may have and half as many again, while no user
-    /// can use up the descriptors.
+    /// Of one user's allocations on all workers: all that ten allocations may have and half as many again, while no
+    /// user can use up the descriptors.
     package static let peerConnectionsPerUser = 1_024
     /// A try fails for a number in use, or one of two at the ends; after so many the random source is broken.
     static let connectionIDTries = 8
-    /// The highest limit of bandwidth there is. No machine relays as much; below it, no arithmetic of a bucket overflows.
+    /// The highest limit of bandwidth there is. No machine relays as much; below it, no arithmetic of a bucket
+    /// overflows.
     package static let bitsPerSecondMaximum: UInt64 = 400_000_000_000
     /// What a bucket holds at least: more than the longest datagram, which could otherwise never pass.
     package static let burstBytesMinimum: UInt64 = 65_536
     /// One report of usage looks at one in so many allocations, so that a worker with all it can have is held up for
     /// about a millisecond; each is looked at once in as many reports.
     package static let usageReportParts: UInt32 = 4
-    /// ICMP errors that a client is told of in one second: enough to learn of each peer that is gone, while a burst to one
-    /// of them is not doubled by its answers.
+    /// ICMP errors that a client is told of in one second: enough to learn of each peer that is gone, while a burst to
+    /// one of them is not doubled by its answers.
     package static let peerErrorsPerSecond: UInt16 = 10
     /// Allocations looked at for one page of an operator's list: some 50 µs, for which packets wait.
     static let slotsPerPage: UInt32 = 256
@@ -75,8 +76,9 @@ package enum Limits {
     package static let credentialsCached = 32_768
     /// Names that nobody has, likewise: about a megabyte for both generations, whatever is guessed.
     package static let absentNamesCached = 2_048
-    /// Failed proofs that are looked into for each error reply a source may have: with ten replies a second, 200 in a second
-    /// cost a worker about a millisecond, and a household of clients with a wrong password never comes near (case RE-14).
+    /// Failed proofs that are looked into for each error reply a source may have: with ten replies a second, 200 in a
+    /// second cost a worker about a millisecond, and a household of clients with a wrong password never comes near
+    /// (case RE-14).
     package static let failuresPerReply: UInt64 = 20
     /// Source buckets of a reply budget: 32 KiB, and a flood from more sources than that shares them.
     package static let replyBuckets = 4_096

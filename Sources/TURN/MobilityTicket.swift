@@ -2,8 +2,8 @@ import STUN
 
 /// What a client shows to go on with its allocation from another address (RFC 8016 section 3.3).
 ///
-/// Inside stand two random numbers: the allocation's name, which it keeps for life, and a serial number, of which one is
-/// good at a time. So a ticket tells nothing of addresses or workers, cannot be guessed, and cannot be used twice.
+/// Inside stand two random numbers: the allocation's name, which it keeps for life, and a serial number, of which one
+/// is good at a time. So a ticket tells nothing of addresses or workers, cannot be guessed, and cannot be used twice.
 ///
 ///     tag 16 bytes │ name and serial 16 bytes, enciphered
 ///

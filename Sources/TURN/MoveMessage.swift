@@ -1,7 +1,7 @@
 import STUN
 
-/// What workers tell each other about allocations whose clients move (RFC 8016). The owner has the allocation; the other
-/// is the worker that the client's new 5-tuple leads to, which may be the same.
+/// What workers tell each other about allocations whose clients move (RFC 8016). The owner has the allocation; the
+/// other is the worker that the client's new 5-tuple leads to, which may be the same.
 ///
 ///     other                         owner
 ///       │ asked ───────────────────▶ │   a Refresh with a ticket has come and was proved
@@ -66,7 +66,8 @@ package struct MoveGrant: Sendable {
     let isGone: Bool
 }
 
-/// An allocation on its way to another worker. Its sockets are open and nobody watches them; what peers send waits there.
+/// An allocation on its way to another worker. Its sockets are open and nobody watches them; what peers send waits
+/// there.
 package struct MovingAllocation: Sendable {
     let record: Allocation
     let user: String

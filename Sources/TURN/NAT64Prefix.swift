@@ -22,8 +22,9 @@ package struct NAT64Prefix: Hashable, Sendable {
 
     /// The IPv4 address that `address` carries; nil for one that is not behind the prefix.
     ///
-    /// Bits 64 to 71 of the whole address are no part of it (RFC 6052 section 2.2). They have to be zero, but an address in
-    /// which they are not is taken for the same: what a translator makes of it is its affair, and no way round the policy.
+    /// Bits 64 to 71 of the whole address are no part of it (RFC 6052 section 2.2). They have to be zero, but an
+    /// address in which they are not is taken for the same: what a translator makes of it is its affair, and no way
+    /// round the policy.
     package func embedded(in address: IPAddress) -> IPAddress? {
         guard !address.isIPv4 else { return nil }
         if length == 96 {

@@ -4,7 +4,8 @@ import STUN
 package struct NATDiscovery: Sendable {
     /// Two addresses A1 and A2 and two ports P1 and P2 of one family.
     package struct Pair: Sendable {
-        /// A1 and P1. With a wildcard listener every address but A2 counts as A1, and this one is named where A2 was asked.
+        /// A1 and P1. With a wildcard listener every address but A2 counts as A1, and this one is named where A2 was
+        /// asked.
         package var primary: Endpoint
         /// A2 and P2.
         package var alternate: Endpoint
@@ -29,8 +30,8 @@ package struct NATDiscovery: Sendable {
             ]
         }
 
-        /// Ca and Cp of RFC 5780 section 6.1, Table 1, for a request that came to Da and Dp; nil where that is none of the
-        /// four combinations.
+        /// Ca and Cp of RFC 5780 section 6.1, Table 1, for a request that came to Da and Dp; nil where that is none of
+        /// the four combinations.
         func other(than server: Endpoint) -> Endpoint? {
             let port: UInt16
             switch server.port {
@@ -52,10 +53,10 @@ package struct NATDiscovery: Sendable {
 
     package init() {}
 
-    /// Takes note of the sockets there are. A pair counts only where all of its combinations have one: otherwise a server
-    /// must not speak of a second address (RFC 5780 section 6).
-    /// - Parameter dtls: where nothing is taken in the clear. An answer may come from there all the same: it is the source
-    ///   that a NAT lets through or not.
+    /// Takes note of the sockets there are. A pair counts only where all of its combinations have one: otherwise a
+    /// server must not speak of a second address (RFC 5780 section 6).
+    /// - Parameter dtls: where nothing is taken in the clear. An answer may come from there all the same: it is the
+    ///   source that a NAT lets through or not.
     package mutating func attach(udp: [Endpoint], tcp: [Endpoint], dtls: [Endpoint] = []) {
         sockets = udp + dtls
         func completed(_ pair: Pair?) -> Pair? {
@@ -74,7 +75,8 @@ package struct NATDiscovery: Sendable {
         sockets.contains { $0.port == endpoint.port && covers($0, endpoint.address) }
     }
 
-    /// The address and port that differ from those a request came to, both of them; nil where there is no second address.
+    /// The address and port that differ from those a request came to, both of them; nil where there is no second
+    /// address.
     func other(than server: Endpoint, over transport: ClientTransport) -> Endpoint? {
         guard isEnabled, let pair = server.address.isIPv4 ? v4 : v6 else { return nil }
         switch transport {
@@ -87,8 +89,8 @@ package struct NATDiscovery: Sendable {
 
     /// Where the answer to a datagram comes from (RFC 5780 section 6.1, Table 1); nil where there is no such socket.
     ///
-    /// The table is for servers with two addresses, and one with a single address would refuse every CHANGE-REQUEST. This
-    /// server grants what it can: to change nothing, or only the port where it listens on a second one.
+    /// The table is for servers with two addresses, and one with a single address would refuse every CHANGE-REQUEST.
+    /// This server grants what it can: to change nothing, or only the port where it listens on a second one.
     /// - Parameter other: what `other(than:over:)` said.
     func origin(_ server: Endpoint, _ other: Endpoint?, changesAddress: Bool, changesPort: Bool) -> Endpoint? {
         guard changesAddress || changesPort else { return server }

@@ -1,7 +1,7 @@
 import STUN
 
-/// What the packets' way needs to know of this host, laid out flat: a set or a dictionary would hash for every packet and
-/// count references.
+/// What the packets' way needs to know of this host, laid out flat: a set or a dictionary would hash for every packet
+/// and count references.
 struct OwnHost: ~Copyable {
     private struct Mapping: BitwiseCopyable {
         var outside: IPAddress
@@ -42,7 +42,8 @@ struct OwnHost: ~Copyable {
         return false
     }
 
-    /// Where a datagram for `peer` really goes: a relay of ours behind 1:1 NAT is reached inside, since few NATs hairpin.
+    /// Where a datagram for `peer` really goes: a relay of ours behind 1:1 NAT is reached inside, since few NATs
+    /// hairpin.
     @inline(__always)
     func destination(for peer: Endpoint) -> Endpoint {
         var index = 0

@@ -1,7 +1,7 @@
 import STUN
 
-/// A TCP connection between a relayed address and a peer (RFC 6062 section 3), as the engine keeps it: what it is for and
-/// how long it may wait. The socket is the host's, under the same number.
+/// A TCP connection between a relayed address and a peer (RFC 6062 section 3), as the engine keeps it: what it is for
+/// and how long it may wait. The socket is the host's, under the same number.
 struct PeerConnection: BitwiseCopyable {
     /// As the client knows it.
     var peer: Endpoint
@@ -39,7 +39,8 @@ package struct PeerConnectionKey: Hashable, Sendable, BitwiseCopyable {
 
 /// What an engine wants done for TCP allocations; in order.
 package enum StreamEffect: Sendable {
-    /// Begin to connect to `peer` from the relayed address `source`, and call `peerConnected` or `peerConnectionFailed`.
+    /// Begin to connect to `peer` from the relayed address `source`, and call `peerConnected` or
+    /// `peerConnectionFailed`.
     case connect(PeerConnectionKey, to: Endpoint, from: Endpoint)
     /// Close the peer connection, and the client's that is bound to it.
     case close(PeerConnectionKey)
@@ -56,14 +57,14 @@ package struct ClientMessage: Sendable {
     package var isAnswer: Bool
 }
 
-/// A ConnectionBind that was proved to come from `user`. Both answers are written and signed already, since the worker that
-/// has the peer connection, and decides, may be another one.
+/// A ConnectionBind that was proved to come from `user`. Both answers are written and signed already, since the worker
+/// that has the peer connection, and decides, may be another one.
 package struct ConnectionBinding: Sendable {
     package var id: UInt32
     /// The name without the expiry of a time-limited credential.
     package var user: String
-    /// The request's nonce, where it was not made for the connection it came by: RFC 6062 section 4.3 has a client use the
-    /// credentials of its control connection, and there are clients that take the nonce from there and no other.
+    /// The request's nonce, where it was not made for the connection it came by: RFC 6062 section 4.3 has a client use
+    /// the credentials of its control connection, and there are clients that take the nonce from there and no other.
     package var borrowedNonce: [UInt8]?
     package var success: [UInt8]
     package var failure: [UInt8]
@@ -77,8 +78,8 @@ package struct ConnectionBinding: Sendable {
     }
 }
 
-/// Which CONNECTION-IDs a worker gives: a client's connection may come to any worker, and the number says where the peer's
-/// is. Of its 32 bits all are random but for what tells the worker.
+/// Which CONNECTION-IDs a worker gives: a client's connection may come to any worker, and the number says where the
+/// peer's is. Of its 32 bits all are random but for what tells the worker.
 package struct ConnectionIDs: Sendable {
     private let worker: UInt32
     private let workers: UInt32

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// How many allocations each user holds, over all workers. It is asked when an allocation is made and told when one ends,
-/// never by a packet.
+/// How many allocations each user holds, over all workers. It is asked when an allocation is made and told when one
+/// ends, never by a packet.
 package final class QuotaLedger: Sendable {
     private struct State {
         var total = 0

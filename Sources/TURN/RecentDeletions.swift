@@ -1,7 +1,7 @@
 import STUN
 
-/// Refresh requests that ended an allocation, remembered while their clients may still send them again: the second must get
-/// the answer of the first, and not 437 (RFC 8656 section 8.2).
+/// Refresh requests that ended an allocation, remembered while their clients may still send them again: the second must
+/// get the answer of the first, and not 437 (RFC 8656 section 8.2).
 struct RecentDeletions {
     private struct Entry {
         var tuple: FiveTuple

@@ -1,7 +1,7 @@
 import STUN
 
-/// What an engine asks of the world it lives in: relay sockets and a timer. A worker answers with the kernel's; a test with
-/// its own.
+/// What an engine asks of the world it lives in: relay sockets and a timer. A worker answers with the kernel's; a test
+/// with its own.
 package protocol RelayHost: AnyObject {
     /// Opens a relayed transport address for the allocation with that index and generation.
     func openRelay(_ request: RelayRequest) -> RelayOpening
@@ -25,8 +25,8 @@ package protocol RelayHost: AnyObject {
     /// The same for one that relays TCP: a port may be open by one transport and another program's by the other.
     func isLiveStreamRelay(_ endpoint: Endpoint) -> Bool
 
-    /// Asks that `Engine.expire` be called for the allocation once that monotonic second has come. A later call for the same
-    /// allocation replaces an earlier one; `.max` cancels.
+    /// Asks that `Engine.expire` be called for the allocation once that monotonic second has come. A later call for the
+    /// same allocation replaces an earlier one; `.max` cancels.
     func scheduleExpiry(allocation: UInt32, atSecond second: UInt64)
 
     /// Takes note of what became of an allocation.

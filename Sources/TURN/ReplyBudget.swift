@@ -1,9 +1,9 @@
 import STUN
 import Synchronization
 
-/// How many answers, or failed proofs, a source that has proved nothing may have in a second. One table serves all workers, since the kernel
-/// spreads a source's ports over them; it is fixed, so a flood from many sources costs no memory: sources that fall into one
-/// bucket share its budget, which can only lower what goes out.
+/// How many answers, or failed proofs, a source that has proved nothing may have in a second. One table serves all
+/// workers, since the kernel spreads a source's ports over them; it is fixed, so a flood from many sources costs no
+/// memory: sources that fall into one bucket share its budget, which can only lower what goes out.
 package final class ReplyBudget: Sendable {
     // The pointer is written once, here; what it points at is atomic.
     private nonisolated(unsafe) let buckets: UnsafeMutablePointer<Atomic<UInt64>>

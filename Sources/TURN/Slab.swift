@@ -1,5 +1,5 @@
-/// A fixed array of records with a free list. Its capacity is address space and not memory: a page becomes resident when
-/// its first record is used. Records never move, so a pointer to one is good until the record is freed.
+/// A fixed array of records with a free list. Its capacity is address space and not memory: a page becomes resident
+/// when its first record is used. Records never move, so a pointer to one is good until the record is freed.
 package struct Slab<Record: BitwiseCopyable>: ~Copyable {
     package let capacity: Int
     package private(set) var count = 0

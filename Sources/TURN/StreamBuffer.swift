@@ -80,7 +80,8 @@ package struct StreamBuffer: ~Copyable {
         }
     }
 
-    /// Gives out what is kept and forgets it: for a connection that carries frames no longer. No frame may be used any more.
+    /// Gives out what is kept and forgets it: for a connection that carries frames no longer. No frame may be used any
+    /// more.
     package mutating func takeRest() -> [UInt8] {
         defer { release() }
         releaseRetired()

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// What each user has relayed, as sums that only grow, over all workers. A worker adds to it once a second, in place: for a
-/// user it has heard of before, that asks for no memory. The control plane takes the differences.
+/// What each user has relayed, as sums that only grow, over all workers. A worker adds to it once a second, in place:
+/// for a user it has heard of before, that asks for no memory. The control plane takes the differences.
 package final class UsageLedger: Sendable {
     private struct Entry {
         var sum = Traffic()
@@ -20,8 +20,8 @@ package final class UsageLedger: Sendable {
         }
     }
 
-    /// What has come since this was called last, users without anything left out; those are forgotten, and heard of again
-    /// when they relay again.
+    /// What has come since this was called last, users without anything left out; those are forgotten, and heard of
+    /// again when they relay again.
     package func take() -> [UserUsage] {
         entries.withLock { entries in
             var news: [UserUsage] = []

@@ -88,8 +88,8 @@ import Testing
         }
     }
 
-    /// Runs `body` without root's privilege to ignore file modes. `setfsuid` concerns the calling thread alone, so tests
-    /// beside this one keep theirs.
+    /// Runs `body` without root's privilege to ignore file modes. `setfsuid` concerns the calling thread alone, so
+    /// tests beside this one keep theirs.
     private func asOrdinaryUser(_ body: () throws -> Void) throws {
         typealias SetFileSystemUser = @convention(c) (uid_t) -> Int32
         let symbol = try #require(dlsym(nil, "setfsuid"))

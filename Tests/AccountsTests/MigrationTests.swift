@@ -28,7 +28,8 @@ import Testing
         CREATE TABLE changes (
             sequence INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, name TEXT NOT NULL
         ) STRICT;
-        INSERT INTO users VALUES ('alice', 'turnpike', zeroblob(16), zeroblob(32), zeroblob(32), 1, 1600000000, NULL, 3);
+        INSERT INTO users
+            VALUES ('alice', 'turnpike', zeroblob(16), zeroblob(32), zeroblob(32), 1, 1600000000, NULL, 3);
         INSERT INTO secrets VALUES ('web', x'0102', 1600000000);
         INSERT INTO changes (kind, name) VALUES ('user', 'alice');
         PRAGMA user_version = 1;

@@ -13,6 +13,20 @@ struct LimitTests {
         #expect(table.take(1, at: 1_001_001_000) != nil)
     }
 
+    @Test func whatFailsByTheHundredAtOnceAllCounts() throws {
+        let throttle = LoginThrottle()
+        let source = ClientSource(network: 5, address: "192.0.2.5", isLocal: false, isLoopback: false)
+        // All of them were let through while there were tokens left.
+        for _ in 0..<60 { throttle.failed(source, at: 0) }
+        let second: UInt64 = 1_000_000_000
+        let wait = try #require(throttle.wait(source, at: 0))
+        #expect(wait > 240_000, "forty too many, of which ten a minute are let off")
+        #expect(throttle.wait(source, at: 239 * second) != nil)
+        #expect(throttle.wait(source, at: 247 * second) == nil)
+        for _ in 0..<100_000 { throttle.failed(source, at: 247 * second) }
+        #expect(throttle.wait(source, at: 247 * second + 607 * second) == nil, "it ends")
+    }
+
     @Test func aTableKeepsThoseWhoOweMost() {
         var table = BucketTable(capacity: 4, burst: 2, perMinute: 60)
         _ = table.take(0, at: 0)
@@ -56,6 +70,8 @@ struct LimitTests {
         #expect(login("Basic YWxpY2U6cGFzczp3b3Jk") == "alice|pass:word")
         #expect(login("basic MTc5MDAwMDAwMDphbGljZTpwdw==") == "1790000000:alice|pw")
         #expect(login("Basic MTIzNDU6c2VjcmV0") == "12345|secret")
+        // A colon and a combining accent: one character, and still a colon.
+        #expect(login("Basic YWxpY2U6zIFw") == "alice|\u{301}p")
         #expect(login("Bearer tpk_x") == "token tpk_x")
         for wrong in ["", "Basic", "Basic !", "Basic YWxpY2U=", "Digest x", "Bearer "] { #expect(login(wrong) == nil) }
     }

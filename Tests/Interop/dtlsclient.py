@@ -1,5 +1,5 @@
-"""A DTLS client for tests, over OpenSSL by way of pyOpenSSL. Datagrams go through the test's hands, so it can lose, repeat
-or change them.
+"""A DTLS client for tests, over OpenSSL by way of pyOpenSSL. Datagrams go through the test's hands, so it can lose,
+repeat or change them.
 
 `DTLSWire` is a socket with a session to a server; `DTLSClient` adds long-term credentials and an allocation.
 """

@@ -59,8 +59,8 @@ def on_loop(coroutine, timeout=30):
 class Socket:
     """A WebSocket for code without `await`.
 
-    `websockets.sync` reads on a thread of its own, and before Python 3.13 an SSL object must not be read and written by two
-    threads: now and then a request was never sent.
+    `websockets.sync` reads on a thread of its own, and before Python 3.13 an SSL object must not be read and written by
+    two threads: now and then a request was never sent.
     """
 
     def __init__(self, uri, **options):
@@ -322,7 +322,7 @@ class API:
         if token:
             self.headers["Authorization"] = "Bearer " + token
 
-    def call(self, method, path, body=None, headers=None):
+    def call(self, method, path, body=None, headers=None, text=None):
         """The status, the decoded body, and the fields."""
         if self.over_socket:
             connection = http.client.HTTPConnection("localhost", timeout=20)
@@ -334,12 +334,12 @@ class API:
                 HOST, self.server.https_port, timeout=20, context=pinned(self.server)
             )
         try:
-            data = None if body is None else json.dumps(body)
+            data = text if body is None else json.dumps(body)
             connection.request(method, path, data, {**self.headers, **(headers or {})})
             response = connection.getresponse()
-            text = response.read()
+            answer = response.read()
             is_json = "json" in (response.getheader("Content-Type") or "")
-            return response.status, json.loads(text) if is_json else text, dict(response.getheaders())
+            return response.status, json.loads(answer) if is_json else answer, dict(response.getheaders())
         finally:
             connection.close()
 

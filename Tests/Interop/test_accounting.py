@@ -1,4 +1,5 @@
-"""Every packet is accounted for, and every drop under the reason it deserves: known numbers in, the same numbers out."""
+"""Every packet is accounted for, and every drop under the reason it deserves: known numbers in, the same numbers
+out."""
 
 import stunwire as stun
 from harness import client_address

@@ -42,7 +42,9 @@ async def connect(first, second):
     await asyncio.gather(first.connect(), second.connect())
 
 
-@pytest.mark.parametrize("transports", [("udp", "udp"), ("tcp", "tcp"), ("tcp", "udp"), ("tls", "tls"), ("tls", "udp")], ids="-".join)
+@pytest.mark.parametrize(
+    "transports", [("udp", "udp"), ("tcp", "tcp"), ("tcp", "udp"), ("tls", "tls"), ("tls", "udp")], ids="-".join
+)
 def test_aioice_relay_only_pair_exchanges_data(server, transports):
     async def scenario():
         first, second = relay_only(server, True, transports[0]), relay_only(server, False, transports[1])

@@ -15,7 +15,8 @@ from webpages import ADDRESS, BASE, PORT, serve_pages
 
 HOME = f"https://{Namespaces.WORLD[0]}:9443"
 
-# What an application does: log in, take the ICE servers, meet in a room, call who is there, send and check what comes back.
+# What an application does: log in, take the ICE servers, meet in a room, call who is there, send and check what comes
+# back.
 PAGE = """
 async function meet(address, username, password, payload) {
   const socket = new WebSocket(address, "turnpike.v1");
@@ -88,7 +89,8 @@ async function meet(address, username, password, payload) {
   const report = await connection.getStats();
   const transport = [...report.values()].find(one => one.type === "transport");
   const pair = report.get(transport.selectedCandidatePairId);
-  return {text, candidates, pair: [pair.localCandidateId, pair.remoteCandidateId].map(id => report.get(id).candidateType)};
+  return {text, candidates, pair: [pair.localCandidateId, pair.remoteCandidateId]
+    .map(id => report.get(id).candidateType)};
 }
 """
 

@@ -19,7 +19,8 @@ HELLOS = 10_000
 STATELESS_GROWTH_KIB_MAX = 512
 SILENT_CLIENTS = 5_000
 HANDSHAKES_MAX = 256
-# Handshakes under way on two workers, with OpenSSL's buffers: 64 KiB each, and what the heap keeps of those before them.
+# Handshakes under way on two workers, with OpenSSL's buffers: 64 KiB each, and what the heap keeps of those before
+# them.
 HALF_OPEN_GROWTH_KIB_MAX = 2 * HANDSHAKES_MAX * 96
 # Record and handshake headers, version, random number, and an empty session id.
 COOKIE_LENGTH_AT = 13 + 12 + 2 + 32 + 1

@@ -132,17 +132,17 @@ def flow(tool, client, peer, server):
 def test_RE_06_a_thousand_handshakes_a_second_leave_a_flow_its_latency(serve_tls, tool):
     """Quiet and loaded windows by turns: the p99 of a loaded one is within twice that of the quiet one before it.
 
-    The server has one processor, for its one worker and for the handshakes; what loads it has the other, and gives way to
-    what measures. Other programs have what is left. A window in which the worker had
-    to wait for its processor all the same says nothing about the worker, and handshakes that are late by no more than
-    their thread waited say nothing about that. Such a pair is made again, and where the machine has no quiet moment at all, what is left to assert is that no handshake and no
-    packet was lost. A pair that is bad without a known reason is made again too, four times. RE_06_WINDOWS=N takes N
-    pairs and prints their medians.
+    The server has one processor, for its one worker and for the handshakes; what loads it has the other, and gives way
+    to what measures. Other programs have what is left. A window in which the worker had to wait for its processor all
+    the same says nothing about the worker, and handshakes that are late by no more than their thread waited say nothing
+    about that. Such a pair is made again, and where the machine has no quiet moment at all, what is left to assert is
+    that no handshake and no packet was lost. A pair that is bad without a known reason is made again too, four times.
+    RE_06_WINDOWS=N takes N pairs and prints their medians.
     """
     server = serve_tls({**BUSY, "workers": 1})
     for task in Path(f"/proc/{server.pid}/task").iterdir():
-        # The others, and the thread of handshakes among them, are behind the worker, as they are by themselves. At real-time
-        # priority they would also be before the kernel's own thread for packets.
+        # The others, and the thread of handshakes among them, are behind the worker, as they are by themselves. At
+        # real-time priority they would also be before the kernel's own thread for packets.
         place(int(task.name), 0, 5 if (task / "comm").read_text().startswith("relay-") else None)
         with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, int(task.name), -10)
@@ -159,7 +159,8 @@ def test_RE_06_a_thousand_handshakes_a_second_leave_a_flow_its_latency(serve_tls
             quiet = flow(tool, client, peer, server)
             with subprocess.Popen(
                 [tool("tlsload"), "handshakes", HOST, str(server.tls_port), str(HANDSHAKES_PER_SECOND),
-                 str(WINDOW_SECONDS + 1)], stdout=subprocess.PIPE, text=True, preexec_fn=lambda: place(0, 1, 5)) as load:
+                 str(WINDOW_SECONDS + 1)],
+                stdout=subprocess.PIPE, text=True, preexec_fn=lambda: place(0, 1, 5)) as load:
                 time.sleep(0.5)
                 loaded = flow(tool, client, peer, server)
                 made = json.loads(load.communicate(timeout=60)[0])
@@ -282,7 +283,8 @@ def test_RE_08_a_hello_in_a_few_records_is_answered(serve_tls):
     for payload in (records(client_hello()[5:], 100), records(padded_hello(4_000), 2_000)):
         with raw(server, payload) as stream:
             stream._fill(6, time.monotonic() + 5)
-            assert stream.unread[0] == 22 and stream.unread[5] == 2, f"no ServerHello: {bytes(stream.unread[:16]).hex()}"
+            start = bytes(stream.unread[:16])
+            assert start[0] == 22 and start[5] == 2, f"no ServerHello: {start.hex()}"
 
 
 # RE-09

@@ -2,8 +2,10 @@
 
 import base64
 import contextlib
+import datetime
 import hmac
 import json
+import socket
 import time
 
 import pytest
@@ -158,6 +160,17 @@ def test_SG_11_a_credential_that_ends_takes_its_socket_along(serve):
         assert code == 4401 and seen[-1]["code"] == "unauthenticated"
 
 
+def test_SG_11_a_user_whose_time_is_cut_short_goes_with_it(shared):
+    admin = API(shared, over_socket=True)
+    _, made, _ = admin.call("POST", "/api/v1/admin/users", {"name": "mayfly"})
+    with Peer(shared, "mayfly", made["password"]) as mayfly:
+        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
+        path = "/api/v1/admin/users/mayfly"
+        assert admin.call("PATCH", path, {"expiresAt": end.strftime("%Y-%m-%dT%H:%M:%SZ")})[0] == 200
+        code, seen = mayfly.closing(timeout=10)
+        assert code == 4401 and seen[-1]["error"] == "The credentials have expired"
+
+
 def test_SG_12_resume_tokens_are_bound_and_of_use_once(shared):
     with Peer(shared, "bob") as bob:
         bob.register("bob/12")
@@ -219,7 +232,7 @@ def test_SG_18_a_connection_that_breaks_the_rules_ends_alone(shared):
         assert alice.ask("pong", type="ping")
 
 
-@pytest.mark.parametrize("level", ["trace", "info"])
+@pytest.mark.parametrize("level", ["trace", "debug", "info"])
 def test_SG_19_no_secret_stands_in_a_log(serve, level):
     server = start(serve, {"log": {"level": level}}, secrets={"web": "SECRET-of-the-web"})
     _, made, _ = API(server, over_socket=True).call("POST", "/api/v1/admin/tokens", {"name": "t", "user": "alice"})
@@ -240,6 +253,30 @@ def test_SG_19_no_secret_stands_in_a_log(serve, level):
             wrong.take("error")
         API(server, "alice", "WRONG-password").call("GET", "/api/v1/rooms")
         API(server, "alice").call("GET", "/api/v1/ice-servers?token=WRONG-password")
+        # Where things go wrong, too.
+        admin = API(server, over_socket=True)
+        admin.call("POST", "/api/v1/admin/users", {"name": "bob", "password": "WRONG-password"})
+        admin.call("POST", "/api/v1/admin/users", {"name": "x y", "password": "WRONG-password"})
+        admin.call("POST", "/api/v1/admin/users/alice/passwd", {"password": ["WRONG-password"]})
+        admin.call("POST", "/api/v1/admin/secrets", {"name": "web", "value": "WRONG-password"})
+        API(server, token="tpk_WRONG-password").call("GET", "/api/v1/admin/status")
+        for bad in ("Basic WRONG-password", "Bearer", "WRONG-password"):
+            API(server).call("GET", "/api/v1/rooms", headers={"Authorization": bad})
+        with Raw(server) as raw:
+            raw.send(b"GET /signal?token=WRONG-password HTTP/1.1\r\nAuthorization: WRONG-password\r\n\r\n")
+            raw.head()
+        with contextlib.suppress(OSError), socket.create_connection((HOST, server.https_port), timeout=5) as plain:
+            plain.sendall(b"GET /WRONG-password HTTP/1.1\r\nAuthorization: Basic WRONG-password\r\n\r\n")
+            plain.recv(100)
+        for hello in ({"token": "WRONG-password"}, {"resume": "WRONG-password.WRONG-password"},
+                      {"username": "WRONG-password", "password": "WRONG-password", "id": {}}):
+            with Peer(server, hello=False) as wrong:
+                wrong.send(type="hello", **hello)
+                wrong.take("error")
+        with Raw(server) as raw:
+            raw.upgrade()
+            raw.frame(1, b'{"type":"hello","password":"WRONG-password"')
+            raw.close_code()
         tells.append(base64.b64encode(f"alice:{PASSWORD}".encode()).decode())
     server.stop()
     log = server.log()
@@ -282,7 +319,8 @@ def test_SG_16_many_clients_come_back_at_once(serve):
 
 
 def test_SG_04_a_room_tells_nothing_to_who_is_not_in_it(shared):
-    """A room has no list of who may enter: its name is its key. What can be asked about one is asked by a message to it."""
+    """A room has no list of who may enter: its name is its key. What can be asked about one is asked by a message to
+    it."""
     with Peer(shared) as alice, Peer(shared, "bob") as bob:
         alice.register("alice/4")
         bob.register("bob/4")
@@ -310,7 +348,8 @@ def test_SG_06_a_message_with_a_room_goes_only_inside_it(shared):
         inside.join("bob/6b", "theirs")
         alice.take("peer-joined")
         bob.join("bob/6", "his own")
-        for kind, member in (("offer", "offer"), ("answer", "answer"), ("ice-candidate", "candidate"), ("signal", "signal")):
+        members = {"offer": "offer", "answer": "answer", "ice-candidate": "candidate", "signal": "signal"}
+        for kind, member in members.items():
             for room in ("theirs", "his own"):
                 bob.send(**{"type": kind, "to": "alice/6", "roomId": room, member: 1})
                 assert bob.take("error")["code"] == "not-found", (kind, room)
@@ -394,7 +433,9 @@ def signed(header, claims, key=b""):
 def test_SG_13_there_are_no_json_web_tokens(serve):
     """A token is looked up whole: nothing in it is read, so that nothing in it can be believed."""
     server = start(serve, secrets={"web": "shared secret of the web"})
-    claims = {"sub": "alice", "user": "alice", "admin": True, "aud": "turnpike", "iss": "turnpike", "exp": 4_000_000_000}
+    claims = {
+        "sub": "alice", "user": "alice", "admin": True, "aud": "turnpike", "iss": "turnpike", "exp": 4_000_000_000,
+    }
     certificate = (server.data / "certificate.pem").read_bytes()
     tokens = [
         signed({"alg": "none", "typ": "JWT"}, claims), signed({"alg": "nOnE"}, claims),
@@ -412,8 +453,8 @@ def test_SG_13_there_are_no_json_web_tokens(serve):
 
 
 def test_SG_17_under_drain_every_message_arrives_once_and_in_order_or_is_reported(serve):
-    """While the server drains, one peer writes to another until his connection is closed. Each message is heard once, in
-    order, or it is the last part of what was sent, on connections that were told to come back."""
+    """While the server drains, one peer writes to another until his connection is closed. Each message is heard once,
+    in order, or it is the last part of what was sent, on connections that were told to come back."""
     server = start(serve, {"signaling": {"messages_per_second": 10_000, "burst": 10_000}})
     with Peer(server) as alice, Peer(server, "bob") as bob:
         alice.register("alice")
@@ -436,7 +477,8 @@ def test_SG_17_under_drain_every_message_arrives_once_and_in_order_or_is_reporte
         assert code == 1001
         heard = [message["signal"] for message in after if message["type"] == "signal"]
         assert heard == list(range(len(heard))), "in order, none twice and none left out"
-        told = [message for message in alice.skipped + alice_rest(alice) if message["type"] in ("error", "server-shutdown")]
+        rest = alice.skipped + alice_rest(alice)
+        told = [message for message in rest if message["type"] in ("error", "server-shutdown")]
         reported = {message["id"] for message in told if message["type"] == "error" and "id" in message}
         # Bob may have been closed first: then what came after that is reported to alice as long as she is there.
         missing = set(range(len(heard), acknowledged + 1)) - reported

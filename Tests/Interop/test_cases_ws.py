@@ -227,7 +227,8 @@ def test_WS_13_compression_is_never_agreed_on(shared):
 
 
 @pytest.mark.parametrize("fields", [
-    ["X: " + "a" * 8_190], [f"X-{number}: a" for number in range(101)], [f"X-{number}: {'a' * 1000}" for number in range(17)],
+    ["X: " + "a" * 8_190], [f"X-{number}: a" for number in range(101)],
+    [f"X-{number}: {'a' * 1000}" for number in range(17)],
     ["Sec-WebSocket-Protocol: " + "a," * 50_000],
 ], ids=["a line of 8 KiB", "101 fields", "17 KiB", "100 KB of protocols"])
 def test_WS_14_a_head_that_is_too_large(shared, fields):
@@ -409,7 +410,9 @@ def test_WS_21_old_versions_of_tls_are_refused(shared, version):
         context.wrap_socket(bare, server_hostname=HOST)
 
 
-@pytest.mark.parametrize("ciphers", ["AES128-SHA", "AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA", "NULL", "DHE-RSA-AES128-SHA"])
+@pytest.mark.parametrize(
+    "ciphers", ["AES128-SHA", "AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA", "NULL", "DHE-RSA-AES128-SHA"],
+)
 def test_WS_21_ciphers_without_forward_secrecy_or_authentication_are_refused(shared, ciphers):
     context = pinned(shared)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -442,7 +445,8 @@ def test_WS_21_sslscan_finds_nothing_old(shared):
 
 
 def test_a_client_that_hears_much_may_answer_every_ping_of_the_server(serve):
-    """The server asks by pings how far a client has come, the more often the more it is sent: its pongs are not a flood."""
+    """The server asks by pings how far a client has come, the more often the more it is sent: its pongs are not a
+    flood."""
     server = start(serve, {"signaling": {"messages_per_second": 100_000, "burst": 100_000}})
     with Peer(server) as alice, Peer(server, "bob") as bob:
         alice.register("alice")
@@ -456,8 +460,8 @@ def test_a_client_that_hears_much_may_answer_every_ping_of_the_server(serve):
 
 @pytest.mark.parametrize("shape", ["whole", "half", "eager"])
 def test_what_comes_with_the_end_of_the_handshake_is_not_missed(serve, tool, tmp_path, shape):
-    """Two thousand connections, sixty-four at a time, whose request leaves in one segment with TLS's Finished: whole, cut in
-    the middle, or with the first WebSocket frame behind it."""
+    """Two thousand connections, sixty-four at a time, whose request leaves in one segment with TLS's Finished: whole,
+    cut in the middle, or with the first WebSocket frame behind it."""
     server = start(serve, {"signaling": {"connections_per_user": 3_000, "connections_per_address": 3_000,
                                          "messages_per_second": 10_000, "burst": 10_000}},
                    secrets={"load": "secret of the load"})

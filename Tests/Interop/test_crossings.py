@@ -1,4 +1,5 @@
-"""Where parts of the server meet that know nothing of each other: DTLS and ICMP, DTLS and mobility, streams and memory."""
+"""Where parts of the server meet that know nothing of each other: DTLS and ICMP, DTLS and mobility, streams and
+memory."""
 
 import contextlib
 import sqlite3
@@ -86,7 +87,8 @@ def test_a_session_that_ends_leaves_the_allocation_to_where_its_client_has_moved
 
 
 def test_RE_16_relayed_streams_are_held_to_the_memory_there_is(serve):
-    """A client's connection leaves those of the listeners when it carries data, and must not leave the count with it."""
+    """A client's connection leaves those of the listeners when it carries data, and must not leave the count with
+    it."""
     server = relaying(serve)({"limits": {"memory_bytes": 112 << 20}})
     allowed = 96
     with contextlib.ExitStack() as stack:

@@ -116,7 +116,8 @@ def test_both_families_are_told_the_clients_own_first(serve):
 
 
 def test_coturns_client_follows(serve):
-    second = serve({"relay": {"rfc5766_channels": True}, "limits": {**BUSY, "unauthenticated_replies_per_second": 10_000}})
+    second = serve({"relay": {"rfc5766_channels": True},
+                    "limits": {**BUSY, "unauthenticated_replies_per_second": 10_000}})
     first = serve({"relay": {"rfc5766_channels": True, "alternate_servers": [f"127.0.0.1:{second.port}"]},
                    "limits": BUSY})
     with first.client() as there, first.client() as probe:

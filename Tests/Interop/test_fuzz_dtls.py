@@ -1,5 +1,5 @@
-"""Mutated datagrams of DTLS, before, within and behind the handshake: the process lives, holds on to nothing, and accounts
-for all of them."""
+"""Mutated datagrams of DTLS, before, within and behind the handshake: the process lives, holds on to nothing, and
+accounts for all of them."""
 
 import contextlib
 import os

@@ -1,5 +1,6 @@
 """The HTTP API: who may ask what, and the command line's verbs over the admin socket and by token."""
 
+import base64
 import json
 import os
 import stat
@@ -7,7 +8,7 @@ import stat
 import pytest
 
 from harness import PASSWORD, wait_until
-from signaling import API, HOST, Peer, start
+from signaling import API, HOST, Peer, Raw, start
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,14 @@ def test_users_from_the_cradle_to_the_grave(shared, admin):
     assert admin.call("POST", "/api/v1/admin/users", {"name": "a:b"})[0] == 422
     assert admin.call("POST", "/api/v1/admin/users", {"nome": "x"})[0] == 422
     assert admin.call("POST", "/api/v1/admin/users", [1])[0] == 422
+    status, problem, _ = admin.call("POST", "/api/v1/admin/users", {"name": "careful", "maxAlocations": 2})
+    assert status == 422 and problem["detail"].startswith("maxAlocations is unknown here; the body may have name,")
+    assert admin.call("GET", "/api/v1/admin/users/careful")[0] == 404
+    for text in ('{"name":"careful","name":"carol2"}', '{"name":"care\\ud800"}', '{"name":"careful","maxBps":1e400}',
+                 '{"name":"careful","realm":' + "[" * 5_000 + "]" * 5_000 + "}", '{"name":"careful"} {}'):
+        assert admin.call("POST", "/api/v1/admin/users", text=text)[0] == 400, text
+    status, problem, _ = admin.call("POST", "/api/v1/admin/users", {"name": "careful", "expiresAt": "soon"})
+    assert status == 422 and problem["detail"].startswith("expiresAt has to be")
 
     user = admin.get("/api/v1/admin/users/carol")
     assert (user["state"], user["maxAllocations"], user["expiresAt"]) == ("active", 2, None)
@@ -65,7 +74,9 @@ def test_users_from_the_cradle_to_the_grave(shared, admin):
     assert renewed["password"] != made["password"]
     assert API(shared, "carol", made["password"]).call("GET", "/api/v1/rooms")[0] == 401
     assert admin.get("/api/v1/admin/users/carol/usage")["usage"] == []
-    assert admin.call("DELETE", "/api/v1/admin/users/carol")[0] == 204
+    status, _, fields = admin.call("DELETE", "/api/v1/admin/users/carol")
+    # RFC 9110 section 8.6.
+    assert status == 204 and "Content-Length" not in fields
     assert admin.call("DELETE", "/api/v1/admin/users/carol")[0] == 404
 
 
@@ -137,6 +148,23 @@ def test_rooms_are_shown_to_who_is_in_them(shared, admin):
         assert len(admin.get("/api/v1/rooms")["rooms"]) == 1
         assert API(shared, "alice").get("/api/v1/stats")["totalPeers"] == 1
         assert admin.get("/api/v1/stats")["activeConnections"] >= 1
+
+
+def test_a_user_who_asks_too_often_waits_and_nobody_else_does(shared, admin):
+    _, made, _ = admin.call("POST", "/api/v1/admin/users", {"name": "eve"})
+    credentials = base64.b64encode(f"eve:{made['password']}".encode()).decode()
+    request = f"GET /api/v1/stats HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {credentials}\r\n\r\n"
+    with Raw(shared) as raw:
+        answers = []
+        for _ in range(400):
+            raw.send(request.encode())
+            answers.append(raw.head())
+            if answers[-1][0] == 429:
+                break
+    statuses = [status for status, _, _ in answers]
+    assert statuses[:100] == [200] * 100 and statuses[-1] == 429
+    assert int(answers[-1][1]["retry-after"]) >= 1
+    assert API(shared, "alice").call("GET", "/api/v1/stats")[0] == 200
 
 
 def test_RD_02_a_reload_that_does_not_hold_says_so(serve):

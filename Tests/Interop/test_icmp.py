@@ -1,4 +1,5 @@
-"""What ICMP says of datagrams to peers reaches the client (RFC 8656 section 11.5), and never costs it its allocation."""
+"""What ICMP says of datagrams to peers reaches the client (RFC 8656 section 11.5), and never costs it its
+allocation."""
 
 import contextlib
 import struct
@@ -187,7 +188,8 @@ def test_errors_told_are_few_however_many_come(server, world, client, six):
 
 @FAMILIES
 def test_an_error_about_a_peer_without_permission_is_told_to_nobody(server, world, client, six):
-    """Only what left the relay comes back as an error, so it takes a permission that has gone since: another's relay."""
+    """Only what left the relay comes back as an error, so it takes a permission that has gone since: another's
+    relay."""
     closed = closed_port(server, world, six)
     with server.client(namespace=world.world) as other:
         other.allocated(*([(stun.REQUESTED_ADDRESS_FAMILY, stun.IPV6)] if six else []))

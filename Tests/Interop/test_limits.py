@@ -1,4 +1,5 @@
-"""Limits of bandwidth and of monthly bytes: what passes, what it costs the others, and what is still known after a death."""
+"""Limits of bandwidth and of monthly bytes: what passes, what it costs the others, and what is still known after a
+death."""
 
 import json
 import struct

@@ -53,7 +53,9 @@ def counted(serve_module, tool, tmp_path_factory):
     counts = Counts(path)
     environment = {"LD_PRELOAD": str(tool("libmalloccount")), "MALLOC_COUNT_FILE": str(path)}
     tls_port = free_port()
-    server = serve_module({"listen": {"tls": [f"127.0.0.1:{tls_port}"]}}, environment=environment, start=False, users={})
+    server = serve_module(
+        {"listen": {"tls": [f"127.0.0.1:{tls_port}"]}}, environment=environment, start=False, users={},
+    )
     server.tls_port = tls_port
     del server.environment["LD_PRELOAD"]
     server.users = {"alice": "a password for counting by"}

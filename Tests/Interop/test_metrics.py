@@ -1,4 +1,5 @@
-"""`GET /metrics`: what it says while the server runs, that it adds up, and that asking for it costs the relay nothing."""
+"""`GET /metrics`: what it says while the server runs, that it adds up, and that asking for it costs the relay
+nothing."""
 
 import http.client
 import re

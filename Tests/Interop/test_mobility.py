@@ -1,4 +1,5 @@
-"""Mobility (RFC 8016): an allocation follows its client to another address, port and transport, and to another worker."""
+"""Mobility (RFC 8016): an allocation follows its client to another address, port and transport, and to another
+worker."""
 
 import contextlib
 import random
@@ -49,7 +50,8 @@ def relays(client, peer, number=None):
 def mobile(request, serve_module):
     port = free_port()
     server = serve_module(
-        {"workers": request.param, "listen": {"tls": [f"127.0.0.1:{port}"]}, "relay": {"mobility": True}, "limits": BUSY},
+        {"workers": request.param, "listen": {"tls": [f"127.0.0.1:{port}"]}, "relay": {"mobility": True},
+         "limits": BUSY},
         start=False, users=USERS,
     )
     server.tls_port = port

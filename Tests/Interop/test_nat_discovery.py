@@ -244,7 +244,8 @@ def test_a_second_address_that_cannot_serve_stops_the_start_and_says_why(serve, 
 
 
 class Discovery:
-    """What a client learns by the tests of RFC 5780 sections 4.3 and 4.4. Waits are short where silence is an answer."""
+    """What a client learns by the tests of RFC 5780 sections 4.3 and 4.4. Waits are short where silence is an
+    answer."""
 
     SILENCE_SECONDS = 1.0
 

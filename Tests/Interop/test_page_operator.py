@@ -132,8 +132,8 @@ def test_the_dashboard_shows_what_goes_on_and_acts(office, namespaces):
         wait_until(lambda: "kbit/s" in board.tile("relayed now"), 15, "the relayed bit rate is shown")
         before = board.tile("relayed since the start")
         wait_until(lambda: board.tile("relayed since the start") != before, 15, "the sum grows")
-        wait_for(tab, """(document.querySelector("#plots polyline")?.getAttribute("points") ?? "").split(" ").length > 4""",
-                 30, "there is something to plot")
+        points = """(document.querySelector("#plots polyline")?.getAttribute("points") ?? "")"""
+        wait_for(tab, points + '.split(" ").length > 4', 30, "there is something to plot")
         pictures(tab, "operator")
 
         board.press_in_row("allocations", "alice", "End", "End")
@@ -192,7 +192,8 @@ def test_logging_out_forgets_the_token(office):
     board.log_in(token_of(server))
     board.shows("users", "alice")
     tab.evaluate("globalThis.isOld = true; location.reload()")
-    wait_for(tab, "!globalThis.isOld && document.querySelector('#users tbody')", 20, "a reloaded page is still logged in")
+    fresh = "!globalThis.isOld && document.querySelector('#users tbody')"
+    wait_for(tab, fresh, 20, "a reloaded page is still logged in")
     board.press("document.getElementById('leave')")
     assert tab.evaluate("document.getElementById('board').hidden && sessionStorage.length === 0")
     assert_clean(tab)

@@ -56,7 +56,8 @@ def scanned(request, serve_tls, tmp_path):
 
 def test_sslscan_finds_tls_1_2_and_1_3_with_strong_ciphers_alone(scanned):
     server, which, _ = scanned
-    done = subprocess.run(["sslscan", "--xml=-", f"{HOST}:{server.tls_port}"], capture_output=True, text=True, timeout=120)
+    scanner = ["sslscan", "--xml=-", f"{HOST}:{server.tls_port}"]
+    done = subprocess.run(scanner, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     scan = tree.fromstring(done.stdout).find("ssltest")
     protocols = {(p.get("type"), p.get("version")): p.get("enabled") for p in scan.iter("protocol")}

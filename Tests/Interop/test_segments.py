@@ -1,4 +1,5 @@
-"""Runs of datagrams as the kernel hands them on in one piece (UDP_SEGMENT, UDP_GRO): each one still counts for itself."""
+"""Runs of datagrams as the kernel hands them on in one piece (UDP_SEGMENT, UDP_GRO): each one still counts for
+itself."""
 
 import os
 import socket
@@ -60,7 +61,8 @@ def test_a_run_of_peer_data_without_a_channel_arrives_as_indications(relayed):
 
 
 def test_bad_and_strange_datagrams_in_a_run_fall_out_and_the_rest_arrives(relayed):
-    """One run: two channels of two peers, an unbound channel, a length that lies, a first byte of nothing, a Binding."""
+    """One run: two channels of two peers, an unbound channel, a length that lies, a first byte of nothing, a
+    Binding."""
     server, client, peer = relayed
     with server.peer("127.0.0.4") as other:
         client.bound(0x4001, other.address)

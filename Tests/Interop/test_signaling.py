@@ -1,5 +1,6 @@
 """Signaling over wss with a pinned certificate: meeting, talking, being cut off and coming back."""
 
+import base64
 import contextlib
 import json
 import signal
@@ -10,7 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from harness import PASSWORD, wait_until
-from signaling import API, HOST, Peer, Socket, pinned, start
+from signaling import API, BOB_PASSWORD, HOST, Peer, Socket, pinned, start
 
 
 @pytest.fixture(scope="module")
@@ -96,10 +97,85 @@ def test_authorization_at_the_upgrade_logs_in_at_once(shared):
 
 def test_a_time_limited_credential_logs_in(serve):
     server = start(serve, secrets={"web": "shared secret of the web"})
-    minted = json.loads(server.cli("credentials", "carol", "--format", "json", "--config", str(server.config_path)).stdout)
+    made = server.cli("credentials", "carol", "--format", "json", "--config", str(server.config_path))
+    minted = json.loads(made.stdout)
     with Peer(server, minted["username"], minted["password"]) as carol:
         assert carol.welcome["user"] == "carol"
         assert carol.register("carol/web")["peerId"] == "carol/web"
+
+
+class OriginalClient:
+    """As the original server's own clients are: nothing counted, nothing resumed, and every message as its table has
+    it. What was added to reach this server is the header that logs in."""
+
+    def __init__(self, server, name, password):
+        pair = base64.b64encode(f"{name}:{password}".encode()).decode()
+        self.socket = Socket(f"wss://{HOST}:{server.https_port}/signal", ssl=pinned(server),
+                             additional_headers={"Authorization": f"Basic {pair}"})
+        welcome = self.next("welcome")
+        assert welcome["message"] == "Connected to signaling server" and welcome["timestamp"] > 1.6e12
+
+    def send(self, **message):
+        self.socket.send(json.dumps(message))
+
+    def next(self, kind):
+        """The original sends nothing between, so nothing is skipped."""
+        message = json.loads(self.socket.recv())
+        assert message["type"] == kind, message
+        return message
+
+
+def test_a_client_of_the_original_needs_nothing_but_a_login(shared):
+    alice = OriginalClient(shared, "alice", PASSWORD)
+    bob = OriginalClient(shared, "bob", BOB_PASSWORD)
+    alice.send(type="register", peerId="alice", metadata={"client": "my-app"})
+    assert alice.next("registered")["peerId"] == "alice"
+    bob.send(type="register", peerId="bob")
+    bob.next("registered")
+    alice.send(type="join-room", peerId="alice", roomId="stream-1")
+    assert alice.next("room-joined")["peers"] == []
+    bob.send(type="join-room", peerId="bob", roomId="stream-1")
+    joined = bob.next("room-joined")
+    assert joined["roomId"] == "stream-1"
+    assert joined["peers"] == [{"peerId": "alice", "metadata": {"client": "my-app"}}]
+    assert alice.next("peer-joined")["peerId"] == "bob"
+
+    members = {"offer": "offer", "answer": "answer", "ice-candidate": "candidate", "signal": "signal"}
+    for kind, member in members.items():
+        bob.send(**{"type": kind, "from": "bob", "to": "alice", member: {"sdp": "v=0", "n": 1}})
+        came = alice.next(kind)
+        assert came["from"] == "bob" and came["timestamp"] and came[member] == {"sdp": "v=0", "n": 1}
+    alice.send(type="broadcast", **{"from": "alice"}, roomId="stream-1", data={"hello": "all"})
+    came = bob.next("broadcast")
+    assert came["from"] == "alice" and came["data"] == {"hello": "all"}
+    alice.send(type="ping", peerId="alice")
+    assert alice.next("pong")["timestamp"]
+
+    mistakes = [
+        ({"type": "register"}, "peerId is required"),
+        ({"type": "join-room", "peerId": "alice"}, "peerId and roomId are required"),
+        ({"type": "leave-room", "roomId": "stream-1"}, "peerId and roomId are required"),
+        ({"type": "offer", "from": "alice", "to": "bob"}, "from, to, and offer are required"),
+        ({"type": "ice-candidate", "from": "alice", "candidate": 1}, "from, to, and candidate are required"),
+        ({"type": "offer", "from": "alice", "to": "nobody", "offer": 1}, "Peer nobody not found"),
+        ({"type": "broadcast", "from": "alice", "roomId": "none", "data": 1}, "Room none not found"),
+        ({"type": "join-room", "peerId": "alice/2", "roomId": "r"}, "Peer not registered"),
+        ({"type": "what"}, "Unknown message type"),
+    ]
+    for message, text in mistakes:
+        alice.send(**message)
+        error = alice.next("error")
+        assert error["error"] == text and error["originalType"] == message["type"]
+
+    bob.send(type="leave-room", peerId="bob", roomId="stream-1")
+    assert bob.next("room-left")["roomId"] == "stream-1"
+    assert alice.next("peer-left")["peerId"] == "bob"
+    bob.send(type="join-room", peerId="bob", roomId="stream-1")
+    bob.next("room-joined")
+    alice.next("peer-joined")
+    bob.socket.close()
+    assert alice.next("peer-left")["peerId"] == "bob"
+    alice.socket.close()
 
 
 def test_the_subprotocol_is_echoed_and_compression_is_not(shared):
@@ -155,7 +231,9 @@ def test_rd_01_a_reload_keeps_sockets(serve):
 
 def test_RD_01_a_reload_under_two_hundred_flows_and_sockets_loses_nothing(serve):
     limits = {"allocations_per_user": 1_000, "unauthenticated_replies_per_second": 100_000}
-    generous = {"connections_per_user": 400, "connections_per_address": 400, "messages_per_second": 1_000, "burst": 1_000}
+    generous = {
+        "connections_per_user": 400, "connections_per_address": 400, "messages_per_second": 1_000, "burst": 1_000,
+    }
     server = start(serve, {"limits": limits, "signaling": generous})
     with contextlib.ExitStack() as stack:
         peer = stack.enter_context(server.peer())

@@ -239,8 +239,8 @@ def test_a_pair_that_does_not_hold_stops_the_start(serve, tmp_path, fault):
         start=False,
     )
     result = subprocess.run(
-        server.command("serve", "--config", str(server.config_path), "--data-dir", str(server.data)), capture_output=True, text=True, timeout=20,
-        env=server.environment,
+        server.command("serve", "--config", str(server.config_path), "--data-dir", str(server.data)),
+        capture_output=True, text=True, timeout=20, env=server.environment,
     )
     assert result.returncode == 1
     assert str(key) in result.stderr

@@ -1,4 +1,5 @@
-"""What a server does besides relaying, and what of it clients must not feel: keys renewed, usage written, limits changed."""
+"""What a server does besides relaying, and what of it clients must not feel: keys renewed, usage written, limits
+changed."""
 
 import os
 import sqlite3

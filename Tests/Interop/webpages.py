@@ -1,4 +1,5 @@
-"""A server with its web pages on another host than the browser, which trusts its certificate, and what tests ask of a page."""
+"""A server with its web pages on another host than the browser, which trusts its certificate, and what tests ask of a
+page."""
 
 import json
 import socket

@@ -3,7 +3,8 @@ import STUN
 import TestSupport
 import Testing
 
-/// SP-13, SP-28, and mutations of good messages: the parser agrees with a slow one written from the text, and never traps.
+/// SP-13, SP-28, and mutations of good messages: the parser agrees with a slow one written from the text, and never
+/// traps.
 @Suite struct FuzzTests {
     @Test(arguments: 0...7)
     func sp13_aShiftedBufferGivesTheSameMessage(_ shift: Int) throws {
@@ -135,7 +136,8 @@ import Testing
         }
     }
 
-    /// Gives a mutated message a right length and, where its end looks like one, a right FINGERPRINT, so that it comes far.
+    /// Gives a mutated message a right length and, where its end looks like one, a right FINGERPRINT, so that it comes
+    /// far.
     private func repair(_ bytes: inout [UInt8]) {
         guard bytes.count >= 20 else { return }
         bytes[2] = UInt8(truncatingIfNeeded: (bytes.count - 20) >> 8)

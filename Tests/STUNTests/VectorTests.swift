@@ -4,8 +4,8 @@ import Testing
 
 /// SP-27: the published sample messages, read and written.
 ///
-/// Two of RFC 5769's attributes are padded with spaces, where this builder pads with zeros. A receiver ignores padding, but
-/// the MAC covers it, so the tests that build overwrite those bytes before the MAC is made.
+/// Two of RFC 5769's attributes are padded with spaces, where this builder pads with zeros. A receiver ignores padding,
+/// but the MAC covers it, so the tests that build overwrite those bytes before the MAC is made.
 @Suite struct VectorTests {
     private let cryptography: OpenSSLCryptography
 

@@ -110,7 +110,10 @@ import Testing
 
     @Test func originsAreWrittenAsBrowsersSendThem() throws {
         let settings = try load(
-            "signaling: {allowed_origins: ['https://example.org', 'http://localhost:8000', 'https://[2001:db8::1]:8443']}"
+            """
+            signaling:
+              allowed_origins: ['https://example.org', 'http://localhost:8000', 'https://[2001:db8::1]:8443']
+            """
         ).settings
         #expect(settings?.signaling.allowedOrigins.count == 3)
         for origin in [

@@ -81,6 +81,20 @@ import Testing
         #expect(lab.hub.statistics.sessions == 0)
     }
 
+    @Test func sg11AUserWhoseTimeIsCutShortGoesWithIt() throws {
+        let lab = Lab()
+        let alice = try lab.client("alice")
+        let bob = try lab.client("bob")
+        lab.hub.limit(user: "alice", untilWallMilliseconds: lab.now.wallMilliseconds + 10_000, now: lab.now)
+        lab.hub.limit(user: "alice", untilWallMilliseconds: .max, now: lab.now)
+        lab.advance(seconds: 9)
+        #expect(alice.closedWith == nil)
+        lab.advance(seconds: 2)
+        #expect(alice.refusal() == "unauthenticated: The credentials have expired")
+        #expect(alice.closedWith == .unauthenticated)
+        #expect(bob.closedWith == nil)
+    }
+
     @Test func aResumeTokenDoesNotProlongATimeLimitedCredential() throws {
         let lab = Lab()
         let client = lab.socket()

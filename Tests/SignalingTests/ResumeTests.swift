@@ -208,7 +208,8 @@ import Testing
         lab.advance(seconds: 31)
         #expect(
             bob.takeTexts() == [
-                #"{"type":"error","code":"not-found","error":"Peer alice not found","originalType":"offer","id":"one"}"#,
+                #"{"type":"error","code":"not-found","error":"Peer alice not found","originalType":"offer","#
+                    + #""id":"one"}"#,
                 #"{"type":"error","code":"not-found","error":"Peer alice not found","originalType":"signal"}"#,
             ]
         )

@@ -14,7 +14,8 @@ import Testing
         #expect(Set(answer.types) == [.errorCode, .nonce, .realm, .passwordAlgorithms])
         #expect(answer.value(.realm) == Array(Lab.realm.utf8))
         #expect(answer.value(.passwordAlgorithms) == [0, 2, 0, 0, 0, 1, 0, 0])
-        // RFC 8489 section 9.2 and 18.1: the cookie, and both feature bits, counted from the right, as base64 of 00 00 03.
+        // RFC 8489 section 9.2 and 18.1: the cookie, and both feature bits, counted from the right, as base64 of 00 00
+        // 03.
         #expect(answer.value(.nonce)?.prefix(13) == ArraySlice(Array("obMatJos2AAAD".utf8)))
     }
 
@@ -248,7 +249,8 @@ import Testing
     }
 
     @Test func au23_theNamesOfOneUserInTwoFormsDoNotDisturbEachOther() throws {
-        // A stranger asks for the decomposed form, which the store does not know; the owner of the composed one still gets in.
+        // A stranger asks for the decomposed form, which the store does not know; the owner of the composed one still
+        // gets in.
         let lab = try Lab()
         let composed = "caf\u{E9}"
         lab.add(user: composed, password: "noir")

@@ -2,8 +2,8 @@ import STUN
 import TURN
 import TestSupport
 
-/// The relay sockets and the timer of a world without a kernel: a pool of ports for each family, reservations that lapse,
-/// and a list of what was asked for.
+/// The relay sockets and the timer of a world without a kernel: a pool of ports for each family, reservations that
+/// lapse, and a list of what was asked for.
 final class FakeRelays: RelayHost {
     struct Address {
         var inside: IPAddress

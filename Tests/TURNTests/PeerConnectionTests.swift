@@ -240,7 +240,8 @@ import Testing
                 ids.insert(id)
             }
             #expect(ids.count == 28)
-            // With all bits but those of the worker random, 28 numbers within one 64th of the range are a broken source.
+            // With all bits but those of the worker random, 28 numbers within one 64th of the range are a broken
+            // source.
             #expect(Set(ids.map { $0 >> 26 }).count > 8)
         }
     }

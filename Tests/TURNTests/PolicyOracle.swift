@@ -1,5 +1,5 @@
-/// The peer address table as text, decided by comparing strings of bits. It is slow, shares nothing with `PeerPolicy`, and
-/// follows the table row by row.
+/// The peer address table as text, decided by comparing strings of bits. It is slow, shares nothing with `PeerPolicy`,
+/// and follows the table row by row.
 enum PolicyOracle {
     enum Rule {
         /// Opened by no setting.

@@ -2,7 +2,8 @@ import STUN
 import TURN
 import Testing
 
-/// Requests that come twice: the second gets the answer of the first, byte for byte, and does nothing (RFC 8489 section 6.3.1).
+/// Requests that come twice: the second gets the answer of the first, byte for byte, and does nothing (RFC 8489 section
+/// 6.3.1).
 @Suite struct RetransmissionTests {
     private let peer = Endpoint("8.8.8.8", 4_000)
 

@@ -3,8 +3,8 @@ import TURN
 import TestSupport
 import Testing
 
-/// Scripts of good, odd, repeated and damaged messages with leaps of the clock between them. After each step the books must
-/// agree, and nothing may have gone where no permission let it.
+/// Scripts of good, odd, repeated and damaged messages with leaps of the clock between them. After each step the books
+/// must agree, and nothing may have gone where no permission let it.
 @Suite struct StateMachineFuzzTests {
     @Test func noScriptBreaksTheBooksOrThePermissions() throws {
         var generator = SeededGenerator(for: "noScriptBreaksTheBooksOrThePermissions")

@@ -8,7 +8,8 @@ import Testing
         var generator = SeededGenerator(for: "anIndexTableHoldsWhatAListHolds")
         var table = IndexTable()
         var model: [(hash: UInt32, index: UInt32)] = []
-        // Hashes from a small set that share their low bits and stand at the end of the array: long runs that wrap around.
+        // Hashes from a small set that share their low bits and stand at the end of the array: long runs that wrap
+        // around.
         func hash(_ generator: inout SeededGenerator) -> UInt32 {
             switch Int.random(in: 0..<4, using: &generator) {
             case 0: UInt32.random(in: .min ... .max, using: &generator)

@@ -44,6 +44,20 @@ import Testing
         #expect(!WhitespaceRule.findings(path: "a", text: text).isEmpty)
     }
 
+    @Test func noLineOfSwiftOrPythonIsTooLong() {
+        let sources = Self.texts.filter { file, _ in
+            file.path.hasSuffix(".swift") || file.path.hasSuffix(".py")
+                || (file.path.hasPrefix("Sources/") && (file.path.hasSuffix(".c") || file.path.hasSuffix(".h")))
+        }
+        let findings = sources.flatMap { LineLengthRule.findings(path: $0.file.path, text: $0.text) }
+        #expect(findings.isEmpty, "\(findings.listing)")
+    }
+
+    @Test func aLineThatIsTooLongIsFound() {
+        let text = String(repeating: "ä", count: 120) + "\n" + String(repeating: "a", count: 121) + "\n"
+        #expect(LineLengthRule.findings(path: "a", text: text).map(\.line) == [2])
+    }
+
     @Test func everyRelativeLinkOfThePagesLeadsSomewhere() {
         let paths = Set(Tree.files.map(\.path))
         let pages = Self.texts.filter { $0.file.path.hasSuffix(".md") }

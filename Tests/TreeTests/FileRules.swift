@@ -45,6 +45,17 @@ enum WhitespaceRule {
     }
 }
 
+/// 120 columns, also where the formatter does not look: in comments, in long string literals, and in Python.
+enum LineLengthRule {
+    static let columnsMax = 120
+
+    static func findings(path: String, text: String) -> [Finding] {
+        text.lines.enumerated().filter { $1.count > columnsMax }.map { number, line in
+            Finding(path: path, line: number + 1, problem: "has \(line.count) columns, of \(columnsMax) at most")
+        }
+    }
+}
+
 /// The relative links of a Markdown page lead to files of the tree.
 enum LinkRule {
     static func findings(path: String, text: String, exists: (String) -> Bool) -> [Finding] {

@@ -43,7 +43,8 @@ extension Character {
     var isNameCharacter: Bool { isLetter || isNumber || self == "_" }
 }
 
-/// `nonisolated(unsafe)` and `@unchecked Sendable` switch the compiler's proof off; a comment beside them takes its place.
+/// `nonisolated(unsafe)` and `@unchecked Sendable` switch the compiler's proof off; a comment beside them takes its
+/// place.
 enum UncheckedConcurrency {
     static let constructs = ["nonisolated(unsafe)", "@unchecked Sendable"]
 

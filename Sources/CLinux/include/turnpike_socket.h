@@ -25,8 +25,8 @@ bool turnpike_segment_supported(void);
 #define TURNPIKE_MTU_PROBE 3
 #define TURNPIKE_MTU_OMIT 5
 
-// Has the kernel keep the ICMP errors that answer this socket's datagrams, for `turnpike_receive_error`. From then on an
-// error that waits also fails the next call on the socket, whatever that call is about.
+// Has the kernel keep the ICMP errors that answer this socket's datagrams, for `turnpike_receive_error`. From then on
+// an error that waits also fails the next call on the socket, whatever that call is about.
 int turnpike_set_error_queue(int fd, bool is_v4, bool on);
 
 // SO_EE_ORIGIN_*: who says that a datagram did not arrive.

@@ -87,7 +87,8 @@ struct AdminClient {
         case .pathTooLong:
             "\(socketPath) is too long for a socket; set admin.socket to a path of at most 107 bytes"
         case .timedOut:
-            "the server at \(socketPath) has not answered for \(timeoutSeconds) s; see its log, and restart it if it hangs"
+            "the server at \(socketPath) has not answered for \(timeoutSeconds) s; see its log, "
+                + "and restart it if it hangs"
         case .malformed:
             "what answers at \(socketPath) is no Turnpike, or went away; see the server's log"
         }

@@ -8,8 +8,8 @@ struct CredentialsCommand: ParsableCommand {
         commandName: "credentials",
         abstract: "Mint a time-limited credential and print what a peer needs.",
         discussion: """
-            The credential is made with the newest shared secret (turnpike secret add NAME makes one) and stored nowhere. \
-            The username is EXPIRY:NAME, the password base64(HMAC-SHA1(secret, username)).
+            The credential is made with the newest shared secret (turnpike secret add NAME makes one) and stored \
+            nowhere. The username is EXPIRY:NAME, the password base64(HMAC-SHA1(secret, username)).
             """
     )
 

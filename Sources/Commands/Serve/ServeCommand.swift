@@ -9,11 +9,11 @@ struct ServeCommand: AsyncParsableCommand {
         commandName: "serve",
         abstract: "Run the server.",
         discussion: """
-            Needs no configuration: the data directory, its database and its keys are made at the first start. Nothing is \
-            relayed before there is a user or a shared secret. The log goes to standard error.
+            Needs no configuration: the data directory, its database and its keys are made at the first start. Nothing \
+            is relayed before there is a user or a shared secret. The log goes to standard error.
 
-            TERM and INT end it, a second one at once; HUP reads the configuration again; USR1 refuses new allocations and \
-            ends when the last one is gone, after two minutes at most; USR2 reads the certificate again.
+            TERM and INT end it, a second one at once; HUP reads the configuration again; USR1 refuses new allocations \
+            and ends when the last one is gone, after two minutes at most; USR2 reads the certificate again.
             """
     )
 

@@ -39,8 +39,8 @@ struct UserAdd: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "How many bits per second each of the user's allocations may relay, both directions together, in place of the "
-                + "server's limit. 0 for no limit.",
+            "How many bits per second each of the user's allocations may relay, both directions together, in place of "
+                + "the server's limit. 0 for no limit.",
             valueName: "n"
         ),
         transform: { try NumberArgument.parse($0, in: 0...AccountLimits.bitsPerSecondMax) }

@@ -6,8 +6,8 @@ struct UserLimit: ParsableCommand {
         commandName: "limit",
         abstract: "Change what a user may.",
         discussion: """
-            What is not named stays as it is. A running server follows within a second, for allocations that the user holds \
-            too; only a lower number of allocations ends none and holds for new ones.
+            What is not named stays as it is. A running server follows within a second, for allocations that the user \
+            holds too; only a lower number of allocations ends none and holds for new ones.
             """
     )
 

@@ -6,9 +6,9 @@ struct UserUsage: ParsableCommand {
         commandName: "usage",
         abstract: "Show how much users have relayed, by calendar month (UTC).",
         discussion: """
-            With a name: that user's months, the latest first. Without one: all users of a month, the present one unless \
-            --month says another. Bytes are of payload. A running server writes them down every few seconds; months are \
-            kept for more than a year, those of removed users and of time-limited credentials too.
+            With a name: that user's months, the latest first. Without one: all users of a month, the present one \
+            unless --month says another. Bytes are of payload. A running server writes them down every few seconds; \
+            months are kept for more than a year, those of removed users and of time-limited credentials too.
             """
     )
 

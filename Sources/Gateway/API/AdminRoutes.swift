@@ -11,7 +11,7 @@ struct AdminRoutes: Sendable {
 
     func add(to router: Router<GatewayContext>) {
         let admin = router.group("/api/v1/admin").add(
-            middleware: CallerMiddleware(authenticator: { state.authenticator(directory) }, isForAdmins: true)
+            middleware: CallerMiddleware(state: state, directory: directory, isForAdmins: true)
         )
         addUsers(admin.group("/users"))
         addSecrets(admin.group("/secrets"))
@@ -67,14 +67,22 @@ struct AdminRoutes: Sendable {
         }
     }
 
-    private struct NewPassword: Decodable {
+    private struct NewPassword: APIBody {
         /// Null or absent for one that the server makes.
         let password: String?
+
+        enum CodingKeys: String, CodingKey, CaseIterable {
+            case password
+        }
     }
 
-    private struct NewSecret: Decodable {
+    private struct NewSecret: APIBody {
         let name: String
         let value: String?
+
+        enum CodingKeys: String, CodingKey, CaseIterable {
+            case name, value
+        }
     }
 
     private func addSecrets(_ secrets: RouterGroup<GatewayContext>) {
@@ -111,12 +119,11 @@ struct AdminRoutes: Sendable {
             let limit = try request.number("limit", in: 1...100_000, default: 1_000)
             let user = request.query("user")
             let list = await control.allocations(user: user, limit: limit)
-            let sockets = await signaling.sessions().filter { user == nil || $0.user == user }
             return Response.json(
                 Sessions(
                     allocations: list.allocations,
                     allocationsAreCut: list.isCut,
-                    signaling: Array(sockets.prefix(limit))
+                    signaling: await signaling.sessions(of: user, limit: limit)
                 )
             )
         }

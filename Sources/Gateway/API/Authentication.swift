@@ -69,31 +69,32 @@ struct Authenticator: Sendable {
             guard let data = Data(base64Encoded: parts[1]), let text = String(validating: data, as: UTF8.self) else {
                 return nil
             }
-            // A time-limited username has a colon itself, behind digits: `1790000000:alice:password`.
-            let expiry = text.prefix { ("0"..."9").contains($0) }
-            let from = !expiry.isEmpty && text.dropFirst(expiry.count).first == ":" ? expiry.count + 1 : 0
-            guard let colon = text.dropFirst(from).firstIndex(of: ":") else {
-                return plain(text)
-            }
-            return .password(
-                username: String(text[..<colon]),
-                password: String(text[text.index(after: colon)...])
-            )
+            return basic(text)
         default:
             return nil
         }
     }
 
-    /// `12345:secret` has one colon only: the name is all digits, and no time.
-    private static func plain(_ text: String) -> GatewayLogin? {
-        guard let colon = text.firstIndex(of: ":") else { return nil }
-        return .password(username: String(text[..<colon]), password: String(text[text.index(after: colon)...]))
+    /// RFC 7617 section 2: the name ends at the first colon. That of a time-limited credential has one itself, behind
+    /// digits: `1790000000:alice:password`. With one colon only, `12345:secret`, the digits are a name and no time.
+    private static func basic(_ text: String) -> GatewayLogin? {
+        // By bytes: a colon and a combining mark behind it are one character.
+        let bytes = text.utf8
+        guard let first = bytes.firstIndex(of: 0x3A) else { return nil }
+        var end = first
+        if first > bytes.startIndex, bytes[..<first].allSatisfy({ (0x30...0x39).contains($0) }),
+            let second = bytes[bytes.index(after: first)...].firstIndex(of: 0x3A)
+        {
+            end = second
+        }
+        return .password(username: String(text[..<end]), password: String(text[bytes.index(after: end)...]))
     }
 }
 
 /// Lets nobody on who has not logged in, and on admin routes nobody who is no admin.
 struct CallerMiddleware: RouterMiddleware {
-    let authenticator: @Sendable () -> Authenticator
+    let state: GatewayState
+    let directory: any GatewayDirectory
     let isForAdmins: Bool
 
     func handle(
@@ -101,7 +102,7 @@ struct CallerMiddleware: RouterMiddleware {
         context: GatewayContext,
         next: (Request, GatewayContext) async throws -> Response
     ) async throws -> Response {
-        let authenticator = authenticator()
+        let authenticator = state.authenticator(directory)
         var context = context
         do throws(Authenticator.Refusal) {
             context.caller = try await authenticator.caller(request.head, from: context.client)
@@ -110,6 +111,11 @@ struct CallerMiddleware: RouterMiddleware {
         }
         guard !isForAdmins || context.caller?.isAdmin == true else {
             throw APIProblem(403, "this takes an admin token (turnpike token create) or the admin socket")
+        }
+        if let user = context.caller?.user, let wait = state.waitForRequest(user) {
+            throw RefusedCaller(
+                answer: .problem(429, "too many requests; wait", fields: [("Retry-After", "\(wait / 1_000 + 1)")])
+            )
         }
         return try await next(request, context)
     }

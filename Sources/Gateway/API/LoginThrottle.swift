@@ -1,7 +1,8 @@
 import Synchronization
 
-/// Who has failed to log in too often. It forgets: a guesser is slowed to a few tries a minute, and a household with one
-/// forgotten password is not locked out for long. Success costs nothing, so a herd that comes back after a restart passes.
+/// Who has failed to log in too often. It forgets: a guesser is slowed to a few tries a minute, and a household with
+/// one forgotten password is not locked out for long. Success costs nothing, so a herd that comes back after a restart
+/// passes.
 final class LoginThrottle: Sendable {
     private let buckets: Mutex<BucketTable>
 
@@ -21,7 +22,7 @@ final class LoginThrottle: Sendable {
     }
 
     func failed(_ source: ClientSource, at nanoseconds: UInt64) {
-        buckets.withLock { _ = $0.take(source.network, at: nanoseconds) }
+        buckets.withLock { $0.charge(source.network, at: nanoseconds) }
     }
 }
 
@@ -56,10 +57,17 @@ struct BucketTable {
     /// - Returns: how many milliseconds until there is one; nil where it was taken.
     mutating func take(_ key: UInt64, at now: UInt64) -> UInt64? {
         if let milliseconds = wait(key, at: now) { return milliseconds }
+        charge(key, at: now)
+        return nil
+    }
+
+    /// Takes a token whether there is one or not. What was begun while there was one may come to its end by the hundred
+    /// at once, and all of it counts.
+    mutating func charge(_ key: UInt64, at now: UInt64) {
         if buckets[key] == nil, buckets.count >= capacity { makeRoom(now) }
         let full = max(buckets[key]?.fullAtNanoseconds ?? now, now)
-        buckets[key] = Bucket(fullAtNanoseconds: full &+ priceNanoseconds)
-        return nil
+        let most = now &+ burst &* priceNanoseconds &+ GatewayLimits.bucketDebtNanoseconds
+        buckets[key] = Bucket(fullAtNanoseconds: min(full &+ priceNanoseconds, most))
     }
 
     /// Forgets full buckets, and where there are none, the fuller half: it has the least to tell.

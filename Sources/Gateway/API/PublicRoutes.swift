@@ -15,7 +15,7 @@ struct PublicRoutes: Sendable {
         // What the test page asks before a login, and what every STUN client knows already.
         router.get("/api/v1/stun-servers") { _, _ in Response.json(["urls": directory.stunServers()]) }
         let users = router.group("/api/v1").add(
-            middleware: CallerMiddleware(authenticator: { state.authenticator(directory) }, isForAdmins: false)
+            middleware: CallerMiddleware(state: state, directory: directory, isForAdmins: false)
         )
         users.get("/ice-servers") { request, context in try await iceServers(request, context) }
         users.get("/rooms") { _, context in
@@ -26,7 +26,7 @@ struct PublicRoutes: Sendable {
                 // One answer, whether the room is not there or not the caller's to see (case SG-05).
                 throw APIProblem(404, "there is no such room")
             }
-            return Response.json(["peers": peers])
+            return peers.response
         }
         users.get("/stats") { _, context in await statistics(context) }
     }
@@ -71,7 +71,7 @@ struct PublicRoutes: Sendable {
                 )
             )
         }
-        let own = await signaling.sessions().filter { $0.user == context.caller?.user }
+        let own = await signaling.sessions(of: context.caller?.user ?? "", limit: GatewayLimits.sessionsListed)
         return .json(
             Statistics(
                 totalPeers: own.reduce(0) { $0 + $1.peers.count },

@@ -4,6 +4,7 @@ import Hummingbird
 import HummingbirdCore
 import Logging
 import NIOCore
+import Signaling
 
 /// What a route knows of a request besides the request.
 struct GatewayContext: RequestContext {
@@ -34,6 +35,11 @@ struct GatewayContext: RequestContext {
     }
 }
 
+/// What a request may carry, and which members that has.
+protocol APIBody: Decodable {
+    associatedtype CodingKeys: CodingKey & CaseIterable
+}
+
 extension Request {
     /// A member of the query, decoded; nil where it is absent.
     func query(_ name: String) -> String? { uri.queryParameters[name[...]].map(String.init) }
@@ -47,9 +53,11 @@ extension Request {
         return number
     }
 
-    /// The body as JSON.
-    func json<Value: Decodable>(_ type: Value.Type) async throws -> Value {
+    /// The body as JSON. A member that has no meaning may be one that is misspelled, and a key that is there twice is
+    /// read otherwise by others: neither is passed over.
+    func json<Value: APIBody>(_ type: Value.Type) async throws -> Value {
         let body = try await body.collect(upTo: GatewayLimits.bodyBytes)
+        try Self.check(body, type)
         do {
             return try JSONDecoder().decode(type, from: Data(body.readableBytesView))
         } catch DecodingError.keyNotFound(let key, _) {
@@ -59,6 +67,24 @@ extension Request {
             throw APIProblem(422, "\(path.isEmpty ? "the body" : path) has another type than it should")
         } catch {
             throw APIProblem(400, "the body is not JSON")
+        }
+    }
+
+    private static func check<Value: APIBody>(_ body: ByteBuffer, _ type: Value.Type) throws(APIProblem) {
+        let names: [String]
+        do throws(JSONFault) {
+            names = try body.withUnsafeReadableBytes { bytes throws(JSONFault) in
+                // What is no object is told so by who reads it.
+                guard bytes.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") else { return [] }
+                return try JSONObject.members(of: bytes.assumingMemoryBound(to: UInt8.self))
+            }
+        } catch {
+            throw APIProblem(400, error.description)
+        }
+        let known = type.CodingKeys.allCases.map(\.stringValue)
+        if let other = names.first(where: { !known.contains($0) }) {
+            let shown = other.unicodeScalars.allSatisfy { $0.properties.isAlphabetic } ? other.prefix(40) : "a member"
+            throw APIProblem(422, "\(shown) is unknown here; the body may have \(known.joined(separator: ", "))")
         }
     }
 }
@@ -83,6 +109,27 @@ extension Response {
             fields.append((field.name.rawName, field.value))
         }
         return HTTPAnswer(status: status.code, fields: fields, body: body.buffer)
+    }
+}
+
+extension [PeerEntry] {
+    /// `{"peers":[…]}`. Metadata goes out as it came in: reading a room's anew would take longer than all the rest.
+    var response: Response {
+        var text = ByteBuffer(string: #"{"peers":["#)
+        for (index, peer) in enumerated() {
+            if index > 0 { text.writeString(",") }
+            text.writeString(#"{"joinedAt":\#(peer.joinedAt),"metadata":"#)
+            text.writeBytes(peer.metadata)
+            text.writeString(#","peerId":"#)
+            text.writeBytes(JSONText.bytes(peer.peerId))
+            text.writeString("}")
+        }
+        text.writeString("]}")
+        return Response(
+            status: .ok,
+            headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: text)
+        )
     }
 }
 

@@ -32,7 +32,7 @@ package struct UserView: Codable, Sendable {
     }
 }
 
-package struct NewUser: Codable, Sendable {
+package struct NewUser: APIBody, Sendable {
     package var name: String
     /// Without it the server makes one.
     package var password: String?
@@ -41,6 +41,10 @@ package struct NewUser: Codable, Sendable {
     package var maxAllocations: Int?
     package var maxBps: Int64?
     package var monthlyBytes: Int64?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case name, password, realm, expiresAt, maxAllocations, maxBps, monthlyBytes
+    }
 }
 
 /// The one moment at which a password can be seen.
@@ -58,15 +62,19 @@ package struct PasswordView: Codable, Sendable {
 }
 
 /// A change of a user's limits. A member that is absent stays; null takes the limit away.
-package struct LimitsChange: Codable, Sendable {
+package struct LimitsChange: APIBody, Sendable {
     package var expiresAt: Settable<String>
     package var maxAllocations: Settable<Int>
     package var maxBps: Settable<Int64>
     package var monthlyBytes: Settable<Int64>
 
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case expiresAt, maxAllocations, maxBps, monthlyBytes
+    }
+
     package init(from decoder: any Decoder) throws {
         let container = try decoder.container(keyedBy: CodingKeys.self)
-        func read<Value>(_ key: CodingKeys) throws -> Settable<Value> {
+        func read<Value: Decodable>(_ key: CodingKeys) throws -> Settable<Value> {
             guard container.contains(key) else { return .absent }
             return .present(try container.decodeIfPresent(Value.self, forKey: key))
         }
@@ -77,7 +85,7 @@ package struct LimitsChange: Codable, Sendable {
     }
 }
 
-package enum Settable<Value: Codable & Sendable>: Codable, Sendable {
+package enum Settable<Value: Decodable & Sendable>: Sendable {
     case absent
     case present(Value?)
 }
@@ -123,11 +131,15 @@ package struct SecretView: Codable, Sendable {
     }
 }
 
-package struct NewToken: Codable, Sendable {
+package struct NewToken: APIBody, Sendable {
     package var name: String
     /// The user it logs in as; without one it is an admin's.
     package var user: String?
     package var expiresAt: String?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case name, user, expiresAt
+    }
 }
 
 package struct TokenView: Codable, Sendable {

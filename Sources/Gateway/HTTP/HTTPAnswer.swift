@@ -39,13 +39,16 @@ package struct HTTPAnswer: Sendable {
         for field in Self.standing where !fields.contains(where: { $0.name == field.name }) {
             bytes.writeString("\(field.name): \(field.value)\r\n")
         }
-        bytes.writeString("Date: \(HTTPDate.current)\r\nContent-Length: \(body.readableBytes)\r\n")
+        bytes.writeString("Date: \(HTTPDate.current)\r\n")
+        // RFC 9110 section 8.6: a 204 must not have it.
+        if status != 204 { bytes.writeString("Content-Length: \(body.readableBytes)\r\n") }
         bytes.writeString("Connection: \(keepsAlive ? "keep-alive" : "close")\r\n\r\n")
         if hasBody { bytes.writeImmutableBuffer(body) }
         return bytes
     }
 
-    /// What every response says, unless it says something else: nothing here may be framed, guessed at, kept or referred to.
+    /// What every response says, unless it says something else: nothing here may be framed, guessed at, kept or
+    /// referred to.
     private static let standing: [(name: String, value: String)] = [
         ("Cache-Control", "no-store"),
         ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),

@@ -164,21 +164,29 @@ package final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
         end(with: answer.bytes(hasBody: true, keepsAlive: false, context.channel.allocator), context)
     }
 
-    /// Sends the last bytes and ends. The client is given a moment to read them: a socket closed with unread input is reset,
-    /// and what was sent is lost with it.
+    /// Sends the last bytes and ends. They have as long to leave as any answer, and then the client is given a moment
+    /// to read them: a socket closed with unread input is reset, and what was sent is lost with it.
     private func end(with bytes: ByteBuffer, _ context: ChannelHandlerContext) {
         state = .ended
         received.clear()
         deadline?.cancel()
         let channel = context.channel
-        context.writeAndFlush(wrapOutboundOut(bytes), promise: nil)
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let eventLoop = context.eventLoop
+        let sent = eventLoop.makePromise(of: Void.self)
+        sent.futureResult.whenComplete { _ in
+            let handler = bound.value
+            handler.deadline?.cancel()
+            handler.deadline = eventLoop.scheduleTask(in: GatewayLimits.closeTime) { channel.close(promise: nil) }
+        }
+        deadline = eventLoop.scheduleTask(in: GatewayLimits.responseTime) { channel.close(promise: nil) }
+        context.writeAndFlush(wrapOutboundOut(bytes), promise: sent)
         // The loop has to go on reading, and `read` lets it.
         if isReadWanted {
             isReadWanted = false
             context.read()
         }
         channel.close(mode: .output, promise: nil)
-        deadline = context.eventLoop.scheduleTask(in: GatewayLimits.closeTime) { channel.close(promise: nil) }
     }
 
     private func upgrade(_ acceptance: WebSocketAcceptance, _ context: ChannelHandlerContext) {

@@ -1,8 +1,8 @@
 import HTTPTypes
 import NIOCore
 
-/// The web pages. They are part of the program, which needs no file beside it: the test page for visitors, the dashboard for
-/// operators, and what the two are made of.
+/// The web pages. They are part of the program, which needs no file beside it: the test page for visitors, the
+/// dashboard for operators, and what the two are made of.
 enum Pages {
     /// The answer to a request for a page or a part of one; nil where the path is no page's.
     static func answer(to request: HTTPRequest) -> HTTPAnswer? {
@@ -38,8 +38,8 @@ enum Pages {
 
     /// Nothing but what this server serves: no script of a page's own text, no form that is sent, no frame around it.
     private static func policy(host: String?) -> String {
-        // Older browsers do not count the WebSocket of the same host as 'self'. The host comes from the client and goes back
-        // to it, so what could begin another directive is left out.
+        // Older browsers do not count the WebSocket of the same host as 'self'. The host comes from the client and goes
+        // back to it, so what could begin another directive is left out.
         let isPlain = host?.utf8.allSatisfy(isHostByte) == true && host?.isEmpty == false
         let socket = isPlain ? host.map { " wss://\($0)" } ?? "" : ""
         return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'\(socket); "

@@ -1,7 +1,8 @@
 import HTTPTypes
 
-/// The head of an HTTP/1.1 request, read by the letter of RFC 9112: whatever two parsers could read differently is refused, so
-/// that nothing in front of this server can be made to see other requests than it does (cases WS-14, WS-15).
+/// The head of an HTTP/1.1 request, read by the letter of RFC 9112: whatever two parsers could read differently is
+/// refused, so that nothing in front of this server can be made to see other requests than it does (cases WS-14,
+/// WS-15).
 struct RequestHead {
     let request: HTTPRequest
     /// Bytes of the body that follow.
@@ -85,7 +86,8 @@ extension RequestHead {
             throw .malformed("there has to be one Host")
         }
         if facts.hasTransferCoding {
-            // RFC 9112 section 6.1: with Content-Length it smells of smuggling. Alone it is only more than this server reads.
+            // RFC 9112 section 6.1: with Content-Length it smells of smuggling. Alone it is only more than this server
+            // reads.
             guard facts.contentLength == nil else { throw .malformed("Transfer-Encoding and Content-Length") }
             throw Refusal(status: 411, detail: "a body needs a Content-Length")
         }
@@ -162,8 +164,8 @@ extension RequestHead {
     }
 
     private static func field(_ line: UnsafeRawBufferPointer) throws(Refusal) -> (HTTPField.Name, String) {
-        // A line that begins with a blank continues the one before it in the obsolete folding of section 5.2; its name is
-        // then no token.
+        // A line that begins with a blank continues the one before it in the obsolete folding of section 5.2; its name
+        // is then no token.
         guard let colon = line.firstIndex(of: 0x3A), colon > 0, line[..<colon].allSatisfy(isToken),
             let name = HTTPField.Name(String(decoding: line[..<colon], as: UTF8.self))
         else { throw .malformed("a header field has no name") }

@@ -3,8 +3,8 @@ import NIOCore
 
 /// `GET /metrics`, and nothing else.
 ///
-/// The numbers are of a moment after they were asked for, and are collected for one page at a time: all who ask while a page
-/// is being made get the next one together, so that nobody can ask the workers for more than that.
+/// The numbers are of a moment after they were asked for, and are collected for one page at a time: all who ask while a
+/// page is being made get the next one together, so that nobody can ask the workers for more than that.
 actor MetricsPage: HTTPAnswering {
     private let collect: @Sendable () async -> String
     /// The page that is being made, or was made last.

@@ -3,7 +3,8 @@ import NIOCore
 import OpenSSLCrypto
 import Signaling
 
-/// The hub and what it needs of the world, on one loop: the clocks, the connections, the account store's answers, one timer.
+/// The hub and what it needs of the world, on one loop: the clocks, the connections, the account store's answers, one
+/// timer.
 final class HubRunner {
     private let hub: Hub
     private let loop: any EventLoop
@@ -17,6 +18,9 @@ final class HubRunner {
     private var timer: (deadline: UInt64, task: Scheduled<Void>)?
     /// Which user a token has logged in, so that its end ends his sessions.
     private var tokenUsers: [String: String] = [:]
+    /// Tokens that were revoked a moment ago, and when: a check may have begun before.
+    private var revokedTokens: [String: UInt64] = [:]
+    private static let checkNanosecondsMax: UInt64 = 60_000_000_000
 
     private struct Socket {
         let source: ClientSource
@@ -100,11 +104,30 @@ final class HubRunner {
 
     func revoke(_ user: String) { turn { hub, now, actions in hub.revoke(user: user, now: now, into: &actions) } }
 
-    func note(token: String, of user: String) { tokenUsers[token] = user }
+    func limit(_ user: String, untilSeconds: Int64) {
+        let milliseconds = untilSeconds.multipliedReportingOverflow(by: 1_000)
+        hub.limit(
+            user: user,
+            untilWallMilliseconds: milliseconds.overflow ? .max : milliseconds.partialValue,
+            now: .current
+        )
+        setTimer()
+    }
 
-    /// Ends all sessions of the user whom the token logged in: a session does not say by what it was begun, and he may come
-    /// back with what still holds.
+    /// - Parameter checkedAt: when its check began, as `NIODeadline.uptimeNanoseconds`.
+    /// - Returns: false where the token was revoked while it was checked.
+    func note(token: String, of user: String, checkedAt: UInt64) -> Bool {
+        if let revokedAt = revokedTokens[token], revokedAt >= checkedAt { return false }
+        tokenUsers[token] = user
+        return true
+    }
+
+    /// Ends all sessions of the user whom the token logged in: a session does not say by what it was begun, and he may
+    /// come back with what still holds.
     func revoke(token: String) {
+        let now = NIODeadline.now().uptimeNanoseconds
+        revokedTokens = revokedTokens.filter { now &- $0.value < Self.checkNanosecondsMax }
+        revokedTokens[token] = now
         guard let user = tokenUsers.removeValue(forKey: token) else { return }
         revoke(user)
     }
@@ -141,13 +164,16 @@ final class HubRunner {
     func peers(in room: String, visibleTo user: String?) -> [PeerEntry]? {
         let peers = user.map { hub.peers(inRoom: room, visibleTo: $0) } ?? hub.peers(inRoom: room)
         return peers?.map {
-            PeerEntry(peerId: $0.peerID, metadata: RawJSON($0.metadata), joinedAt: $0.joinedAtWallMilliseconds)
+            PeerEntry(peerId: $0.peerID, metadata: $0.metadata, joinedAt: $0.joinedAtWallMilliseconds)
         }
     }
 
-    func sessions() -> [SocketEntry] {
+    /// - Parameter user: nil for all.
+    func sessions(of user: String?, limit: Int) -> [SocketEntry] {
         let now = HubTime.current.wallMilliseconds
-        return hub.sessions(after: nil, limit: GatewayLimits.sessionsListed).map { session in
+        let limit = min(limit, GatewayLimits.sessionsListed)
+        let found = user.map { hub.sessions(of: $0).prefix(limit) } ?? hub.sessions(after: nil, limit: limit)[...]
+        return found.map { session in
             SocketEntry(
                 id: session.id,
                 user: session.user,
@@ -238,8 +264,9 @@ final class HubRunner {
     }
 
     private func take(_ checked: Checked, for id: ConnectionID) {
-        if case .accepted(let identity) = checked.outcome, let grant = checked.grant {
-            if let token = identity.token { note(token: token, of: grant.user) }
+        if case .accepted(let identity) = checked.outcome, let grant = checked.grant,
+            identity.token.map({ note(token: $0, of: grant.user, checkedAt: grant.checkedAtNanoseconds) }) ?? true
+        {
             turn { hub, now, actions in hub.authenticated(id, grant, now: now, into: &actions) }
         } else {
             let denial: Denial = checked.outcome == .unavailable ? .unavailable : .wrongCredentials

@@ -1,7 +1,8 @@
 import NIOCore
 import Signaling
 
-/// One client's WebSocket on its way to the hub: at once where both are of one loop, else in batches, one for each read.
+/// One client's WebSocket on its way to the hub: at once where both are of one loop, else in batches, one for each
+/// read.
 final class SignalingConnection: WebSocketDelegate {
     struct Opening: Sendable {
         let id: ConnectionID

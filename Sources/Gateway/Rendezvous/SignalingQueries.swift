@@ -5,7 +5,8 @@ protocol SignalingQueries: Sendable {
     func rooms(visibleTo user: String?) async -> [RoomEntry]
     /// - Returns: nil where there is no such room, or that user has nobody in it.
     func peers(in room: String, visibleTo user: String?) async -> [PeerEntry]?
-    func sessions() async -> [SocketEntry]
+    /// - Parameter user: nil for all.
+    func sessions(of user: String?, limit: Int) async -> [SocketEntry]
     /// - Returns: whether there was such a session.
     func end(session id: String) async -> Bool
 }
@@ -28,10 +29,10 @@ struct RoomEntry: Codable, Sendable {
     var peers: [String]
 }
 
-struct PeerEntry: Codable, Sendable {
+struct PeerEntry: Sendable {
     var peerId: String
-    /// The peer's own JSON.
-    var metadata: RawJSON
+    /// The peer's own JSON, an object, which was checked when it came.
+    var metadata: [UInt8]
     var joinedAt: Int64
 }
 
@@ -43,17 +44,4 @@ struct SocketEntry: Codable, Sendable {
     var peers: [String]
     var rooms: [String]
     var ageSeconds: UInt64
-}
-
-/// JSON that was checked when it came, and is shown as a value again.
-struct RawJSON: Codable, Sendable {
-    private let value: JSONValue
-
-    init(_ bytes: [UInt8]) {
-        value = (try? JSONValue(text: bytes)) ?? .null
-    }
-
-    init(from decoder: any Decoder) throws { value = try JSONValue(from: decoder) }
-
-    func encode(to encoder: any Encoder) throws { try value.encode(to: encoder) }
 }

@@ -36,7 +36,8 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         } catch {
             return .answer(error.answer)
         }
-        // Exact, and before anything else is looked at (case WS-02). Who sends no Origin is no browser, and shows credentials.
+        // Exact, and before anything else is looked at (case WS-02). Who sends no Origin is no browser, and shows
+        // credentials.
         if let origin = handshake.origin, !configuration.allowedOrigins.contains(origin),
             !Self.isOwn(origin, request, source)
         {
@@ -54,7 +55,7 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
                 guard let user = identity.user else {
                     return .answer(.problem(403, "an admin token stands for no user, so it has nobody to signal as"))
                 }
-                await note(identity)
+                guard await note(identity, checkedAt) else { return .answer(authenticator.answer(.refused)) }
                 grant = await Grant(user: user, identity, directory, state, checkedAt: checkedAt)
             } catch {
                 return .answer(authenticator.answer(error))
@@ -70,16 +71,18 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         )
     }
 
-    /// Whether the page is one of this server's: it came from the host that the request came to. Only over TLS, where nobody
-    /// is that host who has no certificate for it, whatever DNS says; and credentials have to be shown all the same.
+    /// Whether the page is one of this server's: it came from the host that the request came to. Only over TLS, where
+    /// nobody is that host who has no certificate for it, whatever DNS says; and credentials have to be shown all the
+    /// same.
     private static func isOwn(_ origin: String, _ request: HTTPRequest, _ source: ClientSource) -> Bool {
         guard source.isSecure, let host = request.authority, !host.isEmpty else { return false }
         return origin == "https://" + host
     }
 
-    private func note(_ identity: Identity) async {
-        guard let token = identity.token, let user = identity.user else { return }
-        await onLoop { $0.note(token: token, of: user) }
+    /// - Returns: false where the token was revoked meanwhile.
+    private func note(_ identity: Identity, _ checkedAt: UInt64) async -> Bool {
+        guard let token = identity.token, let user = identity.user else { return true }
+        return await onLoop { $0.note(token: token, of: user, checkedAt: checkedAt) }
     }
 
     // MARK: The operator
@@ -89,6 +92,8 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
     }
 
     func revoke(user: String) { tell { $0.revoke(user) } }
+
+    func limit(user: String, untilSeconds: Int64) { tell { $0.limit(user, untilSeconds: untilSeconds) } }
 
     func revoke(token: String) { tell { $0.revoke(token: token) } }
 
@@ -147,7 +152,9 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         await onLoop { $0.peers(in: room, visibleTo: user) }
     }
 
-    func sessions() async -> [SocketEntry] { await onLoop { $0.sessions() } }
+    func sessions(of user: String?, limit: Int) async -> [SocketEntry] {
+        await onLoop { $0.sessions(of: user, limit: limit) }
+    }
 
     func end(session id: String) async -> Bool { await onLoop { $0.kick(id) } }
 

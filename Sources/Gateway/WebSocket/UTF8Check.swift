@@ -35,7 +35,8 @@ struct UTF8Check {
             (lowest, highest) = (0x80, 0xBF)
             return true
         }
-        // The second byte is bounded where the first leaves room for an overlong form, a surrogate, or too large a number.
+        // The second byte is bounded where the first leaves room for an overlong form, a surrogate, or too large a
+        // number.
         switch byte {
         case 0x00...0x7F: return true
         case 0xC2...0xDF: missing = 1

@@ -13,8 +13,8 @@ package struct WebSocketFailure: Error, Equatable {
 }
 
 /// Frames of a client. What has no business here is refused by its header, before its payload is waited for; extensions
-/// are never agreed on. NIOWebSocket's own decoder takes the mask off byte by byte, in a copy, which was a tenth of what a
-/// message cost.
+/// are never agreed on. NIOWebSocket's own decoder takes the mask off byte by byte, in a copy, which was a tenth of
+/// what a message cost.
 struct WebSocketDecoder: ByteToMessageDecoder {
     typealias InboundOut = WebSocketFrame
 

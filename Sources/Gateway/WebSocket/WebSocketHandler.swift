@@ -67,7 +67,8 @@ package final class WebSocketHandler: ChannelInboundHandler {
 
     // MARK: Sending
 
-    /// Queues a frame of `OutgoingFrame`; `flush` sends what is queued. A client that does not read what waits for it is closed.
+    /// Queues a frame of `OutgoingFrame`; `flush` sends what is queued. A client that does not read what waits for it
+    /// is closed.
     package func send(_ frame: ByteBuffer) {
         guard state == .open, let context else { return }
         queue(frame, context)
