@@ -51,7 +51,9 @@ struct CertificateStore: Sendable {
             return Certificates(
                 tls: try context(.tls, TLSContext.turnProtocols),
                 dtls: try context(.dtls, TLSContext.turnProtocols),
-                https: try context(.tls, Self.httpsProtocols)
+                https: try context(.tls, Self.httpsProtocols),
+                // Who names both is a TURN client: coturn's names http/1.1 first.
+                shared: try context(.tls, TLSContext.turnProtocols + Self.httpsProtocols)
             )
         } catch {
             throw ServerError(error.description)
@@ -150,4 +152,6 @@ struct Certificates {
     let tls: TLSContext
     let dtls: TLSContext
     let https: TLSContext
+    /// For ports where both are spoken.
+    let shared: TLSContext
 }

@@ -51,6 +51,11 @@ enum GatewaySetup {
     }
 }
 
+extension Settings {
+    /// Whether peers can meet here.
+    var servesSignaling: Bool { signaling.isEnabled && !(listen.https.isEmpty && listen.shared.isEmpty) }
+}
+
 /// Where the server takes the commands that need it running.
 package enum AdminSocketPath {
     package static func of(_ settings: Settings) -> String {

@@ -26,10 +26,12 @@ package struct PeerURLs: Hashable, Sendable {
         func place(_ listeners: [SocketAddress]) -> SocketAddress? {
             listeners.first { $0.port != 0 && reaches($0) }.map { SocketAddress(host: best.host, port: $0.port) }
         }
+        // An operator shares a port where few others come through: those who can use it should find it first.
         hasTCP = settings.listen.tcp.contains { $0.port == best.port && reaches($0) }
         tls = place(settings.listen.tls)
         dtls = place(settings.listen.dtls)
-        https = settings.signaling.isEnabled ? place(settings.listen.https) : nil
+        shared = place(settings.listen.shared)
+        https = settings.signaling.isEnabled ? shared ?? place(settings.listen.https) : nil
         secureHost = Self.secureHost(settings, address: "\(best.host)")
     }
 
@@ -43,7 +45,7 @@ package struct PeerURLs: Hashable, Sendable {
     /// The same over TLS and DTLS, which only helps a client that trusts the certificate. A browser does where the URL has a
     /// name that the certificate has.
     package var turns: [String] {
-        (tls.map { ["turns:\(secured($0))?transport=tcp"] } ?? [])
+        [shared, tls].compactMap { $0.map { "turns:\(secured($0))?transport=tcp" } }
             + (dtls.map { ["turns:\(secured($0))?transport=udp"] } ?? [])
     }
 
@@ -51,13 +53,15 @@ package struct PeerURLs: Hashable, Sendable {
     package var signaling: String? { https.map { "wss://\(secured($0))/signal" } }
 
     /// Whether anything here is reached by TLS or DTLS, so that a peer has to trust the certificate.
-    package var needsCertificate: Bool { tls != nil || dtls != nil || https != nil }
+    package var needsCertificate: Bool { shared != nil || tls != nil || dtls != nil || https != nil }
 
     /// A place by the name that the certificate is made out to.
     private func secured(_ place: SocketAddress) -> String { secureHost.map { "\($0):\(place.port)" } ?? "\(place)" }
 
     /// Whether the same address takes TCP.
     private let hasTCP: Bool
+    /// Where the same host takes TLS and HTTPS on one port.
+    private let shared: SocketAddress?
     /// Where the same host takes TLS, and DTLS.
     private let tls: SocketAddress?
     private let dtls: SocketAddress?

@@ -38,6 +38,9 @@ struct RelaySetup {
             + settings.listen.tls.map {
                 StreamAddress(Endpoint($0), isTLS: true, isImplied: settings.listen.implied.contains("listen.tls"))
             }
+            + settings.listen.shared.map {
+                StreamAddress(Endpoint($0), isTLS: true, isShared: true, isImplied: false)
+            }
         // An address that `listen.udp` has too is that listener's, which tells the two apart by the first byte (RFC 7983).
         var dtlsListeners = settings.listen.dtls.filter { $0.port == 0 || !settings.listen.udp.contains($0) }.map {
             DatagramAddress(Endpoint($0), isImplied: settings.listen.implied.contains("listen.dtls"))
@@ -226,7 +229,8 @@ private struct RelayAddressPlan {
             return locals
         }
         var locals: [IPAddress] = []
-        for listener in settings.listen.udp + settings.listen.tcp + settings.listen.tls + settings.listen.dtls {
+        let listen = settings.listen
+        for listener in listen.udp + listen.tcp + listen.tls + listen.dtls + listen.shared {
             let address = IPAddress(listener.host)
             if !listener.host.isUnspecified {
                 locals.append(address)

@@ -29,6 +29,7 @@ extension TurnpikeServer {
             let certificates = try store.load(hosts: names.hosts, addresses: names.addresses)
             relay.send(.renew(certificates.tls))
             relay.send(.renew(certificates.dtls))
+            relay.send(.renewShared(certificates.shared))
             gateway.renew(certificates.https)
             state.withLock { $0.certificateNotAfterSeconds = certificates.tls.notAfterSeconds }
             logger.notice(

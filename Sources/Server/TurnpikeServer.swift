@@ -79,7 +79,7 @@ package final class TurnpikeServer: Sendable {
         // A database that is damaged inside is refused here, and not found out by a user who cannot log in.
         try store.integrityCheck()
         let nonceKeys = try NonceKeyFile(dataDirectory: settings.dataDirectory).load()
-        if settings.signaling.isEnabled, !settings.listen.https.isEmpty { try GatewayAccounts.prepare(store) }
+        if settings.servesSignaling { try GatewayAccounts.prepare(store) }
         let secrets = try store.allSecrets()
         memory = MemoryPlan(configuredBytes: settings.limits.memoryBytes)
         descriptorLimit = (try? Host.raiseDescriptorLimit()) ?? 0
@@ -94,6 +94,7 @@ package final class TurnpikeServer: Sendable {
         if servesDTLS || options.streamListeners.contains(where: \.isTLS) || !settings.listen.https.isEmpty {
             let certificates = try CertificateStore(settings).load(hosts: names.hosts, addresses: names.addresses)
             options.certificate = certificates.tls
+            options.sharedCertificate = certificates.shared
             httpsCertificate = certificates.https
             if servesDTLS { options.dtlsCertificate = certificates.dtls }
         }
@@ -241,6 +242,9 @@ package final class TurnpikeServer: Sendable {
             directory.answer(query, worker: worker, relay: relay)
         case .activeUsers(let names):
             directory.refresh(names, relay)
+        case .web(let connection):
+            guard let (descriptor, session) = connection.take() else { return }
+            gateway.adopt(descriptor, session)
         case .missing(let address, let reason):
             logger.warning("not listening on \(SocketAddress(address)): \(reason)")
         case .trouble(let text):
@@ -275,7 +279,7 @@ package final class TurnpikeServer: Sendable {
     /// Where it listens, in words.
     private var places: [String] {
         relay.listeners.map { "udp \(SocketAddress($0))" }
-            + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
+            + relay.streamListeners.map { "\($0.kind) \(SocketAddress($0.endpoint))" }
             + dtlsPlaces.map { "dtls \($0)" }
             + gateway.listeners.map { "https \($0.description)" }
             + metrics.listeners.map { "metrics \($0.description)" }

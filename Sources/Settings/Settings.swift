@@ -38,6 +38,8 @@ package struct Settings: Sendable, Equatable {
         package var dtls = Self.everywhere(port: 5349)
         /// Signaling, the API and the web pages. Port 8443 of the hosts that `udp` has, where it is not set itself.
         package var https = Self.everywhere(port: 8443)
+        /// TURN over TLS and what `https` is for, on one port. No address of it is in `tcp`, `tls`, `https` or `metrics`.
+        package var shared: [SocketAddress] = []
         /// Prometheus' metrics, without TLS and without a password.
         package var metrics = [SocketAddress(host: HostAddress(v4: 0x7F00_0001), port: 9641)]
         /// The second address and port of NAT behaviour discovery (RFC 5780 section 6): one address of this machine for a
@@ -53,7 +55,8 @@ package struct Settings: Sendable, Equatable {
         /// By what is listened on: who wrote it is no part of that.
         package static func == (left: Listen, right: Listen) -> Bool {
             left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls && left.dtls == right.dtls
-                && left.https == right.https && left.metrics == right.metrics && left.alternate == right.alternate
+                && left.https == right.https && left.shared == right.shared && left.metrics == right.metrics
+                && left.alternate == right.alternate
         }
 
         /// The UDP listener that an alternate address stands beside: the first of its family that has another address.
