@@ -15,7 +15,7 @@ enum GatewaySetup {
             certificate: certificate,
             adminSocket: AdminSocket(path: AdminSocketPath.of(settings), isImplied: settings.admin.socket == nil),
             configuration: configuration(settings),
-            loops: loops
+            loops: settings.signaling.threads == .auto ? loops : settings.signaling.threads.number
         )
     }
 

@@ -32,14 +32,15 @@ package struct PeerURLs: Hashable, Sendable {
         dtls = place(settings.listen.dtls)
         shared = place(settings.listen.shared)
         https = settings.signaling.isEnabled ? shared ?? place(settings.listen.https) : nil
-        secureHost = Self.secureHost(settings, address: "\(best.host)")
+        hostName = settings.hostName
+        secureHost = hostName ?? Self.secureHost(settings, address: "\(best.host)")
     }
 
-    package var stun: [String] { ["stun:\(address)"] }
+    package var stun: [String] { ["stun:\(plain)"] }
 
     /// Only the transports that this version serves.
     package var turn: [String] {
-        ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
+        ["turn:\(plain)?transport=udp"] + (hasTCP ? ["turn:\(plain)?transport=tcp"] : [])
     }
 
     /// The same over TLS and DTLS, which only helps a client that trusts the certificate. A browser does where the URL has a
@@ -55,6 +56,12 @@ package struct PeerURLs: Hashable, Sendable {
     /// Whether anything here is reached by TLS or DTLS, so that a peer has to trust the certificate.
     package var needsCertificate: Bool { shared != nil || tls != nil || dtls != nil || https != nil }
 
+    /// Whether TLS is reached by a name.
+    package var hasSecureName: Bool { secureHost != nil }
+
+    /// The address, or the name that the operator gave it.
+    private var plain: String { hostName.map { "\($0):\(address.port)" } ?? "\(address)" }
+
     /// A place by the name that the certificate is made out to.
     private func secured(_ place: SocketAddress) -> String { secureHost.map { "\($0):\(place.port)" } ?? "\(place)" }
 
@@ -67,6 +74,8 @@ package struct PeerURLs: Hashable, Sendable {
     private let dtls: SocketAddress?
     /// Where the same host takes HTTPS, if signaling is on.
     private let https: SocketAddress?
+    /// The operator's name for the address.
+    private let hostName: String?
     /// What stands for the address in `turns:` and `wss:`; nil for the address itself.
     private let secureHost: String?
 
@@ -79,8 +88,10 @@ package struct PeerURLs: Hashable, Sendable {
         return certificate.hostNames.first
     }
 
-    /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
+    /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback). What a
+    /// name stands for elsewhere is not known here.
     package var isPrivate: Bool {
+        if hostName != nil { return false }
         let host = address.host
         if host.isLoopback { return true }
         guard host.isIPv4 else { return host.high >> 57 == 0xFC >> 1 }

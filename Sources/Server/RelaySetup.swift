@@ -326,7 +326,8 @@ extension InterfaceAddress {
 }
 
 extension Settings.WorkerCount {
-    fileprivate var number: Int {
+    /// 1 where it is not said.
+    var number: Int {
         switch self {
         case .auto: 1
         case .count(let count): count

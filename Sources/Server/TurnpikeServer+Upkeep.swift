@@ -32,6 +32,7 @@ extension TurnpikeServer {
             relay.send(.renewShared(certificates.shared))
             gateway.renew(certificates.https)
             state.withLock { $0.certificateNotAfterSeconds = certificates.tls.notAfterSeconds }
+            if let warning = store.warning(state.withLock({ $0.settings.hostName })) { logger.warning("\(warning)") }
             logger.notice(
                 "certificate loaded",
                 metadata: [

@@ -88,7 +88,7 @@ package final class TurnpikeServer: Sendable {
         if let problem = setup.problems.first { throw ServerError(problem) }
 
         var options = setup.options
-        let names = CertificateNames(setup.options)
+        let names = CertificateNames(setup.options, hostName: settings.hostName)
         servesDTLS = !settings.listen.dtls.isEmpty
         var httpsCertificate: TLSContext?
         if servesDTLS || options.streamListeners.contains(where: \.isTLS) || !settings.listen.https.isEmpty {
@@ -96,6 +96,7 @@ package final class TurnpikeServer: Sendable {
             options.certificate = certificates.tls
             options.sharedCertificate = certificates.shared
             httpsCertificate = certificates.https
+            if let warning = CertificateStore(settings).warning(settings.hostName) { logger.warning("\(warning)") }
             if servesDTLS { options.dtlsCertificate = certificates.dtls }
         }
         certificateNames = names

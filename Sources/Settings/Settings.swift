@@ -6,9 +6,12 @@ package struct Settings: Sendable, Equatable {
     package var realm = "turnpike"
     /// Where the server keeps its database and keys; an absolute path.
     package var dataDirectory = "/var/lib/turnpike"
+    /// Data-plane threads: as many as there are CPU cores, or 1 to 256.
     package var workers = WorkerCount.auto
     package var listen = Listen()
     package var externalAddress = ExternalAddress.auto
+    /// What stands for the address in every URL that peers are given: a name of the DNS, in small letters.
+    package var hostName: String?
     package var relay = Relay()
     /// RFC 5780. Whole only with `listen.alternate`.
     package var natDiscovery = true
@@ -21,7 +24,7 @@ package struct Settings: Sendable, Equatable {
 
     package init() {}
 
-    /// How many data-plane threads there are: as many as there are CPU cores, or a number from 1 to 256.
+    /// How many threads of a kind there are: as suits the CPU cores, or a number.
     package enum WorkerCount: Sendable, Equatable {
         case auto
         case count(Int)
@@ -165,6 +168,8 @@ package struct Settings: Sendable, Equatable {
         package var connectionsPerAddress = 100
         package var peerTimeoutSeconds = 300
         package var resumeWindowSeconds = 30
+        /// That carry the connections of `https` and `shared`: from the CPU cores, or 1 to 64.
+        package var threads = WorkerCount.auto
 
         package init() {}
     }

@@ -99,6 +99,24 @@ import Testing
         #expect(InterfaceAddresses.current().contains(loopback))
     }
 
+    @Test func theOperatorsNameStandsInEveryURL() throws {
+        var settings = Settings()
+        settings.hostName = "turn.example.org"
+        settings.listen.shared = [SocketAddress(host: .unspecifiedIPv4, port: 443)]
+        let urls = try #require(PeerURLs(settings: settings, interfaces: [lan]))
+        #expect(urls.stun == ["stun:turn.example.org:3478"])
+        #expect(urls.turn == ["turn:turn.example.org:3478?transport=udp", "turn:turn.example.org:3478?transport=tcp"])
+        #expect(
+            urls.turns == [
+                "turns:turn.example.org:443?transport=tcp", "turns:turn.example.org:5349?transport=tcp",
+                "turns:turn.example.org:5349?transport=udp",
+            ]
+        )
+        #expect(urls.signaling == "wss://turn.example.org:443/signal")
+        // What it stands for elsewhere may well be public.
+        #expect(urls.hasSecureName && !urls.isPrivate)
+    }
+
     @Test func aSharedPortComesFirstForTLSAndForSignaling() throws {
         var settings = Settings()
         settings.listen.udp = [SocketAddress(host: wan, port: 3478)]

@@ -26,7 +26,7 @@ import Testing
     @Test func everyKeyHasAnOrigin() throws {
         let outcome = try load("listen: {https: ['0.0.0.0:8443']}")
         #expect(outcome.origins.map(\.key) == KeyTable.keys.map(\.path))
-        #expect(outcome.origins.count == 51)
+        #expect(outcome.origins.count == 53)
     }
 
     @Test func emptyVariableCountsAsNone() throws {

@@ -149,6 +149,34 @@ import Testing
         #expect(try load("signaling: {nonsense: 1}").settings == nil)
     }
 
+    @Test func aHostNameIsOneThatADNSCanHave() throws {
+        let label = String(repeating: "a", count: 63)
+        let longest = [label, label, label, String(repeating: "b", count: 61)].joined(separator: ".")
+        for name in ["turn.example.org", "a", "xn--bcher-kva.example", "1.example", "a-b.c", longest] {
+            #expect(try load("host_name: \(name)").settings?.hostName == name)
+        }
+        #expect(try load("host_name: Turn.Example.ORG").settings?.hostName == "turn.example.org")
+        #expect(try load("host_name: null").settings?.hostName == nil)
+        #expect(try load("host_name: turn.example", set: ["host_name="]).settings?.hostName == nil)
+        for name in [
+            "-a.example", "a-.example", "a..b", ".a", "a.", "a_b.example", "bücher.example", "'*.example'", "a.1", "1",
+            "https://a.example", "a.example:443", "'a b'", label + "a", longest + "b", "true.", "192.0.2.256",
+        ] {
+            let said = try complaints("host_name: \(name)")
+            #expect(said.count == 1 && said.first?.contains("is no host name; write one such as") == true, "\(said)")
+        }
+        for address in ["203.0.113.5", "'2001:db8::5'"] {
+            #expect(try complaints("host_name: \(address)").first?.contains("write it as external_address") == true)
+        }
+        #expect(try load("host_name: [a.example]").settings == nil)
+    }
+
+    @Test func threadsOfSignalingAreCountedOrLeftToTheServer() throws {
+        #expect(try load("signaling: {threads: auto}").settings?.signaling.threads == .auto)
+        #expect(try load(set: ["signaling.threads=3"]).settings?.signaling.threads == .count(3))
+        for value in ["0", "65", "many"] { #expect(try load("signaling: {threads: \(value)}").settings == nil) }
+    }
+
     @Test func aSharedPortIsNobodyElses() throws {
         let https = try load("listen: {udp: ['192.0.2.1:3478'], shared: ['0.0.0.0:8443', '[::]:8443']}")
         #expect(https.diagnostics.isEmpty)
