@@ -68,10 +68,10 @@ extension CredentialOutput {
         let console = Console.current
         do throws(ServerError) {
             let fingerprint = try OwnCertificate.fingerprint(settings)
-            if fingerprint == nil, format == .env {
+            if fingerprint == nil, format == .env, !urls.hasSecureName {
                 console.message(
-                    "turnpike: peers check the certificate of tls.certificate; where it is made out to a name, "
-                        + "write that in place of \(urls.address.host)"
+                    "turnpike: peers check the certificate of tls.certificate against \(urls.address.host); "
+                        + "where it is made out to a name, set host_name"
                 )
             }
             return fingerprint

@@ -18,6 +18,8 @@ package final class GatewayService: Sendable {
     private let state: GatewayState
     private let signaling: SignalingService
     private let connections: ConnectionSetup
+    /// Whether it takes connections that others have accepted.
+    private let isOpen = Mutex(true)
 
     /// Opens the sockets. Clients are served from the moment it returns.
     /// - Throws: `GatewayError` when it cannot listen.
@@ -77,6 +79,19 @@ package final class GatewayService: Sendable {
         self.connections = connections
     }
 
+    /// Serves a connection that has made its TLS handshake elsewhere, and what it has sent since. Does not wait.
+    ///
+    /// - Parameters:
+    ///   - descriptor: A connected socket that does not block, which is closed here from now on.
+    ///   - session: Nobody has read from it since the handshake.
+    package func adopt(_ descriptor: Int32, _ session: SessionTransfer) {
+        let isTaken = isOpen.withLock { isOpen in
+            if isOpen { connections.adopt(descriptor, session, on: group.next()) }
+            return isOpen
+        }
+        if !isTaken { close(descriptor) }
+    }
+
     /// New connections are secured with this; those there are keep theirs.
     package func renew(_ certificate: TLSContext) { connections.certificate.withLock { $0 = certificate } }
 
@@ -117,6 +132,7 @@ package final class GatewayService: Sendable {
 
     /// Closes what is open, and ends. Later calls find nothing left to end.
     package func stop() async {
+        isOpen.withLock { $0 = false }
         for channel in channels { try? await channel.close() }
         await signaling.stop()
         if let adminSocketPath { unlink(adminSocketPath) }
@@ -192,14 +208,14 @@ package final class GatewayService: Sendable {
     }
 
     /// The channel keeps its last buffer: an idle one should be small.
-    private static let receiving = AdaptiveRecvByteBufferAllocator(
+    static let receiving = AdaptiveRecvByteBufferAllocator(
         minimum: 256,
         initial: GatewayLimits.receivedBytes,
         maximum: 65_536
     )
 
     /// Past the high mark a channel says that it is not writable, and a WebSocket is closed for it.
-    private static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(
+    static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(
         low: GatewayLimits.outgoingBytes / 4,
         high: GatewayLimits.outgoingBytes
     )
@@ -223,8 +239,8 @@ package struct GatewayStatistics: Sendable {
 /// Makes the pipeline of each connection that is accepted.
 final class ConnectionSetup: Sendable {
     let certificate: Mutex<TLSContext?>
-    private let state: GatewayState
-    private let core: GatewayCore
+    let state: GatewayState
+    let core: GatewayCore
     private let spaces = Mutex<[ObjectIdentifier: NIOLoopBound<OutputSpace>]>([:])
 
     init(certificate: TLSContext?, state: GatewayState, core: GatewayCore) {
@@ -281,7 +297,7 @@ final class ConnectionSetup: Sendable {
     }
 
     /// Where all sessions of a loop seal: each takes what it sealed before another does.
-    private func space(of loop: any EventLoop) -> OutputSpace {
+    func space(of loop: any EventLoop) -> OutputSpace {
         spaces.withLock { spaces in
             let bound =
                 spaces[ObjectIdentifier(loop)]

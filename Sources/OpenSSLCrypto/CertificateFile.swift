@@ -6,12 +6,15 @@ package struct CertificateFile: Sendable {
     package let hostNames: [String]
     /// The addresses among those that were asked for.
     package let addresses: Set<String>
+    /// The host names among those that were asked for, which wildcards may stand for.
+    package let hosts: Set<String>
 
     /// - Parameters:
     ///   - path: the first certificate of the file counts.
     ///   - addresses: in text, without brackets; which of them it is made out to.
+    ///   - hosts: likewise.
     /// - Returns: nil where no certificate can be read there.
-    package init?(path: String, addresses: [String] = []) {
+    package init?(path: String, addresses: [String] = [], hosts: [String] = []) {
         guard let file = BIO_new_file(path, "r") else {
             ERR_clear_error()
             return nil
@@ -23,6 +26,7 @@ package struct CertificateFile: Sendable {
         }
         defer { X509_free(certificate) }
         self.addresses = Set(addresses.filter { X509_check_ip_asc(certificate, $0, 0) == 1 })
+        self.hosts = Set(hosts.filter { X509_check_host(certificate, $0, $0.utf8.count, 0, nil) == 1 })
         ERR_clear_error()
         guard let names = turnpike_x509_names(certificate) else {
             hostNames = []

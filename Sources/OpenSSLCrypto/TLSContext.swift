@@ -24,8 +24,8 @@ package final class TLSContext: @unchecked Sendable {
     ///   - certificateChainPath: PEM, the leaf first and its issuers behind it.
     ///   - privateKeyPath: PEM, without a passphrase.
     ///   - nowSeconds: seconds since 1970, for what has expired or is not valid yet.
-    ///   - applicationProtocols: what a client may name by ALPN; RFC 7443 unless told. A client that names others only
-    ///     is refused, and one that names none is served (RFC 7301 section 3.2).
+    ///   - applicationProtocols: what a client may name by ALPN, the preferred ones first; RFC 7443 unless told. A
+    ///     client that names others only is refused, and one that names none is served (RFC 7301 section 3.2).
     /// - Throws: `TLSError` when a file cannot be read, is not PEM, has expired or is not valid yet, or they do not
     ///   match.
     package convenience init(
@@ -212,24 +212,25 @@ final class ApplicationProtocols: Sendable {
             UnsafePointer<UInt8>?, UInt32, UnsafeMutableRawPointer?
         ) -> Int32
 
-    /// The client's first name that is ours; no_application_protocol where none is (RFC 7301 section 3.2).
+    /// Our first name that is the client's too; no_application_protocol where none is (RFC 7301 section 3.2).
     static let select: Select = { _, chosen, chosenLength, offered, offeredLength, argument in
         guard let argument, let offered, let chosen, let chosenLength else { return SSL_TLSEXT_ERR_ALERT_FATAL }
         let protocols = Unmanaged<ApplicationProtocols>.fromOpaque(argument).takeUnretainedValue()
         let list = UnsafeBufferPointer(start: offered, count: Int(offeredLength))
+        var best = protocols.names.count
         var index = 0
         while index < list.count {
             let end = index + 1 + Int(list[index])
             guard end <= list.count else { break }
             let name = list[(index + 1)..<end]
-            if protocols.names.contains(where: { $0.elementsEqual(name) }) {
+            if let place = protocols.names[..<best].firstIndex(where: { $0.elementsEqual(name) }) {
+                best = place
                 chosen.pointee = offered + index + 1
                 chosenLength.pointee = list[index]
-                return SSL_TLSEXT_ERR_OK
             }
             index = end
         }
-        return SSL_TLSEXT_ERR_ALERT_FATAL
+        return best < protocols.names.count ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL
     }
 }
 

@@ -88,6 +88,20 @@ package final class TLSSession: SecureSession {
         return count
     }
 
+    /// The first byte of the plaintext that waits to be read, which stays there; nil where there is none.
+    package func peek() -> UInt8? {
+        guard state == .established, !hasHeardClose else { return nil }
+        ERR_clear_error()
+        var byte: UInt8 = 0
+        var count = 0
+        let result = SSL_peek_ex(ssl, &byte, 1, &count)
+        guard result == 1, count == 1 else {
+            settle(result)
+            return nil
+        }
+        return byte
+    }
+
     /// Seals plaintext for the peer.
     /// - Returns: whether it was taken, whole: not before the handshake is over, after the session ended, or while
     ///   `pendingOutput` is past `outputLimitBytes`.

@@ -34,7 +34,7 @@ final class HandshakeThread: Sendable {
 
     init(
         listeners: consuming OwnedList<StreamListener>,
-        certificate: TLSContext?,
+        certificates: (own: TLSContext?, shared: TLSContext?),
         connections: ConnectionBudget,
         workers: [Mailbox],
         onEvent: @escaping @Sendable (RelayEvent) -> Void
@@ -44,7 +44,7 @@ final class HandshakeThread: Sendable {
             box = HandshakerBox(
                 try Handshaker(
                     listeners: listeners,
-                    certificate: certificate,
+                    certificates: certificates,
                     connections: connections,
                     workers: workers,
                     mailbox: mailbox,

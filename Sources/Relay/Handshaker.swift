@@ -5,7 +5,8 @@ import TURN
 
 /// Clients by TLS until their handshake is over, on a thread of their own: a handshake takes a third of a millisecond,
 /// and packets must not wait for it (case RE-06). It takes connections in itself, so that a worker hears of none but
-/// those that have made theirs, which the workers get in turn.
+/// those that have made theirs, which the workers get in turn. Where HTTPS shares a port with TURN, it tells the two
+/// apart: who comes for HTTP is told of by an event, and the rest is the workers'.
 struct Handshaker: ~Copyable {
     private let listeners: OwnedList<StreamListener>
     private let workers: [Mailbox]
@@ -14,7 +15,7 @@ struct Handshaker: ~Copyable {
     private let onEvent: @Sendable (RelayEvent) -> Void
     private let epoll: Epoll
     private var streams: StreamTable
-    private var certificate: TLSContext?
+    private var certificates: (own: TLSContext?, shared: TLSContext?)
     private var reserve: ReserveDescriptor
     private let input: UnsafeMutableRawBufferPointer
     private let sealed = OutputSpace(byteCount: StreamLimits.sealedBytes)
@@ -24,11 +25,12 @@ struct Handshaker: ~Copyable {
     private var isRunning = true
 
     /// - Parameters:
+    ///   - certificates: For listeners that are TURN's alone, and for those that it shares with HTTPS.
     ///   - workers: Who gets the connections.
-    ///   - mailbox: What it hears: `.renew` and `.stop`.
+    ///   - mailbox: What it hears: `.renew`, `.renewShared` and `.stop`.
     init(
         listeners: consuming OwnedList<StreamListener>,
-        certificate: TLSContext?,
+        certificates: (own: TLSContext?, shared: TLSContext?),
         connections: ConnectionBudget,
         workers: [Mailbox],
         mailbox: Mailbox,
@@ -44,7 +46,7 @@ struct Handshaker: ~Copyable {
             try epoll.add(descriptor, .readable, data: EventSource.streamListener(UInt32(number)).rawValue)
         }
         self.listeners = listeners
-        self.certificate = certificate
+        self.certificates = certificates
         self.workers = workers
         self.mailbox = mailbox
         self.tally = tally
@@ -86,7 +88,8 @@ struct Handshaker: ~Copyable {
             if nowNanoseconds / 1_000_000_000 != lastSecond {
                 lastSecond = nowNanoseconds / 1_000_000_000
                 closeOverdue()
-                certificate?.renewTicketKeys()
+                certificates.own?.renewTicketKeys()
+                certificates.shared?.renewTicketKeys()
             }
             tally.underWay = streams.count
         }
@@ -96,7 +99,8 @@ struct Handshaker: ~Copyable {
     private mutating func readMail() {
         for command in mailbox.takeAll() {
             switch command {
-            case .renew(let context): certificate = context
+            case .renew(let context): certificates.own = context
+            case .renewShared(let context): certificates.shared = context
             case .stop: isRunning = false
             default: break
             }
@@ -122,13 +126,17 @@ struct Handshaker: ~Copyable {
             tally.noteAccepted()
             guard streams.admits(client.address), PeerPolicy.acceptsClient(at: client.address),
                 let tuple = listener.pointee.prepare(accepted, client: client),
-                let certificate, let session = try? TLSSession(certificate, space: sealed)
+                let certificate = listener.pointee.isShared ? certificates.shared : certificates.own,
+                let session = try? TLSSession(certificate, space: sealed)
             else {
                 tally.noteRefused()
                 TCPSocket.abort(descriptor)
                 continue
             }
-            begin(StreamConnection(descriptor, tuple, tls: session, nowNanoseconds: nowNanoseconds))
+            let isShared = listener.pointee.isShared
+            begin(
+                StreamConnection(descriptor, tuple, tls: session, isShared: isShared, nowNanoseconds: nowNanoseconds)
+            )
         }
     }
 
@@ -168,6 +176,7 @@ struct Handshaker: ~Copyable {
             // What came behind the handshake is kept by the session, for the worker.
             session.receive(lending: UnsafeRawBufferPointer(rebasing: input[..<count])) { _ = $0.advance() }
         }
+        let use = stream.pointee.isShared ? SharedPortUse(session) : .relay
         var acceptance = SendQueue.Acceptance.written
         session.takeOutput { bytes in
             acceptance = stream.pointee.output.send(bytes, on: descriptor)
@@ -179,7 +188,7 @@ struct Handshaker: ~Copyable {
         }
         switch session.state {
         case .handshaking: rewatch(number)
-        case .established: handOver(number)
+        case .established: settle(number, use)
         // Why has been said by an alert.
         case .closed, .failed: streams.remove(number)
         }
@@ -192,6 +201,25 @@ struct Handshaker: ~Copyable {
         stream.pointee.watched = wanted
         // Fails for a lack of memory alone, and then the deadline closes the connection.
         try? epoll.modify(stream.pointee.descriptor.raw, wanted, data: EventSource.connection(number).rawValue)
+    }
+
+    /// Gives a connection whose handshake is over to whom it is for, as soon as that is known.
+    private mutating func settle(_ number: UInt32, _ use: SharedPortUse) {
+        switch use {
+        case .relay: handOver(number)
+        // What the kernel has not taken of the handshake goes first: nobody there would send it.
+        case .web where streams[number].pointee.output.isEmpty: handOut(number)
+        case .web, .unknown: rewatch(number)
+        case .neither: streams.remove(number)
+        }
+    }
+
+    /// Tells of a connection that is for HTTP.
+    private mutating func handOut(_ number: UInt32) {
+        try? epoll.remove(streams[number].pointee.descriptor.raw)
+        let connection = streams.take(number)
+        guard let session = connection.tls else { return }
+        onEvent(.web(WebConnection(connection.descriptor, session)))
     }
 
     /// Gives a connection to the worker whose turn it is.

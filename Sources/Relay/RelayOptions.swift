@@ -13,6 +13,8 @@ package struct RelayOptions: Sendable {
     package var streamListeners: [StreamAddress]
     /// What TLS sessions are made from; without it no listener may be for TLS.
     package var certificate: TLSContext?
+    /// The same, for the listeners that share their port with HTTPS: its clients may name `http/1.1` too.
+    package var sharedCertificate: TLSContext?
     /// UDP addresses that take DTLS alone. `listeners` take it besides what comes in the clear.
     package var dtlsListeners: [DatagramAddress]
     /// What DTLS sessions are made from; without it no listener takes DTLS.
@@ -28,7 +30,7 @@ package struct RelayOptions: Sendable {
     func key(of listener: Endpoint) -> String { alternates.contains(listener) ? "listen.alternate" : "listen.udp" }
 
     func key(of listener: StreamAddress) -> String {
-        guard !listener.isTLS else { return "listen.tls" }
+        guard !listener.isTLS else { return listener.isShared ? "listen.shared" : "listen.tls" }
         return alternates.contains(listener.endpoint) ? "listen.alternate" : "listen.tcp"
     }
 
@@ -59,14 +61,22 @@ package struct RelayOptions: Sendable {
 package struct StreamAddress: Hashable, Sendable {
     package var endpoint: Endpoint
     package var isTLS: Bool
+    /// HTTPS is spoken there too, by TLS alone; `RelayEvent.web` tells of who comes for that.
+    package var isShared: Bool
     /// Nobody asked for it by name: where it cannot be had, the server says so and goes without.
     package var isImplied: Bool
 
-    package init(_ endpoint: Endpoint, isTLS: Bool, isImplied: Bool) {
+    package init(_ endpoint: Endpoint, isTLS: Bool, isShared: Bool = false, isImplied: Bool) {
         self.endpoint = endpoint
-        self.isTLS = isTLS
+        self.isTLS = isTLS || isShared
+        self.isShared = isShared
         self.isImplied = isImplied
     }
+}
+
+extension StreamAddress {
+    /// The word for it in lists: the key of `listen` that it is of.
+    package var kind: String { isShared ? "shared" : isTLS ? "tls" : "tcp" }
 }
 
 /// Where clients by DTLS send to.
@@ -109,6 +119,8 @@ package enum RelayCommand: Sendable {
     case reconfigure(Configuration)
     /// New sessions are made from this, TLS or DTLS as it is for; those there are keep theirs.
     case renew(TLSContext)
+    /// Likewise, those of connections to shared ports.
+    case renewShared(TLSContext)
     /// A worker's word to another about an allocation whose client moves.
     case move(MoveMessage)
     /// List allocations from a slot on; the answer runs on the worker's thread and must not wait.
@@ -129,6 +141,8 @@ package enum RelayEvent: Sendable {
     case activeUsers(Set<String>)
     /// A listener that nobody asked for by name could not be had, and why.
     case missing(Endpoint, String)
+    /// Somebody has come to a shared port for HTTP. This runs on the thread of TLS handshakes.
+    case web(WebConnection)
     /// Something went wrong that an operator should know of; sent at most once for each cause.
     case trouble(String)
 }

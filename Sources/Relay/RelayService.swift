@@ -162,7 +162,7 @@ package final class RelayService: Sendable {
             ? nil
             : try HandshakeThread(
                 listeners: secured,
-                certificate: options.certificate,
+                certificates: (options.certificate, options.sharedCertificate),
                 connections: connections,
                 workers: mailboxes,
                 onEvent: onEvent
@@ -201,7 +201,11 @@ package final class RelayService: Sendable {
         // One at a time, so that all workers hear of all commands in one order.
         sending.withLock { _ in
             for mailbox in mailboxes { mailbox.post(command) }
-            if case .renew(let context) = command, context.kind == .tls { handshakes?.mailbox.post(command) }
+            switch command {
+            case .renew(let context): if context.kind == .tls { handshakes?.mailbox.post(command) }
+            case .renewShared: handshakes?.mailbox.post(command)
+            default: break
+            }
         }
     }
 

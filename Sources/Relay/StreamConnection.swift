@@ -30,16 +30,20 @@ struct StreamConnection: ~Copyable {
     var queueBytesTold = 0
     /// What epoll watches.
     var watched: EpollEvents = .readable
+    /// It came to a port that HTTPS shares, and may be for that.
+    var isShared: Bool
 
     init(
         _ descriptor: consuming FileDescriptor,
         _ tuple: FiveTuple,
         tls: TLSSession?,
+        isShared: Bool = false,
         nowNanoseconds: UInt64
     ) {
         self.descriptor = descriptor
         self.tuple = tuple
         self.tls = tls
+        self.isShared = isShared
         deadlineNanoseconds = nowNanoseconds &+ StreamLimits.patienceNanoseconds
         allocatedNanoseconds = nowNanoseconds
     }

@@ -8,11 +8,13 @@ struct StreamListener: ~Copyable {
     /// Where it is bound, with the port the kernel chose.
     let endpoint: Endpoint
     let isTLS: Bool
+    let isShared: Bool
 
     /// - Throws: `RelayError`, saying what to mend.
     init(_ address: StreamAddress, key: String) throws(RelayError) {
         let wanted = address.endpoint
         isTLS = address.isTLS
+        isShared = address.isShared
         do throws(SystemCallError) {
             let socket = try TCPSocket.listen(on: wanted.storage, backlog: StreamLimits.backlog, reusePort: true)
             endpoint = Endpoint(try TCPSocket.localAddress(socket.raw))

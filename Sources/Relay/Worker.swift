@@ -256,6 +256,8 @@ struct Worker: ~Copyable {
                 flushClients()
                 publish()
             case .renew(let context): if context.kind == .dtls { dtls.gate?.renew(context) }
+            // The handshaker's.
+            case .renewShared: break
             case .list(let first, let answer): answer(engine.allocations(from: first, at: now))
             case .end(let allocation, let generation, let answer):
                 answer(engine.end(allocation: allocation, generation: generation, at: now))

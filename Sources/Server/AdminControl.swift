@@ -51,6 +51,15 @@ final class AdminControl: GatewayControl {
         let counters = snapshot.counters
         var drops: [String: UInt64] = [:]
         for reason in DropReason.allCases where counters[reason] > 0 { drops[reason.label] = counters[reason] }
+        let control = counters.control
+        var failures: [String: UInt64] = [:]
+        for failure in AuthenticationFailure.allCases where control[failure] > 0 {
+            failures[failure.label] = control[failure]
+        }
+        var errors: [String: UInt64] = [:]
+        for code in ControlCounters.errorCodes where control[errorCode: code] > 0 {
+            errors[code == 0 ? "other" : "\(code)"] = control[errorCode: code]
+        }
         return RelayStatusView(
             version: Version.current,
             listen: server.listeners(),
@@ -67,6 +76,8 @@ final class AdminControl: GatewayControl {
             packetsDropped: counters.packetsDropped,
             drops: drops,
             authenticationFailures: counters.authenticationFailures,
+            loginFailures: failures,
+            errors: errors,
             connectionsAccepted: counters.connectionsAccepted,
             busyNanoseconds: snapshot.busyNanoseconds
         )

@@ -9,16 +9,18 @@ struct CertificateNames: Sendable {
     let hosts: [String]
     let addresses: [String]
 
-    init(_ options: RelayOptions) {
+    /// - Parameter hostName: what the operator calls this machine in URLs.
+    init(_ options: RelayOptions, hostName: String?) {
         let name = ProcessInfo.processInfo.hostName
-        hosts = name.isEmpty || name.contains("%") ? ["localhost"] : Array(Set([name, "localhost"])).sorted()
+        let own = name.isEmpty || name.contains("%") ? [] : [name]
+        hosts = Array(Set(own + ["localhost"] + (hostName.map { [$0] } ?? []))).sorted()
         // Where clients come, which need not be where the server relays from.
         let listeners = options.streamListeners.map(\.endpoint.address) + options.listeners.map(\.address)
         let relays = options.relayAddresses.flatMap { [$0.local, $0.advertised] }
         // Whoever adds the first user makes the pair, maybe before the configuration is written: all that this machine
         // is reached at belongs to it.
-        let own = InterfaceAddresses.current() + [HostAddress(v4: 0x7F00_0001), HostAddress(high: 0, low: 1)]
-        addresses = Set((relays + listeners).map { HostAddress($0) } + own).filter {
+        let machine = InterfaceAddresses.current() + [HostAddress(v4: 0x7F00_0001), HostAddress(high: 0, low: 1)]
+        addresses = Set((relays + listeners).map { HostAddress($0) } + machine).filter {
             !$0.isUnspecified && !$0.isLinkLocalIPv6
         }.map(\.description).sorted()
     }
@@ -51,7 +53,9 @@ struct CertificateStore: Sendable {
             return Certificates(
                 tls: try context(.tls, TLSContext.turnProtocols),
                 dtls: try context(.dtls, TLSContext.turnProtocols),
-                https: try context(.tls, Self.httpsProtocols)
+                https: try context(.tls, Self.httpsProtocols),
+                // Who names both is a TURN client: coturn's names http/1.1 first.
+                shared: try context(.tls, TLSContext.turnProtocols + Self.httpsProtocols)
             )
         } catch {
             throw ServerError(error.description)
@@ -70,6 +74,15 @@ struct CertificateStore: Sendable {
 
     /// RFC 7301: no h2, and what speaks TURN has come to the wrong door (case WS-22).
     private static let httpsProtocols = ["http/1.1"]
+
+    /// What an operator should know who has clients come by a name that his certificate has not; nil where all is well.
+    func warning(_ hostName: String?) -> String? {
+        guard let hostName, !isOwn, let file = CertificateFile(path: certificatePath, hosts: [hostName]),
+            file.hosts.isEmpty
+        else { return nil }
+        return "host_name: \(certificatePath) is not made out to \(hostName), and clients by TLS will refuse it; get a "
+            + "certificate that is, or name a host that it has"
+    }
 
     /// Changes when either file does.
     var stamp: [Int] {
@@ -150,4 +163,6 @@ struct Certificates {
     let tls: TLSContext
     let dtls: TLSContext
     let https: TLSContext
+    /// For ports where both are spoken.
+    let shared: TLSContext
 }

@@ -15,7 +15,7 @@ enum GatewaySetup {
             certificate: certificate,
             adminSocket: AdminSocket(path: AdminSocketPath.of(settings), isImplied: settings.admin.socket == nil),
             configuration: configuration(settings),
-            loops: loops
+            loops: settings.signaling.threads == .auto ? loops : settings.signaling.threads.number
         )
     }
 
@@ -49,6 +49,11 @@ enum GatewaySetup {
         let cores = (try? ThreadAffinity.availableCPUs().count) ?? 1
         return min(max(cores / 4, 1), 4)
     }
+}
+
+extension Settings {
+    /// Whether peers can meet here.
+    var servesSignaling: Bool { signaling.isEnabled && !(listen.https.isEmpty && listen.shared.isEmpty) }
 }
 
 /// Where the server takes the commands that need it running.

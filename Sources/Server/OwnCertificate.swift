@@ -20,7 +20,7 @@ package enum OwnCertificate {
                 secrets: [],
                 memory: MemoryPlan(configuredBytes: settings.limits.memoryBytes)
             )
-            let names = CertificateNames(setup.options)
+            let names = CertificateNames(setup.options, hostName: settings.hostName)
             try store.makeIfMissing(names.hosts, names.addresses)
         }
         guard let text = try? String(contentsOfFile: store.certificatePath, encoding: .utf8) else {

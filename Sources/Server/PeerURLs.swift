@@ -26,24 +26,27 @@ package struct PeerURLs: Hashable, Sendable {
         func place(_ listeners: [SocketAddress]) -> SocketAddress? {
             listeners.first { $0.port != 0 && reaches($0) }.map { SocketAddress(host: best.host, port: $0.port) }
         }
+        // An operator shares a port where few others come through: those who can use it should find it first.
         hasTCP = settings.listen.tcp.contains { $0.port == best.port && reaches($0) }
         tls = place(settings.listen.tls)
         dtls = place(settings.listen.dtls)
-        https = settings.signaling.isEnabled ? place(settings.listen.https) : nil
-        secureHost = Self.secureHost(settings, address: "\(best.host)")
+        shared = place(settings.listen.shared)
+        https = settings.signaling.isEnabled ? shared ?? place(settings.listen.https) : nil
+        hostName = settings.hostName
+        secureHost = hostName ?? Self.secureHost(settings, address: "\(best.host)")
     }
 
-    package var stun: [String] { ["stun:\(address)"] }
+    package var stun: [String] { ["stun:\(plain)"] }
 
     /// Only the transports that this version serves.
     package var turn: [String] {
-        ["turn:\(address)?transport=udp"] + (hasTCP ? ["turn:\(address)?transport=tcp"] : [])
+        ["turn:\(plain)?transport=udp"] + (hasTCP ? ["turn:\(plain)?transport=tcp"] : [])
     }
 
     /// The same over TLS and DTLS, which only helps a client that trusts the certificate. A browser does where the URL
     /// has a name that the certificate has.
     package var turns: [String] {
-        (tls.map { ["turns:\(secured($0))?transport=tcp"] } ?? [])
+        [shared, tls].compactMap { $0.map { "turns:\(secured($0))?transport=tcp" } }
             + (dtls.map { ["turns:\(secured($0))?transport=udp"] } ?? [])
     }
 
@@ -51,18 +54,28 @@ package struct PeerURLs: Hashable, Sendable {
     package var signaling: String? { https.map { "wss://\(secured($0))/signal" } }
 
     /// Whether anything here is reached by TLS or DTLS, so that a peer has to trust the certificate.
-    package var needsCertificate: Bool { tls != nil || dtls != nil || https != nil }
+    package var needsCertificate: Bool { shared != nil || tls != nil || dtls != nil || https != nil }
+
+    /// Whether TLS is reached by a name.
+    package var hasSecureName: Bool { secureHost != nil }
+
+    /// The address, or the name that the operator gave it.
+    private var plain: String { hostName.map { "\($0):\(address.port)" } ?? "\(address)" }
 
     /// A place by the name that the certificate is made out to.
     private func secured(_ place: SocketAddress) -> String { secureHost.map { "\($0):\(place.port)" } ?? "\(place)" }
 
     /// Whether the same address takes TCP.
     private let hasTCP: Bool
+    /// Where the same host takes TLS and HTTPS on one port.
+    private let shared: SocketAddress?
     /// Where the same host takes TLS, and DTLS.
     private let tls: SocketAddress?
     private let dtls: SocketAddress?
     /// Where the same host takes HTTPS, if signaling is on.
     private let https: SocketAddress?
+    /// The operator's name for the address.
+    private let hostName: String?
     /// What stands for the address in `turns:` and `wss:`; nil for the address itself.
     private let secureHost: String?
 
@@ -76,7 +89,9 @@ package struct PeerURLs: Hashable, Sendable {
     }
 
     /// Whether peers outside the server's own network cannot have been meant (RFC 1918, RFC 6598, RFC 4193, loopback).
+    /// What a name stands for elsewhere is not known here.
     package var isPrivate: Bool {
+        if hostName != nil { return false }
         let host = address.host
         if host.isLoopback { return true }
         guard host.isIPv4 else { return host.high >> 57 == 0xFC >> 1 }

@@ -38,6 +38,9 @@ struct RelaySetup {
             + settings.listen.tls.map {
                 StreamAddress(Endpoint($0), isTLS: true, isImplied: settings.listen.implied.contains("listen.tls"))
             }
+            + settings.listen.shared.map {
+                StreamAddress(Endpoint($0), isTLS: true, isShared: true, isImplied: false)
+            }
         // An address that `listen.udp` has too is that listener's, which tells the two apart by the first byte (RFC
         // 7983).
         var dtlsListeners = settings.listen.dtls.filter { $0.port == 0 || !settings.listen.udp.contains($0) }.map {
@@ -227,7 +230,8 @@ private struct RelayAddressPlan {
             return locals
         }
         var locals: [IPAddress] = []
-        for listener in settings.listen.udp + settings.listen.tcp + settings.listen.tls + settings.listen.dtls {
+        let listen = settings.listen
+        for listener in listen.udp + listen.tcp + listen.tls + listen.dtls + listen.shared {
             let address = IPAddress(listener.host)
             if !listener.host.isUnspecified {
                 locals.append(address)
@@ -323,7 +327,8 @@ extension InterfaceAddress {
 }
 
 extension Settings.WorkerCount {
-    fileprivate var number: Int {
+    /// 1 where it is not said.
+    var number: Int {
         switch self {
         case .auto: 1
         case .count(let count): count

@@ -23,6 +23,7 @@ struct Reload {
         keep(\.relay.minPort, "relay.min_port")
         keep(\.relay.maxPort, "relay.max_port")
         keep(\.limits.memoryBytes, "limits.memory_bytes")
+        keep(\.signaling.threads, "signaling.threads")
         keep(\.admin.socket, "admin.socket")
         keep(\.log.level, "log.level")
         keep(\.log.format, "log.format")

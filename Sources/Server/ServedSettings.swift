@@ -9,11 +9,13 @@ final class ServedSettings: Sendable {
     private let udp: [SocketAddress]
     private let tcp: [SocketAddress]
     private let tls: [SocketAddress]
+    private let shared: [SocketAddress]
 
     init(_ settings: Settings, _ relay: RelayService) {
         udp = relay.listeners.map(SocketAddress.init)
         tcp = relay.streamListeners.filter { !$0.isTLS }.map { SocketAddress($0.endpoint) }
-        tls = relay.streamListeners.filter(\.isTLS).map { SocketAddress($0.endpoint) }
+        tls = relay.streamListeners.filter { $0.isTLS && !$0.isShared }.map { SocketAddress($0.endpoint) }
+        shared = relay.streamListeners.filter(\.isShared).map { SocketAddress($0.endpoint) }
         self.settings = Mutex(settings)
     }
 
@@ -23,6 +25,7 @@ final class ServedSettings: Sendable {
             settings.listen.udp = udp
             settings.listen.tcp = tcp
             settings.listen.tls = tls
+            settings.listen.shared = shared
             return settings
         }
         set { settings.withLock { $0 = newValue } }

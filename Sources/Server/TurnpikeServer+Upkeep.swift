@@ -29,8 +29,10 @@ extension TurnpikeServer {
             let certificates = try store.load(hosts: names.hosts, addresses: names.addresses)
             relay.send(.renew(certificates.tls))
             relay.send(.renew(certificates.dtls))
+            relay.send(.renewShared(certificates.shared))
             gateway.renew(certificates.https)
             state.withLock { $0.certificateNotAfterSeconds = certificates.tls.notAfterSeconds }
+            if let warning = store.warning(state.withLock({ $0.settings.hostName })) { logger.warning("\(warning)") }
             logger.notice(
                 "certificate loaded",
                 metadata: [

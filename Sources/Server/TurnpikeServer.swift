@@ -80,7 +80,7 @@ package final class TurnpikeServer: Sendable {
         // A database that is damaged inside is refused here, and not found out by a user who cannot log in.
         try store.integrityCheck()
         let nonceKeys = try NonceKeyFile(dataDirectory: settings.dataDirectory).load()
-        if settings.signaling.isEnabled, !settings.listen.https.isEmpty { try GatewayAccounts.prepare(store) }
+        if settings.servesSignaling { try GatewayAccounts.prepare(store) }
         let secrets = try store.allSecrets()
         memory = MemoryPlan(configuredBytes: settings.limits.memoryBytes)
         descriptorLimit = (try? Host.raiseDescriptorLimit()) ?? 0
@@ -89,13 +89,15 @@ package final class TurnpikeServer: Sendable {
         if let problem = setup.problems.first { throw ServerError(problem) }
 
         var options = setup.options
-        let names = CertificateNames(setup.options)
+        let names = CertificateNames(setup.options, hostName: settings.hostName)
         servesDTLS = !settings.listen.dtls.isEmpty
         var httpsCertificate: TLSContext?
         if servesDTLS || options.streamListeners.contains(where: \.isTLS) || !settings.listen.https.isEmpty {
             let certificates = try CertificateStore(settings).load(hosts: names.hosts, addresses: names.addresses)
             options.certificate = certificates.tls
+            options.sharedCertificate = certificates.shared
             httpsCertificate = certificates.https
+            if let warning = CertificateStore(settings).warning(settings.hostName) { logger.warning("\(warning)") }
             if servesDTLS { options.dtlsCertificate = certificates.dtls }
         }
         certificateNames = names
@@ -242,6 +244,9 @@ package final class TurnpikeServer: Sendable {
             directory.answer(query, worker: worker, relay: relay)
         case .activeUsers(let names):
             directory.refresh(names, relay)
+        case .web(let connection):
+            guard let (descriptor, session) = connection.take() else { return }
+            gateway.adopt(descriptor, session)
         case .missing(let address, let reason):
             logger.warning("not listening on \(SocketAddress(address)): \(reason)")
         case .trouble(let text):
@@ -276,7 +281,7 @@ package final class TurnpikeServer: Sendable {
     /// Where it listens, in words.
     private var places: [String] {
         relay.listeners.map { "udp \(SocketAddress($0))" }
-            + relay.streamListeners.map { "\($0.isTLS ? "tls" : "tcp") \(SocketAddress($0.endpoint))" }
+            + relay.streamListeners.map { "\($0.kind) \(SocketAddress($0.endpoint))" }
             + dtlsPlaces.map { "dtls \($0)" }
             + gateway.listeners.map { "https \($0.description)" }
             + metrics.listeners.map { "metrics \($0.description)" }

@@ -3,45 +3,23 @@ struct Assembly {
     var settings = Settings()
     var diagnostics: [Diagnostic] = []
     private(set) var places: [String: Place] = [:]
-    /// Keys of features to come that ask for something, with what they would listen on if that is what they are about.
-    private var planned: [String: (place: Place, listeners: [SocketAddress])] = [:]
 
     var isSound: Bool { !diagnostics.contains { $0.severity == .error } }
 
-    /// Every served key with its value and what decided it, in the order of the table.
+    /// Every key with its value and what decided it, in the order of the table.
     var origins: [SettingOrigin] {
-        KeyTable.keys.compactMap { key in
-            key.value(settings).map {
-                SettingOrigin(key: key.path, value: $0, origin: (places[key.path] ?? .builtIn).origin)
-            }
+        KeyTable.keys.map {
+            SettingOrigin(key: $0.path, value: $0.value(settings), origin: (places[$0.path] ?? .builtIn).origin)
         }
     }
 
     /// Sources come in rising order of precedence: what is applied last holds.
     mutating func apply(_ key: SettingsKey, _ raw: RawValue, from place: Place) {
-        if !key.isServed, raw.asksForNothing {
-            planned[key.path] = nil
-            return
-        }
         do throws(ValueProblem) {
             try key.apply(raw, &settings)
-            if key.isServed {
-                places[key.path] = place
-            } else {
-                let listeners = key.path.hasPrefix("listen.") ? try ValueForm.endpoints.read(raw) : []
-                planned[key.path] = (place, listeners)
-            }
+            places[key.path] = place
         } catch {
             refuse("\(key.path): \(error.message)", at: place.moved(to: error))
-        }
-    }
-
-    /// Says which keys in effect do nothing yet.
-    mutating func warnOfPlannedKeys() {
-        for key in KeyTable.keys {
-            guard let place = planned[key.path]?.place else { continue }
-            let message = "\(key.path): this version does not serve it yet, so it has no effect"
-            diagnostics.append(Diagnostic(severity: .warning, message: message, place: place))
         }
     }
 
@@ -70,6 +48,7 @@ struct Assembly {
         if places["listen.dtls"] == nil { settings.listen.dtls = everywhere(5349) }
         if places["listen.https"] == nil { settings.listen.https = everywhere(8443) }
         settings.listen.implied = settings.listen.implied.filter { places[$0] == nil }
+        settleSharedPorts()
         if (settings.tls.certificate == nil) != (settings.tls.privateKey == nil) {
             let missing = settings.tls.certificate == nil ? "certificate" : "private_key"
             let given = settings.tls.certificate == nil ? "private_key" : "certificate"
@@ -79,7 +58,7 @@ struct Assembly {
             )
         }
         if settings.listen.udp.isEmpty, settings.listen.tcp.isEmpty, settings.listen.tls.isEmpty,
-            settings.listen.dtls.isEmpty
+            settings.listen.dtls.isEmpty, settings.listen.shared.isEmpty
         {
             refuse(
                 "listen.udp: is empty, so the server would listen nowhere; write 0.0.0.0:3478",
@@ -107,6 +86,28 @@ struct Assembly {
         }
     }
 
+    /// A port that TURN and HTTPS share is nobody else's: the kernel would give a part of the clients to either.
+    private mutating func settleSharedPorts() {
+        let shared = settings.listen.shared.filter { $0.port != 0 }
+        let lists: [(key: String, path: WritableKeyPath<Settings.Listen, [SocketAddress]>)] = [
+            ("listen.tcp", \.tcp), ("listen.tls", \.tls), ("listen.https", \.https), ("listen.metrics", \.metrics),
+        ]
+        for (key, path) in lists {
+            let taken = settings.listen[keyPath: path].filter { address in shared.contains { $0.overlaps(address) } }
+            guard let first = taken.first else { continue }
+            // What nobody wrote makes room.
+            guard places[key] != nil else {
+                settings.listen[keyPath: path].removeAll { taken.contains($0) }
+                continue
+            }
+            refuse(
+                "listen.shared: has the port of \(first) in \(key), which it would be in the way of; "
+                    + "remove one of them",
+                at: places["listen.shared"] ?? .builtIn
+            )
+        }
+    }
+
     /// What keeps NAT behaviour discovery from working with this second address; nil where nothing does.
     private func problem(of alternate: SocketAddress) -> String? {
         let family = alternate.isIPv4 ? "IPv4" : "IPv6"
@@ -129,6 +130,9 @@ struct Assembly {
         if listen.tls.contains(where: { $0.isIPv4 == alternate.isIPv4 && $0.port == alternate.port }) {
             return "has a port of listen.tls; choose another port, such as 3479"
         }
+        if listen.shared.contains(where: { $0.isIPv4 == alternate.isIPv4 && $0.port == alternate.port }) {
+            return "has a port of listen.shared; choose another port, such as 3479"
+        }
         if case .addresses(let outside) = settings.externalAddress,
             outside.contains(where: { $0.isIPv4 == alternate.isIPv4 })
         {
@@ -142,10 +146,9 @@ struct Assembly {
             ("listen.udp", settings.listen.udp), ("listen.tcp", settings.listen.tcp),
             ("listen.tls", settings.listen.tls), ("listen.dtls", settings.listen.dtls),
             ("listen.alternate", settings.listen.alternate), ("listen.https", settings.listen.https),
-            ("listen.metrics", settings.listen.metrics),
+            ("listen.shared", settings.listen.shared), ("listen.metrics", settings.listen.metrics),
         ]
-        let later = planned.mapValues(\.listeners).sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-        for (key, addresses) in served + later {
+        for (key, addresses) in served {
             if let address = addresses.first(where: { !$0.host.isLoopback }) { return (key, address) }
         }
         return nil

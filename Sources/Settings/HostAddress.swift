@@ -68,6 +68,12 @@ package struct SocketAddress: Sendable, Hashable, CustomStringConvertible {
     package var low: UInt64 { host.low }
     package var isIPv4: Bool { host.isIPv4 }
 
+    /// Whether a listener here and one there would be for the same clients, or for some of them.
+    package func overlaps(_ other: SocketAddress) -> Bool {
+        port == other.port && isIPv4 == other.isIPv4
+            && (host == other.host || host.isUnspecified || other.host.isUnspecified)
+    }
+
     /// `192.0.2.1:3478` or `[2001:db8::1]:3478`.
     package var description: String { isIPv4 ? "\(host):\(port)" : "[\(host)]:\(port)" }
 }

@@ -2,19 +2,17 @@
 package struct SettingsKey: Sendable {
     /// Levels joined by dots: `relay.min_port`.
     package let path: String
-    /// False for a key of the contract that this version knows and does not serve yet.
-    package let isServed: Bool
-    /// Checks the value, and puts it where it belongs if the key is served.
+    /// Checks the value, and puts it where it belongs.
     let apply: @Sendable (RawValue, inout Settings) throws(ValueProblem) -> Void
-    /// The value in effect; nil where the key is not served.
-    let value: @Sendable (Settings) -> SettingValue?
+    /// The value in effect.
+    let value: @Sendable (Settings) -> SettingValue
 
     /// `TURNPIKE_RELAY_MIN_PORT` for `relay.min_port`.
     package var environmentName: String {
         "TURNPIKE_" + path.uppercased().replacing(".", with: "_")
     }
 
-    /// A key that works: its value goes to `target`, whose initial value in `Settings` is the default.
+    /// A key whose value goes to `target`, whose initial value in `Settings` is the default.
     static func served<Value>(
         _ path: String,
         _ form: ValueForm<Value>,
@@ -22,39 +20,28 @@ package struct SettingsKey: Sendable {
     ) -> SettingsKey {
         SettingsKey(
             path: path,
-            isServed: true,
             apply: { raw, settings throws(ValueProblem) in settings[keyPath: target] = try form.read(raw) },
             value: { form.show($0[keyPath: target]) }
         )
     }
-
-    /// A key whose feature is still to come. Its values are checked all the same, so that a file written for a later
-    /// version is sound.
-    static func planned<Value>(_ path: String, _ form: ValueForm<Value>) -> SettingsKey {
-        SettingsKey(
-            path: path,
-            isServed: false,
-            apply: { raw, _ throws(ValueProblem) in _ = try form.read(raw) },
-            value: { _ in nil }
-        )
-    }
 }
 
-/// Every key there is. A feature that comes to work turns its line from `planned` to `served`.
+/// Every key there is.
 package enum KeyTable {
     package static let keys: [SettingsKey] = [
         .served("realm", .realm, \.realm),
         .served("data_dir", .path, \.dataDirectory),
-        .served("workers", .workers, \.workers),
+        .served("workers", .threads(1...256), \.workers),
         .served("listen.udp", .endpoints, \.listen.udp),
         .served("listen.tcp", .endpoints, \.listen.tcp),
         .served("listen.tls", .endpoints, \.listen.tls),
         .served("listen.dtls", .endpoints, \.listen.dtls),
         .served("listen.https", .endpoints, \.listen.https),
-        .planned("listen.shared", .endpoints),
+        .served("listen.shared", .endpoints, \.listen.shared),
         .served("listen.metrics", .endpoints, \.listen.metrics),
         .served("listen.alternate", .alternates, \.listen.alternate),
         .served("external_address", .externalAddress, \.externalAddress),
+        .served("host_name", .optionalHostName, \.hostName),
         .served("relay.addresses", .relayAddresses, \.relay.addresses),
         .served("relay.min_port", .port(from: 1024), \.relay.minPort),
         .served("relay.max_port", .port(from: 1024), \.relay.maxPort),
@@ -97,6 +84,7 @@ package enum KeyTable {
         .served("signaling.connections_per_address", .integer(1...1_000_000), \.signaling.connectionsPerAddress),
         .served("signaling.peer_timeout", .duration(1...86_400), \.signaling.peerTimeoutSeconds),
         .served("signaling.resume_window", .duration(0...86_400), \.signaling.resumeWindowSeconds),
+        .served("signaling.threads", .threads(1...64), \.signaling.threads),
         .served("admin.socket", .optionalPath, \.admin.socket),
         .served("log.level", .choice, \.log.level),
         .served("log.format", .choice, \.log.format),

@@ -6,9 +6,12 @@ package struct Settings: Sendable, Equatable {
     package var realm = "turnpike"
     /// Where the server keeps its database and keys; an absolute path.
     package var dataDirectory = "/var/lib/turnpike"
+    /// Data-plane threads: as many as there are CPU cores, or 1 to 256.
     package var workers = WorkerCount.auto
     package var listen = Listen()
     package var externalAddress = ExternalAddress.auto
+    /// What stands for the address in every URL that peers are given: a name of the DNS, in small letters.
+    package var hostName: String?
     package var relay = Relay()
     /// RFC 5780. Whole only with `listen.alternate`.
     package var natDiscovery = true
@@ -21,7 +24,7 @@ package struct Settings: Sendable, Equatable {
 
     package init() {}
 
-    /// How many data-plane threads there are: as many as there are CPU cores, or a number from 1 to 256.
+    /// How many threads of a kind there are: as suits the CPU cores, or a number.
     package enum WorkerCount: Sendable, Equatable {
         case auto
         case count(Int)
@@ -38,6 +41,9 @@ package struct Settings: Sendable, Equatable {
         package var dtls = Self.everywhere(port: 5349)
         /// Signaling, the API and the web pages. Port 8443 of the hosts that `udp` has, where it is not set itself.
         package var https = Self.everywhere(port: 8443)
+        /// TURN over TLS and what `https` is for, on one port. No address of it is in `tcp`, `tls`, `https` or
+        /// `metrics`.
+        package var shared: [SocketAddress] = []
         /// Prometheus' metrics, without TLS and without a password.
         package var metrics = [SocketAddress(host: HostAddress(v4: 0x7F00_0001), port: 9641)]
         /// The second address and port of NAT behaviour discovery (RFC 5780 section 6): one address of this machine for
@@ -53,7 +59,8 @@ package struct Settings: Sendable, Equatable {
         /// By what is listened on: who wrote it is no part of that.
         package static func == (left: Listen, right: Listen) -> Bool {
             left.udp == right.udp && left.tcp == right.tcp && left.tls == right.tls && left.dtls == right.dtls
-                && left.https == right.https && left.metrics == right.metrics && left.alternate == right.alternate
+                && left.https == right.https && left.shared == right.shared && left.metrics == right.metrics
+                && left.alternate == right.alternate
         }
 
         /// The UDP listener that an alternate address stands beside: the first of its family that has another address.
@@ -162,6 +169,8 @@ package struct Settings: Sendable, Equatable {
         package var connectionsPerAddress = 100
         package var peerTimeoutSeconds = 300
         package var resumeWindowSeconds = 30
+        /// That carry the connections of `https` and `shared`: from the CPU cores, or 1 to 64.
+        package var threads = WorkerCount.auto
 
         package init() {}
     }

@@ -82,7 +82,6 @@ package struct SettingsLoader: Sendable {
         applyEnvironment(to: &assembly)
         applyOverrides(to: &assembly)
         applyDataDirectory(to: &assembly)
-        assembly.warnOfPlannedKeys()
         // Rules between keys would only repeat, in other words, what is wrong with the keys themselves.
         if assembly.isSound {
             assembly.checkRulesBetweenKeys()

@@ -80,19 +80,22 @@ extension ValueForm<UInt16> {
 }
 
 extension ValueForm<Settings.WorkerCount> {
-    static let workers = ValueForm(
-        read: { raw throws(ValueProblem) in
-            let expected = "auto, or a number from 1 to 256"
-            if try raw.single(expected: expected) == "auto" { return .auto }
-            return .count(try number(raw, in: 1...256, expected: expected))
-        },
-        show: { workers in
-            switch workers {
-            case .auto: .text("auto")
-            case .count(let count): .integer(count)
+    /// Threads of one kind.
+    static func threads(_ range: ClosedRange<Int>) -> ValueForm {
+        ValueForm(
+            read: { raw throws(ValueProblem) in
+                let expected = "auto, or a number from \(range.lowerBound) to \(range.upperBound)"
+                if try raw.single(expected: expected) == "auto" { return .auto }
+                return .count(try number(raw, in: range, expected: expected))
+            },
+            show: { count in
+                switch count {
+                case .auto: .text("auto")
+                case .count(let count): .integer(count)
+                }
             }
-        }
-    )
+        )
+    }
 }
 
 extension ValueForm where Value: RawRepresentable & CaseIterable, Value.RawValue == String {
@@ -260,4 +263,47 @@ extension ValueForm<String?> {
         },
         show: { .text($0 ?? "null") }
     )
+
+    /// A name of the DNS, or null for none.
+    static let optionalHostName = ValueForm(
+        read: { raw throws(ValueProblem) in
+            if case .null = raw.shape { return nil }
+            if raw.asksForNothing { return nil }
+            let text = try raw.single(expected: "a name such as turn.example.org")
+            guard HostAddress(text) == nil else {
+                throw ValueProblem("\(shown(text)) is an address; write it as external_address", at: raw)
+            }
+            guard HostNameText.isValid(text) else {
+                throw ValueProblem(
+                    "\(shown(text)) is no host name; write one such as turn.example.org: letters, digits and "
+                        + "hyphens, in parts of at most 63 with dots between them, and other letters as xn-- has them",
+                    at: raw
+                )
+            }
+            return text.lowercased()
+        },
+        show: { .text($0 ?? "null") }
+    )
+}
+
+/// Host names as RFC 1123 section 2.1 has them.
+enum HostNameText {
+    static func isValid(_ text: String) -> Bool {
+        // RFC 1035 section 2.3.4 bounds names and labels.
+        guard (1...253).contains(text.utf8.count) else { return false }
+        let labels = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+        // A last label of digits alone would be read as an address (WHATWG URL, "ends in a number").
+        return labels.allSatisfy(isLabel) && labels.last?.allSatisfy(isDigit) == false
+    }
+
+    private static func isLabel(_ label: String.UTF8View.SubSequence) -> Bool {
+        guard (1...63).contains(label.count), label.first != hyphen, label.last != hyphen else { return false }
+        return label.allSatisfy { isDigit($0) || isLetter($0) || $0 == hyphen }
+    }
+
+    private static func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+
+    private static func isLetter(_ byte: UInt8) -> Bool { (0x61...0x7A).contains(byte | 0x20) }
+
+    private static let hyphen = UInt8(ascii: "-")
 }

@@ -214,8 +214,13 @@ extension String {
         let outcome = await installation.run("user", "add", "alice", "--format", "env")
         #expect(outcome.status == 0 && outcome.output.contains("TURN_PASSWORD="))
         #expect(!outcome.output.contains("TURNPIKE_CERT_FINGERPRINT"))
-        #expect(outcome.messages.contains("in place of 203.0.113.5"), "\(outcome.messages)")
+        #expect(outcome.messages.contains("against 203.0.113.5; where"), "\(outcome.messages)")
         #expect(!FileManager.default.fileExists(atPath: installation.path + "/certificate.pem"))
+        installation.environment["TURNPIKE_HOST_NAME"] = "turn.example.org"
+        let named = await installation.run("user", "passwd", "alice", "--format", "env")
+        #expect(named.status == 0 && named.output.contains("=turn:turn.example.org:3478?transport=udp\n"))
+        #expect(named.output.contains("SIGNALING_SERVER=wss://turn.example.org:8443/signal\n"))
+        #expect(!named.messages.contains("turnpike:"), "\(named.messages)")
     }
 
     @Test func withoutTLSThereIsNothingToPin() async throws {

@@ -1,12 +1,13 @@
 """The dashboard in Chromium: it shows what goes on, and acts."""
 
+import json
 import threading
 import time
 
 import pytest
 
 from chromium import Chromium
-from harness import wait_until
+from harness import Background, wait_until
 from signaling import API, BOB_PASSWORD
 from webpages import BASE, assert_clean, pictures, serve_pages, text_of, wait_for
 
@@ -156,6 +157,58 @@ def test_the_dashboard_shows_what_goes_on_and_acts(office, namespaces):
     wait_until(lambda: "The configuration is reloaded." in text_of(tab, "#notice"), 10, "the reload is confirmed")
     assert_clean(tab, forgiven=["401"])
     assert_clean(other)
+
+
+def legend(tab, title):
+    """The words under a plot, with their colours."""
+    return tab.evaluate(f"""[...document.querySelectorAll("#plots figure")]
+        .find((one) => one.querySelector("h2").textContent === {json.dumps(title)})
+        .querySelector("figcaption").innerText""").replace("\u00a0", " ")
+
+
+def test_refusals_are_plotted_by_error_code_and_by_reason(office, namespaces):
+    server, board, _ = office
+    tab = board.tab
+    board.log_in(token_of(server))
+    board.shows("users", "alice")
+    errors, logins = "TURN requests refused, by error code", "Failed TURN logins, by reason"
+    wait_until(lambda: legend(tab, errors) == "None." or time.sleep(0.1), 15, "nothing is refused yet")
+    over = threading.Event()
+
+    def refused():
+        """437 for a second Allocate, 403 for a closed peer, 401 for a wrong password and an unknown user."""
+        with server.client(namespace=namespaces.world).allocated() as client:
+            # Slowly: a source gets ten error replies a second.
+            while not over.wait(0.5):
+                assert client.allocate().error == 437
+                assert client.create_permission(("127.0.0.1", 9)).error == 403
+                for name, password in (("alice", "wrong"), ("nobody", "wrong")):
+                    with server.client(name, password, namespace=namespaces.world) as guesser:
+                        guesser.allocate()
+
+    busy = Background(refused)
+    try:
+        wait_until(lambda: all(word in legend(tab, errors) for word in ("401 Unauthenticated", "403 Forbidden",
+                   "437 Allocation Mismatch")) or time.sleep(0.1), 20, "codes are in the legend")
+        wait_until(lambda: all(word in legend(tab, logins) for word in ("wrong password", "unknown user"))
+                   or time.sleep(0.1), 20, "reasons are in the legend")
+        board.shows("drops", "437 Allocation Mismatch", "wrong password", "answer", "login")
+        wait_until(lambda: len(_lines(tab, errors)) >= 3 and min(_lines(tab, errors)) > 3 or time.sleep(0.1), 30,
+                   "there is something to plot")
+        relay = API(server, over_socket=True).get("/api/v1/admin/status")["relay"]
+        assert relay["errors"]["437"] >= 1 and relay["loginFailures"]["wrong_password"] >= 1
+        pictures(tab, "operator-refusals")
+    finally:
+        over.set()
+    busy.result()
+    assert_clean(tab)
+
+
+def _lines(tab, title):
+    """How many points each line of a plot has."""
+    return tab.evaluate(f"""[...[...document.querySelectorAll("#plots figure")]
+        .find((one) => one.querySelector("h2").textContent === {json.dumps(title)})
+        .querySelectorAll("polyline")].map((line) => line.getAttribute("points").split(" ").length)""")
 
 
 def test_a_reload_that_fails_says_why(office):

@@ -52,8 +52,8 @@ def assert_nothing_lost(done, sent=20 * 500):
 def secured(config, hosts, serve, **options):
     """A server that is reached by TLS and DTLS too.
 
-    DTLS has a port of its own. Each run leaves allocations behind, and an address that holds one by DTLS is not heard in
-    the clear, nor the reverse (case DT-08); a later client that is given that address again would wait for ever.
+    DTLS has a port of its own. Each run leaves allocations behind, and an address that holds one by DTLS is not heard
+    in the clear, nor the reverse (case DT-08); a later client that is given that address again would wait for ever.
     """
     ports = {"tls": free_port(), "dtls": free_port()}
     listen = {kind: [harness.endpoint(host, port) for host in hosts] for kind, port in ports.items()}

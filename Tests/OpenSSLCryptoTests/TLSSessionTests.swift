@@ -24,6 +24,35 @@ struct TLSSessionTests {
         #expect(client.readAll() == [4, 5])
     }
 
+    @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
+    func showsTheFirstByteAndKeepsIt(version: Int32) throws {
+        let server = try TLSSession(context)
+        let client = try Client { _ = turnpike_ctx_set_versions($0, version, version) }
+        #expect(server.peek() == nil)
+        exchange(client, server)
+        #expect(server.peek() == nil && server.state == .established)
+        #expect(client.write([7, 8]) && client.write([9]))
+        let records = client.takeStream()
+        // Half a record shows nothing yet.
+        server.feed(Array(records[..<10]))
+        #expect(server.peek() == nil && server.state == .established)
+        server.feed(Array(records[10...]))
+        #expect(server.peek() == 7)
+        #expect(server.peek() == 7)
+        let moved = try #require(SessionTransfer(server).take())
+        #expect(moved.readAll() == [7, 8, 9])
+        #expect(moved.peek() == nil && moved.state == .established)
+    }
+
+    @Test func whatIsNoRecordEndsTheSessionThatIsLookedInto() throws {
+        let server = try TLSSession(context)
+        let client = try Client { _ in }
+        exchange(client, server)
+        server.feed([UInt8](repeating: 0x17, count: 64))
+        #expect(server.peek() == nil)
+        #expect(server.state == .failed)
+    }
+
     @Test(arguments: [TLS1_VERSION, TLS1_1_VERSION])
     func refusesVersionsBefore12(version: Int32) throws {
         let server = try TLSSession(context)
@@ -51,6 +80,7 @@ struct TLSSessionTests {
     @Test(
         arguments: [
             (["stun.turn"], "stun.turn"), (["h2", "stun.nat-discovery"], "stun.nat-discovery"), ([], nil),
+            (["stun.nat-discovery", "h2", "stun.turn"], "stun.turn"),
         ] as [([String], String?)]
     )
     func settlesOnAProtocolOfOurs(offered: [String], chosen: String?) throws {

@@ -99,6 +99,42 @@ import Testing
         #expect(InterfaceAddresses.current().contains(loopback))
     }
 
+    @Test func theOperatorsNameStandsInEveryURL() throws {
+        var settings = Settings()
+        settings.hostName = "turn.example.org"
+        settings.listen.shared = [SocketAddress(host: .unspecifiedIPv4, port: 443)]
+        let urls = try #require(PeerURLs(settings: settings, interfaces: [lan]))
+        #expect(urls.stun == ["stun:turn.example.org:3478"])
+        #expect(urls.turn == ["turn:turn.example.org:3478?transport=udp", "turn:turn.example.org:3478?transport=tcp"])
+        #expect(
+            urls.turns == [
+                "turns:turn.example.org:443?transport=tcp", "turns:turn.example.org:5349?transport=tcp",
+                "turns:turn.example.org:5349?transport=udp",
+            ]
+        )
+        #expect(urls.signaling == "wss://turn.example.org:443/signal")
+        // What it stands for elsewhere may well be public.
+        #expect(urls.hasSecureName && !urls.isPrivate)
+    }
+
+    @Test func aSharedPortComesFirstForTLSAndForSignaling() throws {
+        var settings = Settings()
+        settings.listen.udp = [SocketAddress(host: wan, port: 3478)]
+        settings.listen.tls = [SocketAddress(host: wan, port: 5349)]
+        settings.listen.dtls = []
+        settings.listen.https = [SocketAddress(host: wan, port: 8443)]
+        settings.listen.shared = [SocketAddress(host: .unspecifiedIPv4, port: 443)]
+        let urls = try #require(PeerURLs(settings: settings, interfaces: [wan]))
+        #expect(urls.turns == ["turns:203.0.113.5:443?transport=tcp", "turns:203.0.113.5:5349?transport=tcp"])
+        #expect(urls.signaling == "wss://203.0.113.5:443/signal")
+        settings.listen.tls = []
+        settings.listen.https = []
+        settings.signaling.isEnabled = false
+        let alone = try #require(PeerURLs(settings: settings, interfaces: [wan]))
+        #expect(alone.turns == ["turns:203.0.113.5:443?transport=tcp"] && alone.signaling == nil)
+        #expect(alone.needsCertificate)
+    }
+
     @Test func signalingIsNamedWhereItIsServed() throws {
         var settings = Settings()
         settings.listen.udp = [SocketAddress(host: wan, port: 3478)]

@@ -141,22 +141,68 @@ import Testing
         #expect(try load("listen: {metrics: []}").settings?.listen.metrics == [])
     }
 
-    @Test func keysOfFeaturesToComeAreAcceptedAndSaidToDoNothing() throws {
+    @Test func whatTurnsSomethingOffIsAccepted() throws {
         let silent = """
             listen: {tcp: [], tls: [], dtls: [], shared: [], metrics: [], alternate: []}
             relay: {tcp: false, mobility: no}
             tls: {certificate: null, private_key: ~}
             """
         #expect(try complaints(silent) == [])
-        let outcome = try load("listen:\n  shared: '0.0.0.0:443'\n")
-        #expect(outcome.settings == Settings())
-        #expect(
-            outcome.diagnostics.map(\.description) == [
-                "turnpike.yml:2:11: warning: listen.shared: this version does not serve it yet, so it has no effect"
-            ]
-        )
-        #expect(try load("listen: {shared: '0.0.0.0:443'}", set: ["listen.shared=[]"]).diagnostics.isEmpty)
         #expect(try load("listen: {https: nowhere}").settings == nil)
         #expect(try load("signaling: {nonsense: 1}").settings == nil)
+    }
+
+    @Test func aHostNameIsOneThatADNSCanHave() throws {
+        let label = String(repeating: "a", count: 63)
+        let longest = [label, label, label, String(repeating: "b", count: 61)].joined(separator: ".")
+        for name in ["turn.example.org", "a", "xn--bcher-kva.example", "1.example", "a-b.c", longest] {
+            #expect(try load("host_name: \(name)").settings?.hostName == name)
+        }
+        #expect(try load("host_name: Turn.Example.ORG").settings?.hostName == "turn.example.org")
+        #expect(try load("host_name: null").settings?.hostName == nil)
+        #expect(try load("host_name: turn.example", set: ["host_name="]).settings?.hostName == nil)
+        for name in [
+            "-a.example", "a-.example", "a..b", ".a", "a.", "a_b.example", "bücher.example", "'*.example'", "a.1", "1",
+            "https://a.example", "a.example:443", "'a b'", label + "a", longest + "b", "true.", "192.0.2.256",
+        ] {
+            let said = try complaints("host_name: \(name)")
+            #expect(said.count == 1 && said.first?.contains("is no host name; write one such as") == true, "\(said)")
+        }
+        for address in ["203.0.113.5", "'2001:db8::5'"] {
+            #expect(try complaints("host_name: \(address)").first?.contains("write it as external_address") == true)
+        }
+        #expect(try load("host_name: [a.example]").settings == nil)
+    }
+
+    @Test func threadsOfSignalingAreCountedOrLeftToTheServer() throws {
+        #expect(try load("signaling: {threads: auto}").settings?.signaling.threads == .auto)
+        #expect(try load(set: ["signaling.threads=3"]).settings?.signaling.threads == .count(3))
+        for value in ["0", "65", "many"] { #expect(try load("signaling: {threads: \(value)}").settings == nil) }
+    }
+
+    @Test func aSharedPortIsNobodyElses() throws {
+        let https = try load("listen: {udp: ['192.0.2.1:3478'], shared: ['0.0.0.0:8443', '[::]:8443']}")
+        #expect(https.diagnostics.isEmpty)
+        #expect(https.settings?.listen.shared.map(\.description) == ["0.0.0.0:8443", "[::]:8443"])
+        // Nobody wrote that one.
+        #expect(https.settings?.listen.https == [])
+        #expect(https.settings?.listen.tls.map(\.description) == ["192.0.2.1:5349"])
+        let beside = try load("listen: {tls: ['192.0.2.1:443', '[::]:443'], shared: ['192.0.2.2:443', '192.0.2.1:0']}")
+        #expect(beside.diagnostics.isEmpty)
+        for (key, address) in [
+            ("tcp", "192.0.2.1:443"), ("tls", "0.0.0.0:443"), ("https", "192.0.2.1:443"), ("metrics", "0.0.0.0:443"),
+        ] {
+            #expect(
+                try complaints("listen:\n  \(key): ['\(address)']\n  shared: '192.0.2.1:443'\n") == [
+                    "turnpike.yml:3:11: error: listen.shared: has the port of \(address) in listen.\(key), "
+                        + "which it would be in the way of; remove one of them"
+                ]
+            )
+        }
+        let only = "listen: {udp: [], tcp: [], tls: [], dtls: [], https: [], metrics: [], shared: ['127.0.0.1:443']}"
+        #expect(try complaints(only + "\nrelay: {allow_loopback_peers: true}") == [])
+        #expect(try complaints("listen: {udp: '127.0.0.1:1', shared: ':443'}").count == 1)
+        let open = "listen: {udp: '127.0.0.1:1', shared: '0.0.0.0:443'}\nrelay: {allow_loopback_peers: true}"
+        #expect(try complaints(open).first?.contains("while listen.shared has 0.0.0.0:443") == true)
     }
 }

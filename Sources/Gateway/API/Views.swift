@@ -235,6 +235,10 @@ package struct RelayStatusView: Codable, Sendable {
     /// By reason; those that never happened are left out.
     package var drops: [String: UInt64]
     package var authenticationFailures: UInt64
+    /// By reason; those that never happened are left out, here and below.
+    package var loginFailures: [String: UInt64]
+    /// Answers that were errors, by code; `other` for one that is not known here.
+    package var errors: [String: UInt64]
     package var connectionsAccepted: UInt64
     package var busyNanoseconds: UInt64
 
@@ -254,6 +258,8 @@ package struct RelayStatusView: Codable, Sendable {
         packetsDropped: UInt64,
         drops: [String: UInt64],
         authenticationFailures: UInt64,
+        loginFailures: [String: UInt64],
+        errors: [String: UInt64],
         connectionsAccepted: UInt64,
         busyNanoseconds: UInt64
     ) {
@@ -272,6 +278,8 @@ package struct RelayStatusView: Codable, Sendable {
         self.packetsDropped = packetsDropped
         self.drops = drops
         self.authenticationFailures = authenticationFailures
+        self.loginFailures = loginFailures
+        self.errors = errors
         self.connectionsAccepted = connectionsAccepted
         self.busyNanoseconds = busyNanoseconds
     }

@@ -1,6 +1,6 @@
 // The dashboard: asks the admin API every two seconds, keeps ten minutes, and acts.
 
-import { Plot } from "/assets/plot.js";
+import { Leaders, Plot } from "/assets/plot.js";
 
 const intervalMilliseconds = 2000;
 const windowSeconds = 600;
@@ -29,8 +29,18 @@ const percent = (value) => `${Math.round(value * 100)} %`;
 
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 
-/** `peerNotPermitted` as a person reads it. */
-const words = (name) => name.replace(/[A-Z]+/g, (letters) => ` ${letters.length > 1 ? letters : letters.toLowerCase()}`);
+/** `helloTimeout`, or `peer_not_permitted`, as a person reads it. */
+const words = (name) => name.replaceAll("_", " ").replace(/[A-Z]+/g, (letters) => ` ${letters.length > 1 ? letters : letters.toLowerCase()}`);
+
+/** What answers refuse with: RFC 8489, 8656, 6062 and 8016. */
+const errorNames = {
+    300: "Try Alternate", 400: "Bad Request", 401: "Unauthenticated", 403: "Forbidden", 405: "Mobility Forbidden",
+    420: "Unknown Attribute", 437: "Allocation Mismatch", 438: "Stale Nonce", 440: "Address Family not Supported",
+    441: "Wrong Credentials", 442: "Unsupported Transport", 443: "Peer Address Family Mismatch",
+    446: "Connection Already Exists", 447: "Connection Timeout", 486: "Allocation Quota Reached", 500: "Server Error",
+    508: "Insufficient Capacity",
+};
+const errorName = (code) => `${code} ${errorNames[code] ?? ""}`.trim();
 
 function duration(seconds) {
     if (seconds < 120) return `${seconds}\u00a0s`;
@@ -93,14 +103,19 @@ const plots = {
     packets: new Plot(element("plots"), "Packets", ["relayed", "dropped"], perSecond, 10),
     allocations: new Plot(element("plots"), "Relays and signaling connections", ["relays", "connections"], count, 10),
     refusals: new Plot(element("plots"), "Refusals", ["failed logins", "messages", "connections"], perSecond, 1),
+    errors: new Plot(element("plots"), "TURN requests refused, by error code", [], perSecond, 1),
+    logins: new Plot(element("plots"), "Failed TURN logins, by reason", [], perSecond, 1),
     messages: new Plot(element("plots"), "Signaling messages", ["in", "out"], perSecond, 1),
     busy: new Plot(element("plots"), "Workers busy", ["of one core each"], percent, 1),
 };
+
+const leaders = { errors: new Leaders(), logins: new Leaders() };
 
 /** Differences of two answers by the second. A server that was started again counts from nothing. */
 function rates(now, before) {
     const seconds = (now.time - before.time) / 1000;
     const rate = (read) => Math.max(0, (read(now) - read(before)) / seconds);
+    const each = (read) => Object.fromEntries(Object.keys(read(now)).map((name) => [name, rate((one) => read(one)[name] ?? 0)]));
     return {
         time: now.time,
         toPeers: rate(({ relay }) => relay.bytesToPeers) * 8,
@@ -111,6 +126,8 @@ function rates(now, before) {
         connections: now.signaling.connections,
         failures: rate(({ relay }) => relay.authenticationFailures),
         refused: rate(({ gateway }) => gateway.connectionsRefused),
+        errors: each(({ relay }) => relay.errors),
+        logins: each(({ relay }) => relay.loginFailures),
         rejected: rate(({ signaling }) => Object.values(signaling.rejections).reduce((sum, one) => sum + one, 0)),
         messagesIn: rate(({ signaling }) => signaling.messagesReceived),
         messagesOut: rate(({ signaling }) => signaling.messagesSent),
@@ -143,14 +160,21 @@ function showStatus(status) {
     plots.packets.show(series("relayed", "dropped"), span);
     plots.allocations.show(series("allocations", "connections"), span);
     plots.refusals.show(series("failures", "rejected", "refused"), span);
+    for (const [kind, name] of [["errors", errorName], ["logins", words]]) {
+        const { names, values } = leaders[kind].choose(history.map((point) => point[kind]));
+        plots[kind].show(history.map((point) => ({ time: point.time, values: values(point[kind]) })), span,
+            names.map((one) => one === "others" ? one : one && name(one)));
+    }
     plots.messages.show(series("messagesIn", "messagesOut"), span);
     plots.busy.show(series("busy"), span);
     const rows = [
-        ...Object.entries(relay.drops).map(([reason, times]) => ["packet", reason, times]),
-        ...Object.entries(signaling.rejections).map(([reason, times]) => ["message", reason, times]),
+        ...Object.entries(relay.drops).map(([reason, times]) => ["packet", words(reason), times]),
+        ...Object.entries(relay.errors).map(([code, times]) => ["answer", errorName(code), times]),
+        ...Object.entries(relay.loginFailures).map(([reason, times]) => ["login", words(reason), times]),
+        ...Object.entries(signaling.rejections).map(([reason, times]) => ["message", words(reason), times]),
     ].sort((a, b) => b[2] - a[2]);
     fill("drops", [["What"], ["Reason"], ["How often", "number"]],
-        rows.map(([what, reason, times]) => [what, words(reason), count(times)]), "Nothing yet.");
+        rows.map(([what, reason, times]) => [what, reason, count(times)]), "Nothing yet.");
 }
 
 // MARK: Tables

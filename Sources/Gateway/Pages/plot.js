@@ -1,4 +1,4 @@
-// A plot over time: up to three lines on one axis that begins at zero.
+// A plot over time: up to six lines on one axis that begins at zero.
 
 const namespace = "http://www.w3.org/2000/svg";
 const width = 460;
@@ -22,7 +22,7 @@ export class Plot {
     /**
      * @param parent where it goes
      * @param title what it shows
-     * @param names of one to three series
+     * @param names of one to six series
      * @param format a value in words
      * @param least the axis reaches at least this
      */
@@ -51,9 +51,13 @@ export class Plot {
         new ResizeObserver(() => this.draw()).observe(this.picture);
     }
 
-    /** @param points [{ time in milliseconds, values, one for each series }], in order of time */
-    show(points, seconds) {
+    /**
+     * @param points [{ time in milliseconds, values, one for each series }], in order of time
+     * @param names those that the series have from now on; one without a name is not there
+     */
+    show(points, seconds, names = this.names) {
         this.points = points;
+        this.names = names;
         this.seconds = seconds;
         this.draw();
     }
@@ -81,9 +85,10 @@ export class Plot {
             const words = ago === 0 ? "now" : ago >= 120 ? `${ago / 60} min ago` : `${ago} s ago`;
             shape("text", { x: edges.left + part * (right - edges.left), y: high - 5, "text-anchor": anchor }, picture).textContent = words;
         }
-        this.names.forEach((_, index) => {
+        this.names.forEach((name, index) => {
+            if (!name) return;
             const path = this.points.map((point) => `${x(point.time).toFixed(1)},${y(point.values[index]).toFixed(1)}`).join(" ");
-            if (path) shape("polyline", { class: `series ${"abc"[index]}`, points: path }, picture);
+            if (path) shape("polyline", { class: `series ${"abcdef"[index]}`, points: path }, picture);
         });
         const shown = this.pointedAt(x, wide) ?? this.points.at(-1);
         if (this.pointer !== undefined && shown) {
@@ -99,15 +104,45 @@ export class Plot {
     }
 
     caption(point, ago) {
-        this.legend.replaceChildren(...this.names.map((name, index) => {
+        this.legend.replaceChildren(...this.names.flatMap((name, index) => {
+            if (!name) return [];
             const entry = document.createElement("span");
-            entry.className = "abc"[index];
+            entry.className = "abcdef"[index];
             const figure = document.createElement("span");
             figure.className = "figure";
             figure.textContent = point ? this.format(point.values[index]) : "–";
             entry.append(`${name} `, figure);
-            return entry;
+            return [entry];
         }));
+        if (!this.names.some(Boolean)) this.legend.append("None.");
         if (ago > 0) this.legend.append(`${Math.round(ago / 1000)} s ago`);
+    }
+}
+
+/** Which of many names have series of their own: the largest of what is shown. A name keeps its colour as long as it is one. */
+export class Leaders {
+    #places = Array(5).fill(undefined);
+
+    /**
+     * @param records [{ name: value }]
+     * @returns the names for `Plot.show`, the last of which stands for all that have none, and the values of one record
+     */
+    choose(records) {
+        const sums = new Map();
+        for (const record of records) {
+            for (const [name, value] of Object.entries(record)) sums.set(name, (sums.get(name) ?? 0) + value);
+        }
+        const largest = [...sums].filter(([, sum]) => sum > 0).sort((a, b) => b[1] - a[1]).map(([name]) => name);
+        const chosen = largest.slice(0, this.#places.length);
+        this.#places = this.#places.map((name) => chosen.includes(name) ? name : undefined);
+        for (const name of chosen) {
+            if (!this.#places.includes(name)) this.#places[this.#places.indexOf(undefined)] = name;
+        }
+        const places = [...this.#places];
+        const values = (record) => {
+            const rest = Object.entries(record).filter(([name]) => !places.includes(name));
+            return [...places.map((name) => record[name] ?? 0), rest.reduce((sum, [, value]) => sum + value, 0)];
+        };
+        return { names: [...places, largest.length > chosen.length ? "others" : undefined], values };
     }
 }
