@@ -75,7 +75,7 @@ class Client:
         self.server, self.make_socket, self.counts = server, make_socket, counts
         self.hello = {"type": "hello", "username": name, "password": password}
         self.numbers, self.received, self.resumptions = [], 0, 0
-        self.grown = asyncio.Event()
+        self.registered, self.grown = asyncio.Event(), asyncio.Event()
 
     async def open(self, **members):
         self.socket = await asyncio.to_thread(self.make_socket)
@@ -99,7 +99,9 @@ class Client:
             while True:
                 message = json.loads(await ws.recv())
                 self.received += 1
-                if message["type"] == "signal":
+                if message["type"] == "registered":
+                    self.registered.set()
+                elif message["type"] == "signal":
                     self.numbers.append(message["signal"]["number"])
                     self.grown.set()
 
@@ -141,8 +143,9 @@ async def survives(server, make_socket, cuts, counts):
     alice = Client(server, "alice", PASSWORD, make_socket, True)
     await bob.open()
     await alice.open()
-    await bob.send(type="register", peerId="bob")
-    await alice.send(type="register", peerId="alice")
+    for client, name in ((bob, "bob"), (alice, "alice")):
+        await client.send(type="register", peerId=name)
+        await asyncio.wait_for(client.registered.wait(), 30)
     stop = asyncio.Event()
     sending = asyncio.create_task(stream(alice, bob, stop))
     for cut in cuts:
