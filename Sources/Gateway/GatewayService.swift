@@ -273,6 +273,8 @@ final class ConnectionSetup: Sendable {
         let tally = state.tally
         var source = source
         source.isSecure = true
+        // An end of input is told of while the socket is open: what it knows is asked for then.
+        try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
         let session: TLSSession
         do {
             guard let context = certificate.withLock({ $0 }) else { throw GatewayError("there is no certificate") }

@@ -1,4 +1,5 @@
 import NIOCore
+import Signaling
 
 /// Every bound of the gateway, each with its reason.
 package enum GatewayLimits {
@@ -53,6 +54,12 @@ package enum GatewayLimits {
     /// of which the last heartbeat may take 15).
     static let pingAfter = TimeAmount.seconds(29)
     static let deadAfter = TimeAmount.seconds(60)
+
+    /// Messages of one connection of which it is not known whether they arrived: what the hub keeps to send them again.
+    static let deliveryMarks = SignalingLimits.replayMessagesPerSession
+    /// How long, and in which steps, a connection that was cut is asked what arrived: many round trips.
+    static let settleTime = TimeAmount.seconds(1)
+    static let settleStep = TimeAmount.milliseconds(10)
 
     // MARK: Lists
 

@@ -16,6 +16,11 @@ final class TLSHandler: ChannelDuplexHandler {
     private var isClosed = false
     /// Promises of what was sealed and has not been handed to the socket.
     private var promises: [EventLoopPromise<Void>] = []
+    /// Ciphertext that the channel was given since the connection began.
+    private var sentBytes: UInt64 = 0
+    private var marks = DeliveryMarks()
+    /// Of a connection whose messages are marked, while it is open.
+    private var descriptor: CInt?
 
     /// - Parameter onHandshakeEnd: called once, when the handshake is over or never will be.
     init(_ session: TLSSession, onHandshakeEnd: @escaping () -> Void) {
@@ -32,6 +37,7 @@ final class TLSHandler: ChannelDuplexHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         isClosed = true
+        descriptor = nil
         endHandshake()
         failPromises(ChannelError.ioOnClosedChannel)
         context.fireChannelInactive()
@@ -51,8 +57,26 @@ final class TLSHandler: ChannelDuplexHandler {
         if session.state == .closed || session.state == .failed {
             // What has been sent now is the alert, or the answer to close_notify.
             send(context, thenFlush: true)
+            noteAcknowledged(context.channel)
             context.close(promise: nil)
         }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard case ChannelEvent.inputClosed? = event as? ChannelEvent else {
+            return context.fireUserInboundEventTriggered(event)
+        }
+        // A FIN without close_notify is no goodbye: anybody on the way can make one (RFC 8446 section 6.1).
+        guard !isClosed else { return }
+        noteAcknowledged(context.channel)
+        if !marks.isEmpty { context.fireUserInboundEventTriggered(GatewayEvent.isCut) }
+        settle(context, until: context.eventLoop.now + GatewayLimits.settleTime)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A reset. The channel closes the socket next.
+        noteAcknowledged(context.channel)
+        context.fireErrorCaught(error)
     }
 
     func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
@@ -61,6 +85,8 @@ final class TLSHandler: ChannelDuplexHandler {
         if session.pendingOutput > Self.sealedBytes { send(context, thenFlush: false) }
         guard plaintext.withUnsafeReadableBytes({ session.write($0) }) else {
             promise?.fail(ChannelError.ioOnClosedChannel)
+            // What comes behind a gap is nothing that arrives.
+            descriptor = nil
             return
         }
         if let promise { promises.append(promise) }
@@ -72,8 +98,60 @@ final class TLSHandler: ChannelDuplexHandler {
         if mode != .input, !isClosed {
             session.shutdown()
             send(context, thenFlush: true)
+            noteAcknowledged(context.channel)
         }
         context.close(mode: mode, promise: promise)
+    }
+
+    // MARK: What has arrived
+
+    /// Messages are marked from here on.
+    func watchDelivery(_ channel: any Channel) {
+        descriptor = try? channel.pipeline.syncOperations.withUnsafeTransportIfAvailable(of: CInt.self) { $0 }
+    }
+
+    /// What was written last ends with this message.
+    func mark(_ sequence: UInt64, _ channel: any Channel) {
+        guard descriptor != nil else { return }
+        if marks.isFull { noteAcknowledged(channel) }
+        marks.append(sequence: sequence, endsAt: sentBytes + UInt64(session.pendingOutput))
+    }
+
+    /// The newest message that the client's TCP has acknowledged; as of the end of a connection that is closed.
+    func deliveredThrough(_ channel: (any Channel)?) -> UInt64 {
+        if let channel { noteAcknowledged(channel) }
+        return marks.deliveredThrough
+    }
+
+    func confirm(through sequence: UInt64) { marks.confirm(through: sequence) }
+
+    func restartMarks() { marks.restart() }
+
+    func trimMarks(_ channel: any Channel) {
+        noteAcknowledged(channel)
+        marks.trim()
+    }
+
+    private func noteAcknowledged(_ channel: any Channel) {
+        guard !marks.isEmpty, let descriptor, channel.isActive,
+            let bytes = TCPInformation.acknowledgedBytes(descriptor)
+        else { return }
+        marks.acknowledge(bytes: bytes)
+    }
+
+    /// Ends a connection whose client says nothing more, but may still take what is on its way to it: that is
+    /// acknowledged, or answered by a reset, within a round trip.
+    private func settle(_ context: ChannelHandlerContext, until deadline: NIODeadline) {
+        guard !isClosed else { return }
+        noteAcknowledged(context.channel)
+        guard marks.isAny(within: sentBytes), descriptor != nil, context.eventLoop.now < deadline else {
+            return context.close(promise: nil)
+        }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(in: GatewayLimits.settleStep) {
+            let (handler, context) = bound.value
+            handler.settle(context, until: deadline)
+        }
     }
 
     /// Sealed bytes that may wait for a flush.
@@ -95,6 +173,9 @@ final class TLSHandler: ChannelDuplexHandler {
     private func send(_ context: ChannelHandlerContext, thenFlush: Bool) {
         let waiting = session.pendingOutput
         if waiting > 0 {
+            // A write to a connection that has been reset closes the socket, and what it knew is lost.
+            if marks.isAny(within: sentBytes) { noteAcknowledged(context.channel) }
+            sentBytes += UInt64(waiting)
             var sealed = context.channel.allocator.buffer(capacity: waiting)
             sealed.writeWithUnsafeMutableBytes(minimumWritableBytes: waiting) { session.takeOutput(into: $0) }
             context.write(wrapOutboundOut(sealed), promise: takePromise(context))
@@ -128,4 +209,7 @@ final class TLSHandler: ChannelDuplexHandler {
 enum GatewayEvent: Sendable {
     /// The TLS handshake is over.
     case isSecure
+    /// The client sends nothing more, and did not say goodbye. The connection ends when what was sent has arrived or
+    /// has not.
+    case isCut
 }

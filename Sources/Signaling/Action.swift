@@ -97,8 +97,7 @@ package enum Ending: Sendable {
     /// Anything else: 1001, a reset, silence. The client may come back.
     ///
     /// `deliveredThrough` is the sequence of the last frame that most likely arrived: the last one that the client's
-    /// TCP acknowledged, where that is known, or that the kernel took before an orderly end. `nil`: nothing is known
-    /// beyond what probes told.
+    /// TCP acknowledged. `nil`: nothing is known beyond what probes told.
     case lost(deliveredThrough: UInt64?)
 }
 
@@ -108,6 +107,9 @@ package enum Action: Sendable {
     /// Sends a WebSocket ping. When its pong is there, the hub hears `acknowledged(through: sequence)`: a WebSocket
     /// answers in order, so the pong says that all before it arrived.
     case probe(ConnectionID, sequence: UInt64)
+    /// Asks how far the first connection has come, for the second is to take its place; `Hub.measured` brings the
+    /// answer.
+    case measure(ConnectionID, for: ConnectionID)
     /// Closes behind what was sent. The hub has forgotten the connection already.
     case close(ConnectionID, CloseCode, reason: StaticString)
     /// Asks the account store; `Hub.authenticated` or `Hub.denied` brings the answer.

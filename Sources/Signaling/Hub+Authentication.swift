@@ -91,6 +91,14 @@ extension Hub {
         // Nothing was done in the new session: it has no peer id and no message but errors.
         request.session.connection = nil
         end(request.session, request.now, &actions)
+        if resume.received == nil, old.connection != nil {
+            request.connection.state = .checking
+            request.connection.resume = resume
+            request.connection.deadline = request.now.after(seconds: SignalingLimits.checkSeconds)
+            unauthenticatedConnections += 1
+            arm(request.connection)
+            return open(request.connection, grant, request.now, &actions)
+        }
         attach(request.connection, to: old, received: resume.received, grant, request.now, &actions)
     }
 
@@ -121,6 +129,13 @@ extension Hub {
         connection.resume = nil
         let old = resume.flatMap { session(ofResumeToken: $0.token) }
         if let resume, let old, old.user.name == grant.user, resume.received ?? 0 <= old.replay.sentThrough {
+            if resume.received == nil, let before = old.connection, connection.measured != before.id {
+                // The cut has not been seen here, and the client does not say what came before it: its TCP may.
+                connection.measured = before.id
+                connection.resume = resume
+                connection.unusedGrant = grant
+                return actions.append(.measure(before.id, for: connection.id))
+            }
             leaveAnteroom(connection)
             attach(connection, to: old, received: resume.received, grant, now, &actions)
         } else if connection.showedOnlyToken {
@@ -138,6 +153,27 @@ extension Hub {
         for frame in held where connections[connection.id] === connection {
             frame.withUnsafeBufferPointer { handle($0, connection, now, &actions) }
         }
+    }
+
+    /// The answer to `measure`: the connection before this one has come so far.
+    /// - Parameter deliveredThrough: as `Ending.lost` has it.
+    package func measured(
+        _ before: ConnectionID,
+        deliveredThrough: UInt64?,
+        for id: ConnectionID,
+        now: HubTime,
+        into actions: inout [Action]
+    ) {
+        guard let connection = connections[id], case .checking = connection.state, connection.measured == before,
+            let grant = connection.unusedGrant
+        else { return }
+        connection.unusedGrant = nil
+        let session = connection.resume.flatMap { self.session(ofResumeToken: $0.token) }
+        if let deliveredThrough, let session, session.connection?.id == before {
+            session.replay.noteDelivered(through: deliveredThrough)
+        }
+        open(connection, grant, now, &actions)
+        settle(now, &actions)
     }
 
     /// Whether the user may have one more session. Absent ones make room.

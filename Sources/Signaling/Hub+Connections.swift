@@ -60,10 +60,17 @@ extension Hub {
 
     /// What waits for this connection has grown past its limit (cases RE-11, DEF-19). The session stays for a client
     /// that comes back and reads.
-    package func slowConsumer(_ id: ConnectionID, now: HubTime, into actions: inout [Action]) {
+    /// - Parameter deliveredThrough: as `Ending.lost` has it.
+    package func slowConsumer(
+        _ id: ConnectionID,
+        deliveredThrough: UInt64? = nil,
+        now: HubTime,
+        into actions: inout [Action]
+    ) {
         guard let connection = connections[id] else { return }
         counters.count(.slowConsumer)
         let session = connection.session
+        if let deliveredThrough { session?.replay.noteDelivered(through: deliveredThrough) }
         close(connection, .policy, "slow consumer", now, &actions, endingSession: false)
         if let session { detach(session, now, &actions) }
         settle(now, &actions)

@@ -25,9 +25,12 @@ final class Connection: Alarmed {
     var resume: (token: String, received: UInt64?)?
     /// Whether that token is all the client showed.
     var showedOnlyToken = false
+    /// The connection whose place it takes, once the gateway was asked how far that has come.
+    var measured: ConnectionID?
     /// What came behind that `hello`.
     var held: [[UInt8]] = []
-    /// A connection that authenticated at its upgrade may still resume, as long as it has done nothing else.
+    /// A connection that authenticated at its upgrade may still resume, as long as it has done nothing else. Likewise
+    /// while the gateway is asked about the connection before it.
     var unusedGrant: Grant?
 
     init(_ id: ConnectionID, _ address: AddressRecord, now: UInt64) {

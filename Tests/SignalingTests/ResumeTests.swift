@@ -78,6 +78,73 @@ import Testing
         #expect(again.take("signal") != nil)
     }
 
+    /// The server has not seen the cut: it asks the gateway what the old connection's TCP has acknowledged, in
+    /// whichever way the client authenticates.
+    @Test(arguments: [false, true])
+    func aClientThatDoesNotCountGoesOnBehindWhatItsKernelHas(atUpgrade: Bool) throws {
+        let lab = Lab()
+        let alice = try lab.peer("alice")
+        let bob = try lab.peer("bob")
+        for number in 0..<3 { bob.send(["type": "signal", "to": "alice", "signal": number]) }
+        alice.isReading = false
+        for number in 3..<6 { bob.send(["type": "signal", "to": "alice", "signal": number]) }
+        // `registered` and the first three.
+        alice.acknowledgedByItsKernel = 4
+        let again = lab.socket(grant: atUpgrade ? lab.grant("alice") : nil)
+        again.send(["type": "hello", "resume": alice.token])
+        #expect(again.newestWelcome?["resumed"] as? Bool == true)
+        #expect(alice.closedWith == .policy)
+        #expect(again.takeAll().compactMap { $0["signal"] as? Int } == [3, 4, 5])
+        #expect(lab.hub.statistics.sessions == 2 && lab.hub.statistics.unauthenticatedConnections == 0)
+        bob.send(["type": "signal", "to": "alice", "signal": 6])
+        #expect(again.take("signal")?["signal"] as? Int == 6)
+    }
+
+    @Test func theAnswerAboutAConnectionIsForWhoAskedAndWhileItIsThere() throws {
+        let lab = Lab()
+        let alice = try lab.peer("alice")
+        let bob = try lab.peer("bob")
+        alice.isReading = false
+        bob.send(["type": "signal", "to": "alice", "signal": 1])
+        lab.measuresAtOnce = false
+        let first = lab.socket()
+        first.send(["type": "hello", "resume": alice.token])
+        let second = lab.socket()
+        second.send(["type": "hello", "resume": alice.token])
+        #expect(first.newestWelcome == nil && second.newestWelcome == nil && alice.closedWith == nil)
+        // What it says behind its hello waits with it.
+        second.send(["type": "ping", "id": 1])
+        lab.perform { _ in lab.answerMeasures() }
+        #expect(first.take("welcome") != nil)
+        #expect(first.takeAll().compactMap { $0["signal"] as? Int } == [1])
+        #expect(second.refusal() == "forbidden: The session cannot be resumed")
+        #expect(second.closedWith == .unauthenticated)
+        // The old connection ends before the answer is there: what it had sent is known then.
+        let third = lab.socket()
+        third.send(["type": "hello", "resume": first.newestWelcome?["resumeToken"] as? String ?? ""])
+        // `registered` and the signal.
+        first.end(.lost(deliveredThrough: 2))
+        lab.perform { _ in lab.answerMeasures() }
+        #expect(third.take("welcome")?["resumed"] as? Bool == true)
+        #expect(third.take("signal") == nil)
+        #expect(lab.hub.statistics.sessions == 2 && lab.hub.statistics.unauthenticatedConnections == 0)
+        // Nobody answers: a connection does not wait for ever.
+        let fourth = lab.socket()
+        fourth.send(["type": "hello", "resume": third.newestWelcome?["resumeToken"] as? String ?? ""])
+        lab.advance(seconds: 11)
+        #expect(fourth.closedWith == .unauthenticated && third.closedWith == nil)
+    }
+
+    @Test func aSlowReaderGoesOnBehindWhatItsKernelHas() throws {
+        let lab = Lab()
+        let alice = try lab.peer("alice")
+        let bob = try lab.peer("bob")
+        for number in 0..<4 { bob.send(["type": "signal", "to": "alice", "signal": number]) }
+        lab.perform { lab.hub.slowConsumer(alice.id, deliveredThrough: 3, now: lab.now, into: &$0) }
+        #expect(alice.closedWith == .policy)
+        #expect(resume(lab, alice, received: nil).takeAll().compactMap { $0["signal"] as? Int } == [2, 3])
+    }
+
     @Test func sg12ATokenIsForOneUseAndOneUser() throws {
         let lab = Lab()
         let alice = try lab.peer("alice")

@@ -10,6 +10,9 @@ final class Lab {
     private(set) var clients: [ConnectionID: Client] = [:]
     /// Off: `authenticate` and `issueCredentials` wait in these.
     var answersAtOnce = true
+    /// Off: `measure` waits.
+    var measuresAtOnce = true
+    private var pendingMeasures: [(ConnectionID, for: ConnectionID)] = []
     private(set) var pendingChecks: [(ConnectionID, Credentials, checkedAt: UInt64)] = []
     private(set) var pendingTickets: [(CredentialTicket, user: String, ttlSeconds: UInt64)] = []
     var disabledUsers: Set<String> = []
@@ -97,6 +100,9 @@ final class Lab {
         case .send(let id, let frame): clients[id]?.arrive(frame)
         case .probe(let id, let sequence): clients[id]?.probes.append(sequence)
         case .close(let id, let code, _): clients[id]?.closedWith = code
+        case .measure(let old, let id):
+            pendingMeasures.append((old, id))
+            if measuresAtOnce { answerMeasures() }
         case .authenticate(let id, let credentials):
             pendingChecks.append((id, credentials, now.monotonicNanoseconds))
             if answersAtOnce { answerChecks() }
@@ -126,6 +132,14 @@ final class Lab {
             } else {
                 hub.denied(id, .wrongCredentials, now: now, into: &actions)
             }
+        }
+    }
+
+    func answerMeasures() {
+        while !pendingMeasures.isEmpty {
+            let (old, id) = pendingMeasures.removeFirst()
+            let delivered = clients[old]?.acknowledgedByItsKernel
+            hub.measured(old, deliveredThrough: delivered, for: id, now: now, into: &actions)
         }
     }
 
@@ -162,6 +176,8 @@ final class Client {
     var isReading = true
     private var seen = 0
     var probes: [UInt64] = []
+    /// What the gateway says when it is asked how far the connection has come.
+    var acknowledgedByItsKernel: UInt64?
     var closedWith: CloseCode?
 
     init(_ id: ConnectionID, _ lab: Lab) {

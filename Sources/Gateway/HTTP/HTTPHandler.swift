@@ -52,7 +52,7 @@ package final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        if event is GatewayEvent { expect(.head, context) }
+        if case .isSecure? = event as? GatewayEvent { expect(.head, context) }
         context.fireUserInboundEventTriggered(event)
     }
 

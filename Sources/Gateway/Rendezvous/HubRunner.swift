@@ -22,7 +22,7 @@ final class HubRunner {
     private var revokedTokens: [String: UInt64] = [:]
     private static let checkNanosecondsMax: UInt64 = 60_000_000_000
 
-    private struct Socket {
+    private struct Socket: Sendable {
         let source: ClientSource
         let home: any EventLoop
         let handler: NIOLoopBound<WebSocketHandler>
@@ -35,7 +35,7 @@ final class HubRunner {
     }
 
     private enum Outgoing: Sendable {
-        case text([UInt8])
+        case text(Frame)
         case probe(UInt64)
         case close(UInt16, String)
     }
@@ -74,7 +74,11 @@ final class HubRunner {
 
     func sequence(of id: ConnectionID) -> UInt64 { hub.sequence(of: id) }
 
-    func isTooSlow(_ id: ConnectionID) { turn { hub, now, actions in hub.slowConsumer(id, now: now, into: &actions) } }
+    func isTooSlow(_ id: ConnectionID, _ delivered: UInt64?) {
+        turn { hub, now, actions in
+            hub.slowConsumer(id, deliveredThrough: delivered, now: now, into: &actions)
+        }
+    }
 
     func closed(_ id: ConnectionID, _ ending: Ending) {
         guard sockets.removeValue(forKey: id) != nil else { return }
@@ -205,11 +209,12 @@ final class HubRunner {
 
     private func perform(_ action: Action) {
         switch action {
-        case .send(let id, let frame): send(.text(frame.bytes), to: id)
+        case .send(let id, let frame): send(.text(frame), to: id)
         case .probe(let id, let sequence): send(.probe(sequence), to: id)
         case .close(let id, let code, let reason):
             send(.close(code.rawValue, "\(reason)"), to: id)
             sockets[id] = nil
+        case .measure(let old, let id): measure(old, for: id)
         case .authenticate(let id, let credentials): authenticate(id, credentials)
         case .issueCredentials(let ticket, let user, let seconds): issue(ticket, user, seconds)
         }
@@ -229,9 +234,25 @@ final class HubRunner {
 
     private static func hand(_ outgoing: Outgoing, to handler: WebSocketHandler) {
         switch outgoing {
-        case .text(let bytes): handler.send(text: bytes)
+        case .text(let frame): handler.send(text: frame.bytes, sequence: frame.sequence)
         case .probe(let sequence): handler.ping(ByteBuffer(integer: sequence))
         case .close(let code, let reason): handler.close(code, reason)
+        }
+    }
+
+    /// Finds out how far a connection has come that another takes the place of, and tells in the same step of the loop
+    /// where it can.
+    private func measure(_ old: ConnectionID, for id: ConnectionID) {
+        let (socket, loop) = (sockets[old], loop)
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        (socket?.home ?? loop).execute {
+            let delivered = socket?.handler.value.deliveredThrough
+            let tell: @Sendable () -> Void = {
+                bound.value.turn { hub, now, actions in
+                    hub.measured(old, deliveredThrough: delivered, for: id, now: now, into: &actions)
+                }
+            }
+            if loop.inEventLoop { tell() } else { loop.execute(tell) }
         }
     }
 

@@ -51,6 +51,7 @@ final class SignalingConnection: WebSocketDelegate {
     func ponged(_ payload: ByteBuffer, on socket: WebSocketHandler) {
         guard payload.readableBytes == 8, let sequence = payload.getInteger(at: payload.readerIndex, as: UInt64.self)
         else { return }
+        socket.confirm(through: sequence)
         if isLocal {
             runner.value.acknowledged(opening.id, through: sequence)
         } else {
@@ -75,10 +76,10 @@ final class SignalingConnection: WebSocketDelegate {
     }
 
     func isTooSlow(_ socket: WebSocketHandler) {
-        let id = opening.id
+        let (id, delivered) = (opening.id, socket.deliveredThrough)
         // Never in the midst of a delivery: the hub is at work then.
         let runner = runner
-        hubLoop.execute { runner.value.isTooSlow(id) }
+        hubLoop.execute { runner.value.isTooSlow(id, delivered) }
     }
 
     /// Every ping tells the hub how far the client has come.
@@ -101,7 +102,7 @@ final class SignalingConnection: WebSocketDelegate {
         let ending: Ending
         switch end {
         case .byClient(nil), .byClient(1000): ending = .goodbye
-        case .byClient, .byServer, .lost: ending = .lost(deliveredThrough: nil)
+        case .byClient, .byServer, .lost: ending = .lost(deliveredThrough: socket.deliveredThrough)
         }
         let (id, runner) = (opening.id, runner)
         // Likewise. What it sent before goes before.

@@ -42,7 +42,13 @@ package final class WebSocketHandler: ChannelInboundHandler {
     package typealias InboundIn = WebSocketFrame
     package typealias OutboundOut = ByteBuffer
 
-    private enum State { case open, closing, closed }
+    private enum State {
+        case open
+        /// The client is gone without a word, and what it got is being found out.
+        case cut
+        case closing
+        case closed
+    }
 
     let delegate: any WebSocketDelegate
     private var context: ChannelHandlerContext?
@@ -57,6 +63,11 @@ package final class WebSocketHandler: ChannelInboundHandler {
     /// Pings that the peer has not answered: their pongs are not of its own will.
     private var pingsOpen = 0
     private var timer: Scheduled<Void>?
+    /// Where what was sent is followed to the client. Without TLS the other end of TCP is a proxy, which tells nothing
+    /// of it.
+    private var tls: TLSHandler?
+    /// The number of the newest message in `outgoing`; 0 for none that is counted.
+    private var outgoingSequence: UInt64 = 0
 
     init(_ delegate: any WebSocketDelegate, fragments: Int) {
         self.delegate = delegate
@@ -75,8 +86,12 @@ package final class WebSocketHandler: ChannelInboundHandler {
     }
 
     /// Queues a text message.
-    func send(text: [UInt8]) {
+    /// - Parameter sequence: its number; 0 for one that is not counted, behind which numbers begin anew.
+    func send(text: [UInt8], sequence: UInt64 = 0) {
         guard state == .open, let context else { return }
+        makeRoom(for: text.count + 10, context)
+        if sequence == 0 { tls?.restartMarks() }
+        outgoingSequence = sequence
         var frames = outgoing ?? context.channel.allocator.buffer(capacity: text.count + 10)
         outgoing = nil
         text.withUnsafeBytes { OutgoingFrame.append(.text, $0, to: &frames) }
@@ -85,8 +100,14 @@ package final class WebSocketHandler: ChannelInboundHandler {
     }
 
     private func queue(_ frame: ByteBuffer, _ context: ChannelHandlerContext) {
+        makeRoom(for: frame.readableBytes, context)
         if outgoing == nil { outgoing = frame } else { outgoing?.writeImmutableBuffer(frame) }
         queued(context)
+    }
+
+    /// Frames that leave together fit one record of TLS, so that they arrive together or not.
+    private func makeRoom(for byteCount: Int, _ context: ChannelHandlerContext) {
+        if let outgoing, outgoing.readableBytes + byteCount > Self.queuedBytes { writeQueued(context) }
     }
 
     private func queued(_ context: ChannelHandlerContext) {
@@ -99,9 +120,11 @@ package final class WebSocketHandler: ChannelInboundHandler {
         guard let bytes = outgoing else { return }
         outgoing = nil
         context.write(wrapOutboundOut(bytes), promise: nil)
+        if outgoingSequence > 0 { tls?.mark(outgoingSequence, context.channel) }
+        outgoingSequence = 0
     }
 
-    /// Of frames that wait for a flush.
+    /// Of frames that wait for a flush: what a record of TLS holds (RFC 8446 section 5.1).
     private static let queuedBytes = 16_384
 
     func ping(_ payload: ByteBuffer) {
@@ -109,6 +132,12 @@ package final class WebSocketHandler: ChannelInboundHandler {
         pingsOpen += 1
         send(OutgoingFrame.make(.ping, payload, context.channel.allocator))
     }
+
+    /// The number of the newest message that the client's TCP has acknowledged; nil where that is not known.
+    var deliveredThrough: UInt64? { tls?.deliveredThrough(context?.channel) }
+
+    /// The client has read up to this message.
+    func confirm(through sequence: UInt64) { tls?.confirm(through: sequence) }
 
     package func flush() {
         guard hasUnflushed, let context else { return }
@@ -134,6 +163,8 @@ package final class WebSocketHandler: ChannelInboundHandler {
     package func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         lastHeard = context.eventLoop.now
+        tls = try? context.pipeline.syncOperations.handler(type: TLSHandler.self)
+        tls?.watchDelivery(context.channel)
         scheduleHeartbeat(context)
         delegate.opened(self)
         flush()
@@ -144,6 +175,14 @@ package final class WebSocketHandler: ChannelInboundHandler {
     package func channelInactive(context: ChannelHandlerContext) {
         end()
         context.fireChannelInactive()
+    }
+
+    package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .isCut? = event as? GatewayEvent, state == .open {
+            state = .cut
+            timer?.cancel()
+        }
+        context.fireUserInboundEventTriggered(event)
     }
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -230,7 +269,7 @@ package final class WebSocketHandler: ChannelInboundHandler {
     private func end() {
         timer?.cancel()
         timer = nil
-        let wasOpen = state == .open
+        let wasOpen = state == .open || state == .cut
         state = .closed
         context = nil
         if wasOpen { delegate.closed(self, .lost) }
@@ -248,6 +287,7 @@ package final class WebSocketHandler: ChannelInboundHandler {
 
     private func beat(_ context: ChannelHandlerContext) {
         guard state == .open else { return }
+        tls?.trimMarks(context.channel)
         let silence = context.eventLoop.now - lastHeard
         guard silence < GatewayLimits.deadAfter else {
             // There is nobody to say goodbye to.

@@ -3,11 +3,12 @@
 //   sigload HOST PORT CERTIFICATE USERS COUNT [SHAPE]
 //
 // USERS is a file of lines `username password`; a time-limited username `expiry:name` stands for `name`. Opens COUNT
-// connections, says hello and registers `name/number` on each. SHAPE is how the upgrade leaves: `whole` in one segment with
-// the end of the handshake, `half` with half of its head there and half later, `eager` with hello behind the head, all at once.
-// Then it takes one command a line on standard input, and answers each by a line of JSON:
+// connections, says hello and registers `name/number` on each. SHAPE is how the upgrade leaves: `whole` in one segment
+// with the end of the handshake, `half` with half of its head there and half later, `eager` with hello behind the head,
+// all at once. Then it takes one command a line on standard input, and answers each by a line of JSON:
 //
-//   run RATE WINDOW SECONDS BYTES   the first half of the connections sends to the second half, RATE messages a second in all;
+//   run RATE WINDOW SECONDS BYTES   the first half of the connections sends to the second half, RATE messages a second
+//   in all;
 //                                   with RATE 0 as fast as WINDOW messages a pair under way allow
 //   ping                            one message on each connection, and how many are answered within ten seconds
 //   wait SECONDS                    reads what comes

@@ -1,8 +1,8 @@
 // TLS clients that the ssl module of Python cannot be, one JSON line each on standard output.
 //
-//   tlsload handshakes HOST PORT PER_SECOND SECONDS   full handshakes, each on a connection of its own that ends after it
-//   tlsload keyupdates HOST PORT COUNT                KeyUpdates in one TLS 1.3 session, until it is ended or all are sent
-//   tlsload renegotiate HOST PORT                     a renegotiation in a TLS 1.2 session
+//   tlsload handshakes HOST PORT PER_SECOND SECONDS   full handshakes, each on a connection of its own that ends after
+//   it tlsload keyupdates HOST PORT COUNT                KeyUpdates in one TLS 1.3 session, until it is ended or all
+//   are sent tlsload renegotiate HOST PORT                     a renegotiation in a TLS 1.2 session
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
