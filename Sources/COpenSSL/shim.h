@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
@@ -94,6 +95,37 @@ static inline long turnpike_dtls_timeout_microseconds(SSL *ssl) {
 
 static inline int turnpike_dtls_handle_timeout(SSL *ssl) {
     return (int)DTLSv1_handle_timeout(ssl);
+}
+
+// HKDF-Expand (RFC 5869 section 2.3).
+static inline int turnpike_hkdf_expand(
+    const char *digest, const unsigned char *secret, size_t secret_length, const unsigned char *info, size_t info_length,
+    unsigned char *output, size_t output_length
+) {
+    int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY, result = 0;
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+    EVP_KDF_CTX *context = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
+    EVP_KDF_free(kdf);
+    if (context) {
+        OSSL_PARAM parameters[5] = {
+            OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
+            OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)digest, 0),
+            OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)secret, secret_length),
+            OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, (void *)info, info_length),
+            OSSL_PARAM_construct_end(),
+        };
+        result = EVP_KDF_derive(context, output, output_length, parameters) == 1;
+    }
+    EVP_KDF_CTX_free(context);
+    return result;
+}
+
+static inline int turnpike_aead_set_tag(EVP_CIPHER_CTX *context, const void *tag, int length) {
+    return EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, length, (void *)tag);
+}
+
+static inline int turnpike_aead_get_tag(EVP_CIPHER_CTX *context, void *tag, int length) {
+    return EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, length, tag);
 }
 
 // Seconds since 1970, UTC, of a certificate's time; -1 where it holds none that can be read.

@@ -278,7 +278,8 @@ final class ConnectionSetup: Sendable {
         let session: TLSSession
         do {
             guard let context = certificate.withLock({ $0 }) else { throw GatewayError("there is no certificate") }
-            session = try TLSSession(context, space: space(of: channel.eventLoop))
+            // Many, and idle nearly always.
+            session = try TLSSession(context, space: space(of: channel.eventLoop), isCompact: true)
         } catch {
             tally.handshakeEnded()
             throw error

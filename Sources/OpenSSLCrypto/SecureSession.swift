@@ -16,7 +16,8 @@ package class SecureSession {
     /// Why the session failed, for a log; nil while it did not.
     package private(set) final var failure: String?
 
-    final let ssl: OpaquePointer
+    /// Nil once the session goes on without OpenSSL's.
+    private(set) final var ssl: OpaquePointer?
     final let pipe: UnsafeMutablePointer<SessionPipe>
     private let context: TLSContext
 
@@ -41,17 +42,26 @@ package class SecureSession {
         if result == 1 {
             state = .established
             pipe.pointee.isEstablished = true
+            handshakeEnded()
         } else {
             settle(result)
         }
         return state
     }
 
+    func handshakeEnded() {}
+
+    /// Gives OpenSSL's object back, with what belongs to it.
+    final func releaseHandshake() {
+        SSL_free(ssl)
+        ssl = nil
+    }
+
     /// Says close_notify.
     package func shutdown() { end() }
 
     /// What ALPN settled on; nil where the client named nothing.
-    package final var applicationProtocol: String? {
+    package var applicationProtocol: String? {
         var name: UnsafePointer<UInt8>?
         var length: UInt32 = 0
         SSL_get0_alpn_selected(ssl, &name, &length)
@@ -60,7 +70,7 @@ package class SecureSession {
     }
 
     /// Such as `TLSv1.3`.
-    package final var versionName: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
+    package var versionName: String { SSL_get_version(ssl).map { String(cString: $0) } ?? "" }
 
     /// Records what a call of OpenSSL that gave no success means.
     final func settle(_ result: Int32) {
@@ -85,8 +95,9 @@ package class SecureSession {
     /// The session is over in good order.
     final func end() { state = .closed }
 
-    final func fail() {
-        failure = pipe.pointee.brokenBound.map { "\($0)" } ?? TLSError.takeReason()
+    /// - Parameter reason: nil for the one that OpenSSL has.
+    final func fail(_ reason: String? = nil) {
+        failure = pipe.pointee.brokenBound.map { "\($0)" } ?? reason ?? TLSError.takeReason()
         state = .failed
         pipe.pointee.input.free()
         ERR_clear_error()

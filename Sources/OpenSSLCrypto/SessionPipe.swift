@@ -24,6 +24,9 @@ struct SessionPipe {
     /// Plaintext moved either way.
     var applicationBytes = 0
 
+    /// What the handshake ends with, for a session that wants it.
+    var secrets: HandshakeSecrets?
+
     /// The retransmission timer's first value (RFC 6347 section 4.2.4.1).
     var firstTimeoutMicroseconds: UInt32 = 1_000_000
     /// The cookies of this and the last time window while a `DTLSGate` listens; nil once the address was verified.
@@ -100,3 +103,35 @@ struct SessionPipe {
 typealias CookiePair = (current: Cookie, previous: Cookie)
 /// HMAC-SHA256 in four words, so that it lies in memory without an array.
 typealias Cookie = (UInt64, UInt64, UInt64, UInt64)
+
+/// Records of a session that opens them without OpenSSL.
+extension SessionPipe {
+    /// The oldest record, with its header, once it is whole; nil until then. `removeRecord` takes it away.
+    mutating func nextRecord() throws(RecordLayer.Violation) -> UnsafeRawBufferPointer? {
+        // What began in another loan has to lie in one piece with its end.
+        if input.count > 0 { completeInput(RecordLayer.headerBytes) }
+        guard let count = try RecordLayer.length(of: input.count > 0 ? input.bytes : lent) else { return nil }
+        if input.count > 0 { completeInput(count) }
+        let bytes = input.count > 0 ? input.bytes : lent
+        return bytes.count >= count ? UnsafeRawBufferPointer(rebasing: bytes[..<count]) : nil
+    }
+
+    mutating func removeRecord(_ count: Int) {
+        if input.count > 0 { input.remove(count) } else { lent = UnsafeRawBufferPointer(rebasing: lent[count...]) }
+    }
+
+    private mutating func completeInput(_ count: Int) {
+        let more = min(count - input.count, lent.count)
+        guard more > 0 else { return }
+        input.append(UnsafeRawBufferPointer(rebasing: lent[..<more]))
+        lent = UnsafeRawBufferPointer(rebasing: lent[more...])
+    }
+
+    /// Counts a record without application data, of a session that is established.
+    mutating func noteControlRecord() {
+        controlRecords += 1
+        if controlRecords > Self.controlRecordAllowance + applicationBytes >> 20 {
+            brokenBound = "a flood of records without data"
+        }
+    }
+}

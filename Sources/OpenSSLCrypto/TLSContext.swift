@@ -133,6 +133,7 @@ package final class TLSContext: @unchecked Sendable {
         turnpike_ctx_disable_session_cache(context)
         _ = SSL_CTX_set_num_tickets(context, 1)
         SSL_CTX_set_msg_callback(context, SessionWatch.message)
+        if kind == .tls { HandshakeSecrets.install(in: context) }
         if kind == .dtls {
             _ = SSL_CTX_set_options(context, turnpike_op_no_query_mtu)
             // Room for handshake messages that come in pieces is given by the length they claim. A client here sends no
@@ -245,9 +246,13 @@ enum SessionWatch {
     static let message: Message = { isWrite, _, contentType, bytes, count, _, argument in
         // DTLS sessions pass no argument: their headers are counted before they are authenticated, so a stranger who
         // forges the address could use the bound to end somebody's session.
-        guard isWrite == 0, count > 0, let bytes, let argument else { return }
+        guard count > 0, let bytes, let argument else { return }
         guard contentType == SSL3_RT_HEADER || contentType == SSL3_RT_INNER_CONTENT_TYPE else { return }
         let pipe = argument.assumingMemoryBound(to: SessionPipe.self)
+        guard isWrite == 0 else {
+            if contentType == SSL3_RT_INNER_CONTENT_TYPE { pipe.pointee.secrets?.noteSealedRecord() }
+            return
+        }
         if !pipe.pointee.isEstablished, contentType == SSL3_RT_HEADER {
             pipe.pointee.handshakeRecords += 1
             if pipe.pointee.handshakeRecords > SessionPipe.handshakeRecordLimit {
@@ -255,9 +260,6 @@ enum SessionWatch {
             }
         }
         guard pipe.pointee.isEstablished, bytes.load(as: UInt8.self) != UInt8(SSL3_RT_APPLICATION_DATA) else { return }
-        pipe.pointee.controlRecords += 1
-        if pipe.pointee.controlRecords > SessionPipe.controlRecordAllowance + pipe.pointee.applicationBytes >> 20 {
-            pipe.pointee.brokenBound = "a flood of records without data"
-        }
+        pipe.pointee.noteControlRecord()
     }
 }

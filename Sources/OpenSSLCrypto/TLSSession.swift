@@ -12,13 +12,20 @@ package final class TLSSession: SecureSession {
     /// (RFC 8446 section 6.1). Else close_notify is answered at once, as RFC 5246 section 7.2.1 had it.
     package var staysOpenToWrite = false
     private var space: OutputSpace?
+    /// In the place of OpenSSL's session, for a compact one that is established.
+    private(set) var records: RecordLayer?
+    /// Plaintext of a record for which the caller had no room.
+    private var opened = ByteQueue()
     /// Within `receive(lending:)`. It must not change threads then: what is left of the ciphertext is still to be kept.
     package private(set) var isLent = false
 
     /// The server's side of a connection.
-    /// - Parameter space: shared with the other sessions of the thread.
+    /// - Parameters:
+    ///   - space: shared with the other sessions of the thread.
+    ///   - isCompact: gives OpenSSL's session back after a handshake of TLS 1.3, and goes on with the traffic keys
+    ///     alone: a third of the memory, for connections that are many and idle. See `RecordLayer`.
     /// - Throws: `TLSError` where OpenSSL has no memory, or the context is for DTLS.
-    package init(_ context: TLSContext, space: OutputSpace? = nil) throws(TLSError) {
+    package init(_ context: TLSContext, space: OutputSpace? = nil, isCompact: Bool = false) throws(TLSError) {
         guard context.kind == .tls else { throw TLSError("a TLS session needs a TLS context; this one is for DTLS") }
         let pipe = SessionPipe.make()
         guard let (ssl, bio) = PipeBIO.makeSession(context.handle, over: pipe, datagrams: false) else {
@@ -28,6 +35,10 @@ package final class TLSSession: SecureSession {
         SSL_set_bio(ssl, bio, bio)
         SSL_set_accept_state(ssl)
         turnpike_ssl_set_message_argument(ssl, pipe)
+        if isCompact {
+            pipe.pointee.secrets = HandshakeSecrets()
+            turnpike_ssl_set_app_data(ssl, pipe)
+        }
         super.init(context, ssl: ssl, pipe: pipe)
         use(space)
     }
@@ -35,6 +46,7 @@ package final class TLSSession: SecureSession {
     deinit {
         // The space may go before the pipe does.
         SessionPipe.leaveSpace(pipe)
+        opened.free()
     }
 
     /// Has the session use the memory of the thread that it is on.
@@ -61,6 +73,7 @@ package final class TLSSession: SecureSession {
             let left = pipe.pointee.lent
             pipe.pointee.lent = UnsafeRawBufferPointer(start: nil, count: 0)
             if state == .handshaking || state == .established { pipe.pointee.input.append(left) }
+            if records != nil, pipe.pointee.input.count == 0 { pipe.pointee.input.free() }
         }
         return body(self)
     }
@@ -69,7 +82,7 @@ package final class TLSSession: SecureSession {
     package var hasInput: Bool { pipe.pointee.input.count > 0 || pipe.pointee.lent.count > 0 }
 
     /// Whether another `read` may give something without more ciphertext.
-    package var mayHaveMore: Bool { hasInput || SSL_has_pending(ssl) == 1 }
+    package var mayHaveMore: Bool { hasInput || opened.count > 0 || (records == nil && SSL_has_pending(ssl) == 1) }
 
     /// Plaintext from the peer, in order.
     /// - Returns: bytes written to `target`; 0 when none wait or the handshake is not over; -1 when the session ended.
@@ -77,6 +90,7 @@ package final class TLSSession: SecureSession {
         if state == .handshaking { advance() }
         guard state == .established, !hasHeardClose else { return state == .handshaking ? 0 : -1 }
         guard let base = target.baseAddress, target.count > 0 else { return 0 }
+        if let records { return read(records, into: target) }
         ERR_clear_error()
         var count = 0
         let result = SSL_read_ex(ssl, base, target.count, &count)
@@ -108,6 +122,14 @@ package final class TLSSession: SecureSession {
     package func write(_ plaintext: UnsafeRawBufferPointer) -> Bool {
         guard state == .established, !hasSaidClose, pendingOutput <= Self.outputLimitBytes else { return false }
         guard let base = plaintext.baseAddress, plaintext.count > 0 else { return true }
+        if let records {
+            guard records.seal(plaintext, send: send) else {
+                fail("\(RecordLayer.Violation.internalError.reason)")
+                return false
+            }
+            pipe.pointee.applicationBytes &+= plaintext.count
+            return true
+        }
         ERR_clear_error()
         var written = 0
         // The pipe takes everything, so this never wants to be called again.
@@ -152,6 +174,11 @@ package final class TLSSession: SecureSession {
     package override func shutdown() {
         guard state == .established, !hasSaidClose else { return }
         hasSaidClose = true
+        if let records {
+            _ = records.sealAlert(AlertCode.closeNotify, send: send)
+            if hasHeardClose { end() }
+            return
+        }
         ERR_clear_error()
         if SSL_shutdown(ssl) == 1 { end() }
         ERR_clear_error()
@@ -160,5 +187,91 @@ package final class TLSSession: SecureSession {
     override func hearClose() {
         hasHeardClose = true
         if !staysOpenToWrite { super.hearClose() }
+    }
+
+    // MARK: Without OpenSSL's session
+
+    package override var applicationProtocol: String? {
+        if let records { return records.applicationProtocol }
+        return super.applicationProtocol
+    }
+
+    package override var versionName: String { records == nil ? super.versionName : "TLSv1.3" }
+
+    override func handshakeEnded() {
+        guard let secrets = pipe.pointee.secrets else { return }
+        pipe.pointee.secrets = nil
+        turnpike_ssl_set_app_data(ssl, nil)
+        records = makeRecords(secrets)
+        if records != nil { releaseHandshake() }
+    }
+
+    /// - Returns: nil where OpenSSL's session has to stay: under TLS 1.2, with shorter records settled on (RFC 6066
+    ///   section 4), or with a part of a record in it.
+    private func makeRecords(_ secrets: HandshakeSecrets) -> RecordLayer? {
+        guard SSL_version(ssl) == TLS1_3_VERSION, SSL_has_pending(ssl) == 0,
+            SSL_SESSION_get_max_fragment_length(SSL_get_session(ssl)) == 0,
+            let suite = RecordSuite(rawValue: SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl))),
+            let inbound = TrafficKeys(suite, secret: secrets.client, sequence: 0),
+            let outbound = TrafficKeys(suite, secret: secrets.server, sequence: secrets.recordsSealed)
+        else { return nil }
+        return RecordLayer(inbound: inbound, outbound: outbound, applicationProtocol: super.applicationProtocol)
+    }
+
+    private func send(_ record: UnsafeRawBufferPointer) { SessionPipe.append(record, to: pipe) }
+
+    private func read(_ records: RecordLayer, into target: UnsafeMutableRawBufferPointer) -> Int {
+        do throws(RecordLayer.Violation) {
+            while state == .established, !hasHeardClose {
+                if opened.count > 0 {
+                    let count = min(opened.count, target.count)
+                    target.copyMemory(from: UnsafeRawBufferPointer(rebasing: opened.bytes[..<count]))
+                    opened.remove(count)
+                    if opened.count == 0 { opened.free() }
+                    return count
+                }
+                guard let record = try pipe.pointee.nextRecord() else { return 0 }
+                let event =
+                    target.count >= record.count
+                    ? try records.open(record, into: target, send: send) : try openAside(records, record)
+                pipe.pointee.removeRecord(record.count)
+                let count = settle(event)
+                if count > 0, target.count >= record.count { return count }
+            }
+        } catch {
+            _ = records.sealAlert(error.alert, send: send)
+            fail("\(error.reason)")
+        }
+        return -1
+    }
+
+    /// Opens a record that is longer than the caller's room.
+    private func openAside(
+        _ records: RecordLayer,
+        _ record: UnsafeRawBufferPointer
+    ) throws(RecordLayer.Violation) -> RecordLayer.Event {
+        let room = UnsafeMutableRawBufferPointer.allocate(byteCount: record.count, alignment: 8)
+        defer { room.deallocate() }
+        let event = try records.open(record, into: room, send: send)
+        if case .data(let count) = event { opened.append(UnsafeRawBufferPointer(rebasing: room[..<count])) }
+        return event
+    }
+
+    /// - Returns: bytes of application data.
+    private func settle(_ event: RecordLayer.Event) -> Int {
+        switch event {
+        case .data(let count):
+            pipe.pointee.applicationBytes &+= count
+            return count
+        case .control:
+            pipe.pointee.noteControlRecord()
+            if pipe.pointee.brokenBound != nil { fail() }
+        case .closeNotify:
+            hearClose()
+        case .alert(let code):
+            let name = SSL_alert_desc_string_long(Int32(code)).map { String(cString: $0) }
+            fail("the peer says: \(name ?? "alert \(code)")")
+        }
+        return 0
     }
 }

@@ -1,4 +1,4 @@
-"""Tests/Bench/relay runs, by every transport, and prints figures. What they are is for docs/performance.md."""
+"""The benchmarks run, and print figures. What they are is for docs/performance.md."""
 
 import json
 import re
@@ -49,4 +49,43 @@ def test_the_benchmark_prints_a_table():
 ])
 def test_the_benchmark_says_what_is_wrong(arguments, said):
     done = bench(*arguments)
+    assert done.returncode != 0 and said in done.stderr, done.stderr
+
+
+SIGNALING = REPOSITORY / "Tests/Bench/signaling/compare"
+
+
+def test_the_benchmark_of_signaling_measures_everything_on_both_servers(tmp_path):
+    """Both serve the same load, and nothing is lost: then figures can be compared. Timings are not looked at."""
+    figures = tmp_path / "figures.json"
+    done = subprocess.run([SIGNALING, "--quick", "--server", BINARY, "--json", figures],
+                          capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    assert list(found) == ["cost", "latency", "idle", "hold", "overload", "noisy"]
+    for part, key in (("cost", "messages_per_cpu_second"), ("latency", "p99_us"), ("idle", "kib_each_of_200"),
+                      ("overload", "capacity"), ("overload", "goodput"), ("overload", "share_by_cpu_second")):
+        for of in ("turnpike", "node", "ratio"):
+            value = found[part][of][key]
+            assert 0 < value["min"] <= value["median"] <= value["max"], (part, of, key)
+    assert found["overload"]["turnpike"]["lost"]["max"] == 0
+    assert found["hold"]["answered"] == found["hold"]["connections"] == 400
+    assert (found["hold"]["forwarded"], found["hold"]["closed"]) == (200, 0)
+    # All of the one who floods are told and closed, and of the others every message has arrived, or there were no
+    # figures.
+    noisy = found["noisy"]
+    assert noisy["closed_1008"]["min"] == noisy["loud_connections"] and noisy["rate_limited"]["min"] > 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "| | turnpike | Node and ws | ours / theirs | asked |"
+    # Columns stay whole.
+    assert len(lines) > 15 and all(line.count("|") == 6 for line in lines), done.stdout
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("memory",), "'memory' is none of cost, latency, idle, hold, overload, noisy"),
+    (("--idle", "5"), "5 is not in 100...15000"),
+    (("--server", "/nowhere/turnpike"), "/nowhere/turnpike is not a program; build it, or say --server"),
+])
+def test_the_benchmark_of_signaling_says_what_is_wrong(arguments, said):
+    done = subprocess.run([SIGNALING, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and said in done.stderr, done.stderr

@@ -56,6 +56,33 @@ import Testing
         #expect(lab.hub.counters[.rateLimited] == UInt64(hints.count))
     }
 
+    @Test func sg09WhileOneIsRefusedAndClosedTheMessagesOfAnotherAllArrive() throws {
+        let lab = Lab()
+        let loud = try lab.peer("mallory")
+        let alice = try lab.peer("alice")
+        let bob = try lab.peer("bob")
+        var (sent, refusals) = (0, 0)
+        for millisecond in 0..<3_000 {
+            if loud.closedWith == nil { loud.send(["type": "signal", "to": "bob", "signal": "noise"]) }
+            while let error = loud.take("error") {
+                #expect(error["code"] as? String == "rate-limited" && error["retryAfterMs"] as? Int ?? 0 > 0)
+                refusals += 1
+            }
+            if millisecond % 50 == 0 {
+                alice.send(["type": "signal", "to": "bob", "signal": sent])
+                sent += 1
+            }
+            lab.advance(seconds: 0.001)
+        }
+        #expect(loud.closedWith == .policy && refusals > 0)
+        var heard: [Int?] = []
+        while let message = bob.take("signal") {
+            if message["from"] as? String == "alice" { heard.append(message["signal"] as? Int) }
+        }
+        #expect(heard == (0..<sent).map(Optional.some))
+        #expect(alice.closedWith == nil && alice.take("error") == nil)
+    }
+
     @Test func sg09WhoWaitsAsToldStays() throws {
         let lab = Lab()
         let alice = try lab.client("alice")

@@ -11,6 +11,7 @@
 //   in all;
 //                                   with RATE 0 as fast as WINDOW messages a pair under way allow
 //   ping                            one message on each connection, and how many are answered within ten seconds
+//   pass BYTES                      one message of each pair, and how many arrive within ten seconds
 //   wait SECONDS                    reads what comes
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -26,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,8 +40,9 @@ struct client {
     enum stage stage;
     SSL *ssl;
     BIO *out;
-    unsigned char *in;
-    size_t in_count, in_size;
+    unsigned char *in, *offer;
+    size_t in_count, offer_count, stamp_at;
+    int offer_bytes;
     uint8_t mask[4];
     int under_way;
     uint64_t began;
@@ -85,7 +88,8 @@ static void drop(struct client *client) {
     SSL_free(client->ssl);
     close(client->fd);
     free(client->in);
-    client->in = NULL;
+    free(client->offer);
+    client->in = client->offer = NULL;
     ERR_clear_error();
 }
 
@@ -113,8 +117,8 @@ static void seal(struct client *client, const void *bytes, size_t count) {
     if (SSL_write(client->ssl, bytes, (int)count) <= 0) ERR_clear_error();
 }
 
-static void frame(struct client *client, int opcode, const char *text, size_t count) {
-    static unsigned char made[131072];
+// Writes a masked frame of one text.
+static size_t make_frame(unsigned char *made, const uint8_t *mask, int opcode, const char *text, size_t count) {
     size_t head = 2;
     made[0] = (unsigned char)(0x80 | opcode);
     if (count < 126) {
@@ -125,10 +129,15 @@ static void frame(struct client *client, int opcode, const char *text, size_t co
         made[3] = (unsigned char)count;
         head = 4;
     }
-    memcpy(made + head, client->mask, 4);
+    memcpy(made + head, mask, 4);
     head += 4;
-    for (size_t index = 0; index < count; index++) made[head + index] = (unsigned char)text[index] ^ client->mask[index & 3];
-    seal(client, made, head + count);
+    for (size_t index = 0; index < count; index++) made[head + index] = (unsigned char)text[index] ^ mask[index & 3];
+    return head + count;
+}
+
+static void frame(struct client *client, int opcode, const char *text, size_t count) {
+    static unsigned char made[131072];
+    seal(client, made, make_frame(made, client->mask, opcode, text, count));
 }
 
 static const struct user *user_of(const struct client *client) { return &users[client->number % user_count]; }
@@ -146,15 +155,33 @@ static void say_register(struct client *client) {
     frame(client, 1, text, (size_t)count);
 }
 
-static void forward(struct client *client, int bytes) {
+// An offer differs from the client's last one by its time alone, so the frame is made once: the generator must be able to
+// offer several times what the server takes.
+static void prepare_offer(struct client *client, int bytes) {
     static char text[131072];
     struct client *target = &clients[client->number + pairs];
+    int count = snprintf(text, sizeof text,
+        "{\"type\":\"offer\",\"from\":\"%s/%d\",\"to\":\"%s/%d\",\"offer\":{\"t\":\"%020d\",\"sdp\":\"%.*s\"}}",
+        user_of(client)->name, client->number, user_of(target)->name, target->number, 0, bytes, filler);
+    free(client->offer);
+    client->offer = malloc((size_t)count + 16);
+    if (client->offer == NULL) die("memory");
+    client->offer_count = make_frame(client->offer, client->mask, 1, text, (size_t)count);
+    client->stamp_at = (size_t)(strstr(text, "\"t\":\"") + 5 - text);
+    client->offer_bytes = bytes;
+}
+
+static void forward(struct client *client, int bytes) {
     if (client->stage != READY) { unsent++; return; }
     if (BIO_ctrl_pending(client->out) > QUEUED_MAX) { unsent++; return; }
-    int count = snprintf(text, sizeof text,
-        "{\"type\":\"offer\",\"from\":\"%s/%d\",\"to\":\"%s/%d\",\"offer\":{\"t\":\"%020llu\",\"sdp\":\"%.*s\"}}",
-        user_of(client)->name, client->number, user_of(target)->name, target->number, (unsigned long long)now_ns(), bytes, filler);
-    frame(client, 1, text, (size_t)count);
+    if (client->offer == NULL || client->offer_bytes != bytes) prepare_offer(client, bytes);
+    unsigned char *stamp = client->offer + client->offer_count;
+    size_t text_count = client->offer_count - (client->offer[1] == (0x80 | 126) ? 8 : 6);
+    stamp -= text_count - client->stamp_at;
+    uint64_t now = now_ns();
+    for (size_t digit = 20; digit-- > 0; now /= 10)
+        stamp[digit] = (unsigned char)('0' + now % 10) ^ client->mask[(client->stamp_at + digit) & 3];
+    seal(client, client->offer, client->offer_count);
     client->under_way++;
     sent++;
 }
@@ -189,7 +216,7 @@ static void take_message(struct client *client, const unsigned char *text, size_
         ready++;
     } else if (IS("error")) {
         errors++;
-        if (memmem(text, count, "\"rate-limited\"", 14) != NULL) limited++;
+        if (memmem(text, count, "\"rate-limited\"", 14) != NULL) limited += memmem(text, count, "\"retryAfterMs\":", 15) != NULL;
         else if (getenv("SIGLOAD_VERBOSE")) fprintf(stderr, "sigload: %.*s\n", (int)count, (const char *)text);
         // A connection that is refused its peer id would wait for ever.
         if (client->stage != READY && client->stage != GONE) drop(client);
@@ -225,29 +252,23 @@ static const char *upgrade_head(void) {
            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 }
 
-static void digest_input(struct client *client) {
+// Returns how many of the bytes it took.
+static size_t digest_input(struct client *client, unsigned char *bytes, size_t count) {
     size_t done = 0;
     if (client->stage == UPGRADING) {
-        unsigned char *end = memmem(client->in, client->in_count, "\r\n\r\n", 4);
-        if (end == NULL) return;
-        if (client->in_count < 12 || memcmp(client->in + 9, "101", 3) != 0) { drop(client); return; }
-        done = (size_t)(end + 4 - client->in);
+        unsigned char *end = memmem(bytes, count, "\r\n\r\n", 4);
+        if (end == NULL) return 0;
+        if (count < 12 || memcmp(bytes + 9, "101", 3) != 0) { drop(client); return 0; }
+        done = (size_t)(end + 4 - bytes);
         client->stage = GREETING;
         if (shape != EAGER) say_hello(client);
     }
     while (client->stage != GONE) {
-        size_t taken = take_frame(client, client->in + done, client->in_count - done);
+        size_t taken = take_frame(client, bytes + done, count - done);
         if (taken == 0) break;
         done += taken;
     }
-    if (client->stage == GONE) return;
-    client->in_count -= done;
-    memmove(client->in, client->in + done, client->in_count);
-    if (client->in_count == 0) {
-        free(client->in);
-        client->in = NULL;
-        client->in_size = 0;
-    }
+    return done;
 }
 
 static void begin_upgrade(struct client *client) {
@@ -273,23 +294,37 @@ static void take_input(struct client *client) {
             return;
         }
     }
-    while (client->stage != GONE && client->stage != SHAKING) {
-        if (client->in_size - client->in_count < 16384) {
-            client->in_size = client->in_count + 32768;
-            client->in = realloc(client->in, client->in_size);
-            if (client->in == NULL) die("memory");
-        }
-        int count = SSL_read(client->ssl, client->in + client->in_count, (int)(client->in_size - client->in_count));
+    if (client->stage == GONE || client->stage == SHAKING) {
+        if (client->stage != GONE) flush_out(client);
+        return;
+    }
+    // All connections read into the same memory, and keep what is half a frame only.
+    static unsigned char bytes[262144];
+    size_t have = client->in_count;
+    if (have > 0) memcpy(bytes, client->in, have);
+    free(client->in);
+    client->in = NULL;
+    client->in_count = 0;
+    for (;;) {
+        int count = SSL_read(client->ssl, bytes + have, (int)(sizeof bytes - have));
         if (count <= 0) {
             int reason = SSL_get_error(client->ssl, count);
             if (reason != SSL_ERROR_WANT_READ && reason != SSL_ERROR_WANT_WRITE) { drop(client); return; }
             ERR_clear_error();
-            if (client->in_count == 0) { free(client->in); client->in = NULL; client->in_size = 0; }
             break;
         }
-        client->in_count += (size_t)count;
-        digest_input(client);
+        have += (size_t)count;
+        size_t done = digest_input(client, bytes, have);
         if (client->stage == GONE) return;
+        have -= done;
+        memmove(bytes, bytes + done, have);
+        if (have == sizeof bytes) die("a frame is too long");
+    }
+    if (have > 0) {
+        client->in = malloc(have);
+        if (client->in == NULL) die("memory");
+        memcpy(client->in, bytes, have);
+        client->in_count = have;
     }
     if (client->stage != GONE) flush_out(client);
 }
@@ -334,9 +369,17 @@ static int by_value(const void *one, const void *other) {
     return left < right ? -1 : left > right;
 }
 
+static double cpu_seconds(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
+        + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 static void run(double rate, int wide, double length, int bytes) {
     sent = received = unsent = errors = limited = policy_closes = 0;
     long closed_before = closes;
+    double cpu_before = cpu_seconds();
     window = rate > 0 ? 0 : wide;
     run_bytes = bytes;
     is_running = 1;
@@ -359,6 +402,7 @@ static void run(double rate, int wide, double length, int bytes) {
         turn(1);
     }
     long in_time = received;
+    double cpu = cpu_seconds() - cpu_before;
     window = 0;
     // What is on its way still counts as delivered, not as goodput.
     for (uint64_t silence = now_ns(), seen = (uint64_t)received; now_ns() - silence < 1000000000u && received < sent; turn(10)) {
@@ -368,8 +412,8 @@ static void run(double rate, int wide, double length, int bytes) {
     long known = received < LATENCIES_MAX ? received : LATENCIES_MAX;
     qsort(latencies, (size_t)known, sizeof *latencies, by_value);
     printf("{\"sent\": %ld, \"in_time\": %ld, \"received\": %ld, \"unsent\": %ld, \"errors\": %ld, \"rate_limited\": %ld, "
-           "\"policy_closes\": %ld, \"closed\": %ld, \"seconds\": %.3f, \"p50_us\": %u, \"p99_us\": %u}\n",
-           sent, in_time, received, unsent, errors, limited, policy_closes, closes - closed_before, length,
+           "\"policy_closes\": %ld, \"closed\": %ld, \"seconds\": %.3f, \"generator_cpu_seconds\": %.3f, \"p50_us\": %u, \"p99_us\": %u}\n",
+           sent, in_time, received, unsent, errors, limited, policy_closes, closes - closed_before, length, cpu,
            known ? latencies[known / 2] : 0, known ? latencies[known * 99 / 100] : 0);
 }
 
@@ -385,6 +429,20 @@ static void ping_all(void) {
     }
     for (uint64_t end = now_ns() + 10000000000u; pongs < asked && now_ns() < end;) turn(50);
     printf("{\"asked\": %ld, \"answered\": %ld, \"closed\": %ld}\n", asked, pongs, closes);
+}
+
+static void pass_all(int bytes) {
+    sent = received = unsent = 0;
+    window = 0;
+    is_running = 1;
+    for (int index = 0; index < pairs; index++) {
+        forward(&clients[index], bytes);
+        if (clients[index].stage != GONE) flush_out(&clients[index]);
+        if (index % 64 == 0) turn(0);
+    }
+    for (uint64_t end = now_ns() + 10000000000u; received < sent && now_ns() < end;) turn(50);
+    is_running = 0;
+    printf("{\"sent\": %ld, \"received\": %ld, \"unsent\": %ld, \"closed\": %ld}\n", sent, received, unsent, closes);
 }
 
 static void read_users(const char *path) {
@@ -427,6 +485,7 @@ int main(int count, char **arguments) {
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(context, 1);
     poller = epoll_create1(EPOLL_CLOEXEC);
     uint64_t began = now_ns(), end = began + 300000000000u;
     while (ready + failures < client_count && now_ns() < end) {
@@ -455,6 +514,9 @@ int main(int count, char **arguments) {
             run(rate, wide, length, bytes);
         } else if (strcmp(command, "ping") == 0) {
             ping_all();
+        } else if (sscanf(command, "pass %d", &bytes) == 1) {
+            if (bytes < 0 || bytes > 60000) die("bytes");
+            pass_all(bytes > 0 && filler[bytes - 1] == '\\' ? bytes - 1 : bytes);
         } else if (sscanf(command, "wait %lf", &length) == 1) {
             for (uint64_t until = now_ns() + (uint64_t)(length * 1e9); now_ns() < until;) turn(20);
             printf("{\"ready\": %d, \"closed\": %ld}\n", ready, closes);
