@@ -63,6 +63,10 @@ static inline void turnpike_sctp_start(turnpike_sctp_output output) {
     usrsctp_sysctl_set_sctp_reconfig_enable(1);
     // RFC 6928's window, as browsers have it.
     usrsctp_sysctl_set_sctp_initial_cwnd(10);
+    // Where a window of one packet waits for its acknowledgement, 200 ms would be most of the time.
+    usrsctp_sysctl_set_sctp_delayed_sack_time_default(20);
+    // What was given before a shutdown may take as long on a bad path; a peer that is gone is noticed sooner.
+    usrsctp_sysctl_set_sctp_shutdown_guard_time_default(180);
     // 512 by default, which many small messages reach long before they fill the send buffer.
     usrsctp_sysctl_set_sctp_max_chunks_on_queue(10240);
     // Old packets cannot come back: each association has a DTLS session of its own. The list of tags that are not to be
@@ -98,7 +102,8 @@ static inline int turnpike_sctp_subscribe(struct socket *socket) {
 
 // Of the endpoint before it connects, and of the association after.
 static inline int turnpike_sctp_set_path(
-    struct socket *socket, void *address, uint16_t port, bool is_connected, uint32_t packet_limit, uint32_t heartbeat
+    struct socket *socket, void *address, uint16_t port, bool is_connected, uint32_t packet_limit,
+    const struct turnpike_sctp_options *options
 ) {
     struct sctp_paddrparams path;
     memset(&path, 0, sizeof path);
@@ -108,7 +113,9 @@ static inline int turnpike_sctp_set_path(
     }
     // usrsctp counts what follows the common header.
     path.spp_pathmtu = packet_limit - sizeof(struct sctp_common_header);
-    path.spp_hbinterval = heartbeat;
+    path.spp_hbinterval = options->heartbeat_interval;
+    // The only path is not down before the association is.
+    path.spp_pathmaxrxt = options->retransmissions;
     path.spp_flags = SPP_PMTUD_DISABLE | SPP_HB_ENABLE;
     return turnpike_sctp_set(socket, IPPROTO_SCTP, SCTP_PEER_ADDR_PARAMS, &path, sizeof path);
 }
@@ -144,7 +151,7 @@ static inline int turnpike_sctp_configure(struct socket *socket, const struct tu
     if ((result = turnpike_sctp_set(socket, IPPROTO_SCTP, SCTP_RTOINFO, &rto, sizeof rto)) != 0) return result;
     struct sctp_assocparams limits = {.sasoc_asocmaxrxt = options->retransmissions};
     if ((result = turnpike_sctp_set(socket, IPPROTO_SCTP, SCTP_ASSOCINFO, &limits, sizeof limits)) != 0) return result;
-    result = turnpike_sctp_set_path(socket, NULL, 0, false, options->packet_limit, options->heartbeat_interval);
+    result = turnpike_sctp_set_path(socket, NULL, 0, false, options->packet_limit, options);
     return result != 0 ? result : turnpike_sctp_subscribe(socket);
 }
 

@@ -85,9 +85,9 @@ struct SCTPSocket {
     }
 
     func setPacketLimit(_ bytes: Int) throws(Failure) {
-        let heartbeat = options.heartbeatMilliseconds
+        var settings = turnpike_sctp_options(options)
         let limit = UInt32(clamping: bytes)
-        try check(turnpike_sctp_set_path(socket, address, options.remotePort, true, limit, heartbeat))
+        try check(turnpike_sctp_set_path(socket, address, options.remotePort, true, limit, &settings))
     }
 
     var status: sctp_status? {

@@ -5,8 +5,8 @@ import Synchronization
 /// made here, one at a time.
 ///
 /// The stack has no clock for its timers: someone calls `advance` about every 10 ms while there are associations. All share
-/// the same time. Two things it reads from the system's clock all the same, for usrsctp leaves no choice: round-trip times,
-/// and the lifetime of a message on a channel with `maxLifetime`.
+/// the same time. Three things usrsctp reads from the system's clock all the same: round-trip times, how long a path was idle
+/// before a heartbeat, and the lifetime of a message on a channel with `maxLifetime`.
 package final class SCTPStack: Sendable {
     package static let shared = SCTPStack()
 
