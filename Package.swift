@@ -28,6 +28,7 @@ let package = Package(
         ),
         .target(name: "CLinux", cSettings: [.define("_GNU_SOURCE")]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CUsrSCTP", providers: [.apt(["libusrsctp-dev"])]),
         .target(
             name: "Commands",
             dependencies: [
@@ -35,6 +36,7 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .target(name: "DataChannels", dependencies: ["CUsrSCTP"], swiftSettings: settings),
         .target(
             name: "Gateway",
             dependencies: [
@@ -89,6 +91,11 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "CommandsTests", dependencies: ["Accounts", "Commands"], swiftSettings: settings),
+        .testTarget(
+            name: "DataChannelsTests",
+            dependencies: ["DataChannels", "TestSupport"],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "GatewayTests",
             dependencies: [

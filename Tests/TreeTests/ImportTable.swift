@@ -6,6 +6,8 @@ enum ImportTable {
     static let allowed: [String: Set<String>] = [
         "CLinux": [],
         "COpenSSL": [],
+        "CUsrSCTP": [],
+        "DataChannels": ["CUsrSCTP"],
         "STUN": [],
         "TURN": ["STUN"],
         "OpenSSLCrypto": ["COpenSSL", "STUN"],

@@ -1,0 +1,233 @@
+import CUsrSCTP
+
+/// One peer connection's SCTP association with its data channels (RFC 8831, RFC 8832), without a socket: what DTLS opens goes
+/// in, what DTLS is to seal comes out. For one thread at a time.
+///
+/// After every call, and whenever `wake` was called, take all of `nextEvent` and then all of `nextPacket`.
+package final class DataChannelAssociation {
+    package enum Role: Sendable {
+        /// In the DTLS handshake. It decides on the parity of the channels' ids (RFC 8832 section 6).
+        case client, server
+    }
+
+    enum Phase {
+        case idle, connecting, open, shuttingDown, closed
+    }
+
+    package let role: Role
+    package let options: DataChannelOptions
+    /// As the peer's SDP has it. A message is as long as both this and `sendBufferBytes` allow.
+    package var remoteMaxMessageBytes: Int
+
+    let stack = SCTPStack.shared
+    let number: Int
+    /// Nil once the association is over.
+    var socket: SCTPSocket?
+    var phase = Phase.idle
+    var channels: [UInt16: ChannelState] = [:]
+    /// Ids below it have a stream in both directions.
+    var streamLimit: UInt16
+    /// Messages of the establishment protocol that found no room in the send buffer.
+    var waitingControl: [(stream: UInt16, message: EstablishmentMessage)] = []
+    /// Streams without a channel that were reset here, so that the peer's reset in return is not answered again.
+    var answeredResets: Set<UInt16> = []
+    var partialMessages = PartialMessages()
+    var unsent = UnsentBytes()
+    var isAborting = false
+    private var events: [DataChannelEvent] = []
+    private var takenEvents = 0
+    /// What the waiting events hold.
+    private var eventBytes = 0
+    private(set) var isReadingHeldUp = false
+
+    /// - Parameter wake: called, on any thread, when timers have given the association something to do. It must only see to
+    ///   it that the association's own thread takes events and packets soon.
+    package init(
+        _ role: Role,
+        options: DataChannelOptions = DataChannelOptions(),
+        wake: @escaping @Sendable () -> Void
+    ) throws(DataChannelError) {
+        guard Self.isPossible(options.packetLimitBytes) else {
+            throw .packetLimit(bytes: options.packetLimitBytes)
+        }
+        self.role = role
+        self.options = options
+        remoteMaxMessageBytes = options.remoteMaxMessageBytes
+        streamLimit = options.streams
+        (number, socket) = try Self.open(options, wake)
+    }
+
+    deinit {
+        stack.run { state in socket?.close(&state) }
+        stack.packets.release(number, isReusable: true)
+    }
+
+    private static func open(
+        _ options: DataChannelOptions,
+        _ wake: @escaping @Sendable () -> Void
+    ) throws(DataChannelError) -> (Int, SCTPSocket) {
+        let stack = SCTPStack.shared
+        while true {
+            guard let number = stack.packets.reserve(wake: wake) else { throw .tooManyAssociations }
+            let opened = stack.run { state -> Result<SCTPSocket, SCTPSocket.Failure> in
+                do throws(SCTPSocket.Failure) {
+                    return .success(try SCTPSocket(number: number, options: options, state: &state))
+                } catch {
+                    return .failure(error)
+                }
+            }
+            switch opened {
+            case .success(let socket): return (number, socket)
+            case .failure(let failure):
+                // A number whose last association usrsctp has not let go of is out of use from here on.
+                stack.packets.release(number, isReusable: failure.code != EADDRINUSE)
+                if failure.code != EADDRINUSE { throw .stack(errno: failure.code) }
+            }
+        }
+    }
+
+    /// Sends INIT. Both ends do so as soon as DTLS stands (RFC 8831 section 6.2 leaves either or both to).
+    package func connect() throws(DataChannelError) {
+        guard phase == .idle else { return }
+        guard let socket else { throw .closed }
+        let failure = stack.run { _ in Self.failure { () throws(SCTPSocket.Failure) in try socket.connect() } }
+        if let failure { throw .stack(errno: failure.code) }
+        phase = .connecting
+    }
+
+    /// Takes one packet that DTLS opened.
+    package func receive(_ packet: UnsafeRawBufferPointer) {
+        guard packet.count <= DataChannelLimits.packetBytes, packet.count >= Self.headerBytes, phase != .idle else {
+            return
+        }
+        stack.run { state in
+            guard let socket else { return }
+            socket.input(packet)
+            settle(&state)
+        }
+    }
+
+    /// Does what became possible because of timers; to be called when `wake` was.
+    package func update() { stack.run { state in settle(&state) } }
+
+    /// Sends what was given so far, and then ends the association in good order (RFC 9260 section 9.2).
+    package func shutdown() {
+        guard phase == .open else {
+            if phase != .shuttingDown { abort() }
+            return
+        }
+        phase = .shuttingDown
+        stack.run { state in
+            guard let socket else { return }
+            let failure = Self.failure { () throws(SCTPSocket.Failure) in try socket.shutdown() }
+            if failure != nil { end(.aborted, &state) }
+            settle(&state)
+        }
+    }
+
+    /// Ends the association at once, by ABORT.
+    package func abort() { stack.run { state in end(.aborted, &state) } }
+
+    /// The next packet for the peer, to be sealed by DTLS as one record; nil when none waits.
+    package func nextPacket() -> [UInt8]? {
+        guard let packet = stack.packets.take(from: number) else { return nil }
+        for (stream, before) in unsent.observe(packet) { noteSent(stream, before) }
+        return packet
+    }
+
+    package func nextEvent() -> DataChannelEvent? {
+        guard takenEvents < events.count else { return nil }
+        let event = events[takenEvents]
+        takenEvents += 1
+        eventBytes -= event.bytes
+        if takenEvents == events.count || takenEvents > Self.takenEventsLimit {
+            events.removeFirst(takenEvents)
+            takenEvents = 0
+        }
+        // The reader caught up, so usrsctp may say to the peer that there is room.
+        if isReadingHeldUp, eventBytes <= options.receiveBufferBytes / 2 {
+            isReadingHeldUp = false
+            update()
+        }
+        return event
+    }
+
+    /// Changes the longest packet from the next one on, where the path turns out to be wider or narrower.
+    package func setPacketLimit(_ bytes: Int) throws(DataChannelError) {
+        guard Self.isPossible(bytes) else { throw .packetLimit(bytes: bytes) }
+        guard let socket, phase == .open else { throw .closed }
+        let failure = stack.run { _ in
+            Self.failure { () throws(SCTPSocket.Failure) in try socket.setPacketLimit(bytes) }
+        }
+        if let failure { throw .stack(errno: failure.code) }
+    }
+
+    /// What usrsctp says of the path; nil once the association is over.
+    package var statistics: AssociationStatistics? {
+        guard let socket else { return nil }
+        return stack.run { _ in socket.status.map(AssociationStatistics.init) }
+    }
+
+    func emit(_ event: DataChannelEvent) {
+        events.append(event)
+        eventBytes += event.bytes
+    }
+
+    /// Whether the reader is too far behind to read more.
+    func holdUpReading() -> Bool {
+        isReadingHeldUp = eventBytes > options.receiveBufferBytes
+        return isReadingHeldUp
+    }
+
+    /// The association is over. To be called in `SCTPStack.run`.
+    func end(_ reason: AssociationCloseReason, _ state: inout SCTPStack.State) {
+        guard phase != .closed else { return }
+        phase = .closed
+        socket?.close(&state)
+        socket = nil
+        channels.removeAll()
+        waitingControl.removeAll()
+        partialMessages.removeAll()
+        unsent.removeAll()
+        emit(.closed(reason))
+    }
+
+    static func failure(_ body: () throws(SCTPSocket.Failure) -> Void) -> SCTPSocket.Failure? {
+        do throws(SCTPSocket.Failure) {
+            try body()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    private static func isPossible(_ packetBytes: Int) -> Bool {
+        DataChannelLimits.leastPacketBytes...DataChannelLimits.packetBytes ~= packetBytes
+    }
+
+    private static let headerBytes = 12
+    private static let takenEventsLimit = 256
+}
+
+/// What usrsctp says of an association's path.
+package struct AssociationStatistics: Sendable {
+    package let roundTripMilliseconds: Int
+    package let congestionWindowBytes: Int
+    package let peerWindowBytes: Int
+    package let unacknowledgedChunks: Int
+
+    init(_ status: sctp_status) {
+        roundTripMilliseconds = Int(status.sstat_primary.spinfo_srtt)
+        congestionWindowBytes = Int(status.sstat_primary.spinfo_cwnd)
+        peerWindowBytes = Int(status.sstat_rwnd)
+        unacknowledgedChunks = Int(status.sstat_unackdata)
+    }
+}
+
+extension DataChannelEvent {
+    /// What it takes while it waits.
+    fileprivate var bytes: Int {
+        if case .message(_, let bytes, _) = self { return bytes.count + DataChannelLimits.eventBytes }
+        return DataChannelLimits.eventBytes
+    }
+}

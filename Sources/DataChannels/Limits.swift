@@ -1,0 +1,36 @@
+/// Every bound of the data channels, each with its reason.
+package enum DataChannelLimits {
+    /// Associations of the process at once. Each number that usrsctp knows one by stays registered with it for good.
+    package static let associations = 4_096
+    /// Packets of one association that wait to be taken. usrsctp's window is smaller; beyond it a packet counts as lost on
+    /// the way, which SCTP repairs.
+    static let waitingPackets = 4_096
+    /// What one read takes from usrsctp. A longer message comes in parts.
+    static let readBytes = 65_536
+    /// Of a label and of a subprotocol. The format allows 64 KiB, which nobody writes, times the channels of a connection.
+    package static let nameBytes = 4_096
+    /// What an event costs the bound on waiting events beside its message, so that many empty messages are bounded too.
+    static let eventBytes = 128
+    /// Messages that come in parts at once, each on a stream of its own. usrsctp delivers one at a time.
+    static let partialMessages = 16
+    /// The longest packet that is looked at: a DTLS record's plaintext is not longer.
+    static let packetBytes = 16_384
+    /// Below it usrsctp could not put an INIT ACK with its cookie into one packet.
+    static let leastPacketBytes = 576
+}
+
+/// The bounds of what an SDP may hold. A browser's offer of audio, video and data has about 8 KiB and 200 lines.
+package enum SessionDescriptionLimits {
+    /// What the signaling carries in one message.
+    package static let textBytes = 65_536
+    package static let lineBytes = 4_096
+    static let lines = 2_048
+    static let sections = 64
+    /// Of one section. A host with many interfaces and several relays has some dozens.
+    static let candidates = 256
+    static let fingerprints = 8
+    static let iceOptions = 16
+    /// RFC 8839 section 5.4 allows 256 characters of ufrag and of password.
+    static let credentialBytes = 256
+    static let midBytes = 64
+}

@@ -1,0 +1,175 @@
+import DataChannels
+import TestSupport
+import Testing
+
+@Suite(.serialized) struct AssociationTests {
+    @Test func bothEndsOpenWithinTwoRoundTrips() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair(.init(delayMilliseconds: 25))
+            try pair.connect()
+            #expect(pair.run(for: 101) { $0.has(.opened, .client) && $0.has(.opened, .server) })
+        }
+    }
+
+    /// The first message leaves with the OPEN, before the peer has said anything about the channel.
+    @Test func aMessageFollowsItsChannelsOpenAtOnce() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            let channel = try pair.client.openChannel(.init(label: "x"))
+            #expect(pair.client.send([1, 2, 3], on: channel.id) == .sent)
+            #expect(pair.run(for: 11) { $0.messages(channel.id, .server) == [[1, 2, 3]] })
+        }
+    }
+
+    @Test func aChannelOpenedBeforeTheAssociationOpensWithIt() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair()
+            let channel = try pair.client.openChannel(.init(label: "early"))
+            #expect(pair.client.send([1], on: channel.id) == .notOpen)
+            try pair.connect()
+            #expect(pair.run { $0.has(.channelOpened(channel, byPeer: true), .server) })
+            #expect(pair.take(.client) == [.opened, .channelOpened(channel, byPeer: false)])
+        }
+    }
+
+    @Test(arguments: [0, 10])
+    func anAssociationComesUpAndEndsOverALossyPath(lossPercent: Int) async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected(.init(lossPercent: lossPercent, jitterMilliseconds: 30), seed: 4)
+            let channel = try pair.server.openChannel(.init(label: "x"))
+            for number in 0..<50 { #expect(pair.server.send(pattern(2_000, seed: number), on: channel.id) == .sent) }
+            // What was given goes out first.
+            pair.server.shutdown()
+            #expect(pair.run { $0.has(.closed(.shutdown), .client) && $0.has(.closed(.shutdown), .server) })
+            print(
+                "DEBUG2",
+                pair.now / 1_000_000,
+                pair.messages(channel.id, .client).count,
+                pair.events[.server] as Any,
+                pair.events[.client]?.last as Any,
+                pair.server.statistics as Any
+            )
+            #expect(pair.messages(channel.id, .client) == (0..<50).map { pattern(2_000, seed: $0) })
+            #expect(pair.client.send([1], on: channel.id) == .notOpen)
+            #expect(throws: DataChannelError.closed) { try pair.client.openChannel(.init(label: "late")) }
+        }
+    }
+
+    @Test func bothMayShutDownAtOnce() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            pair.client.shutdown()
+            pair.server.shutdown()
+            #expect(pair.run { $0.has(.closed(.shutdown), .client) && $0.has(.closed(.shutdown), .server) })
+        }
+    }
+
+    @Test func anAbortIsTheEndForBothAtOnce() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            pair.client.abort()
+            #expect(pair.run(for: 11) { $0.has(.closed(.abortedByPeer), .server) })
+            #expect(pair.take(.client) == [.closed(.aborted)])
+            pair.client.abort()
+            pair.client.shutdown()
+            #expect(pair.client.nextEvent() == nil)
+        }
+    }
+
+    @Test func aReleasedAssociationSaysGoodbye() async throws {
+        try await SCTPTime.virtual {
+            let before = SCTPStack.shared.associationCount
+            for _ in 0..<100 {
+                let pair = try PeerPair.connected()
+                _ = try pair.client.openChannel(.init(label: "x"))
+                #expect(SCTPStack.shared.associationCount == before + 2)
+            }
+            #expect(SCTPStack.shared.associationCount == before)
+            #expect(SCTPStack.shared.establishedCount == 0)
+        }
+    }
+
+    @Test func aPeerThatIsNotThereIsGivenUp() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair(.init(isCut: true))
+            try pair.client.connect()
+            #expect(pair.run(for: 40_000) { $0.has(.closed(.timedOut), .client) })
+            // INIT, ten times more, and the ABORT for whom it may reach.
+            #expect(pair.sentPackets == 12)
+        }
+    }
+
+    /// A path that comes back within a minute loses nothing, and traffic goes on within the greatest timeout.
+    @Test func anOutageIsSurvivedOrNoticed() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            let channel = try pair.client.openChannel(.init(label: "x"))
+            pair.run(for: 100)
+            pair.network.isCut = true
+            #expect(pair.client.send([7], on: channel.id) == .sent)
+            #expect(!pair.run(for: 30_000) { $0.has(.closed(.timedOut), .client) })
+            pair.network.isCut = false
+            #expect(pair.run(for: 3_100) { $0.messages(channel.id, .server) == [[7]] })
+            pair.network.isCut = true
+            #expect(pair.client.send([8], on: channel.id) == .sent)
+            #expect(pair.run(for: 90_000) { $0.has(.closed(.timedOut), .client) })
+        }
+    }
+
+    /// usrsctp counts since the last packet by the system's clock, so here any time at all is long enough.
+    @Test func anIdleAssociationNoticesThatThePathIsDead() async throws {
+        try await SCTPTime.virtual {
+            var options = DataChannelOptions()
+            options.heartbeatMilliseconds = 1
+            let pair = try PeerPair.connected(client: options, server: options)
+            pair.run(for: 1_000)
+            let before = pair.sentPackets
+            pair.run(for: 60_000)
+            #expect(pair.sentPackets - before > 20)
+            pair.network.isCut = true
+            #expect(
+                pair.run(for: 300_000) { $0.has(.closed(.timedOut), .client) && $0.has(.closed(.timedOut), .server) }
+            )
+        }
+    }
+
+    @Test func noPacketIsLongerThanItsLimit() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            let channel = try pair.client.openChannel(.init(label: "x"))
+            #expect(pair.client.send(pattern(60_000, seed: 1), on: channel.id) == .sent)
+            #expect(pair.run { $0.messages(channel.id, .server).count == 1 })
+            #expect(1_140...1_156 ~= pair.longestPacket)
+            try pair.client.setPacketLimit(1_400)
+            #expect(pair.client.send(pattern(60_000, seed: 2), on: channel.id) == .sent)
+            #expect(pair.run { $0.messages(channel.id, .server).count == 2 })
+            #expect(1_384...1_400 ~= pair.longestPacket)
+            #expect(throws: DataChannelError.packetLimit(bytes: 100)) { try pair.client.setPacketLimit(100) }
+        }
+    }
+
+    @Test func associationsDoNotHearOneAnother() async throws {
+        try await SCTPTime.virtual {
+            let pairs = try (0..<8).map { try PeerPair.connected(seed: UInt64($0)) }
+            for (number, pair) in pairs.enumerated() {
+                let channel = try pair.client.openChannel(.init(label: "\(number)"))
+                #expect(pair.client.send([UInt8(number)], on: channel.id) == .sent)
+            }
+            for (number, pair) in pairs.enumerated() {
+                #expect(pair.run(for: 1_000) { !$0.messages(0, .server).isEmpty })
+                #expect(pair.messages(0, .server) == [[UInt8(number)]])
+            }
+        }
+    }
+
+    @Test func itSaysHowThePathIs() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            let statistics = try #require(pair.client.statistics)
+            #expect(statistics.congestionWindowBytes > 4_000)
+            #expect(statistics.peerWindowBytes > 500_000)
+            pair.client.abort()
+            #expect(pair.client.statistics == nil)
+        }
+    }
+}
