@@ -10,6 +10,7 @@ enum ImportTable {
         "DataChannels": ["CUsrSCTP"],
         "STUN": [],
         "TURN": ["STUN"],
+        "Traversal": ["STUN"],
         "OpenSSLCrypto": ["COpenSSL", "STUN"],
         "LinuxIO": ["CLinux"],
         "Relay": ["LinuxIO", "OpenSSLCrypto", "STUN", "TURN"],

@@ -1,0 +1,104 @@
+import STUN
+
+/// Data to peers and from them.
+extension TURNClient {
+    package enum SendOutcome: Equatable, Sendable {
+        case sent
+        /// The peer's address has no permission yet. One has been asked for, and the data is lost, as any datagram may be.
+        case awaitsPermission
+        case noAllocation
+        case familyUnavailable
+        case tooLong
+    }
+
+    /// Sends a datagram to a peer, by its channel if there is one.
+    package mutating func send(
+        _ data: UnsafeRawBufferPointer,
+        to peer: Endpoint,
+        now: UInt64,
+        into actions: inout [TURNAction]
+    ) -> SendOutcome {
+        guard phase == .live, let allocation else { return .noAllocation }
+        guard allocation.has(peer.family), peer.port != 0 else { return .familyUnavailable }
+        guard data.count <= Limits.datagramBytes else { return .tooLong }
+        guard isPermitted(peer.address, now: now) else {
+            permit([peer.address], now: now, into: &actions)
+            return .awaitsPermission
+        }
+        if let number = liveChannel(to: peer, now: now) {
+            channels[peer]?.lastUsedAt = now
+            emit(channelData(number, data), now: now, into: &actions)
+            return .sent
+        }
+        let bytes = build(MessageType(.send, .indication), newTransactionID(), capacity: data.count + 64) { builder in
+            builder.append(.xorPeerAddress, xor: peer)
+            if configuration.prohibitsFragments, !leavesOut.contains(.dontFragment) {
+                builder.append(.dontFragment, [])
+            }
+            builder.append(.data, data)
+        }
+        emit(bytes, now: now, into: &actions)
+        countDatagram(peer, now: now, into: &actions)
+        return .sent
+    }
+
+    private func channelData(_ number: UInt16, _ data: UnsafeRawBufferPointer) -> [UInt8] {
+        let length = ChannelData.headerLength + data.count
+        // RFC 8656 section 12.5: padded to four bytes on a stream; by UDP it need not be.
+        let total = configuration.transport.isStream ? (length + 3) & ~3 : length
+        return [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
+            let bytes = UnsafeMutableRawBufferPointer(buffer)
+            guard let start = bytes.baseAddress else { return }
+            ChannelData.writeHeader(channel: number, length: UInt16(truncatingIfNeeded: data.count), at: start)
+            UnsafeMutableRawBufferPointer(rebasing: bytes[ChannelData.headerLength...]).copyBytes(from: data)
+            for index in length..<total { bytes[index] = 0 }
+            count = total
+        }
+    }
+
+    mutating func takeChannelData(_ bytes: UnsafeRawBufferPointer, now: UInt64, into actions: inout [TURNAction]) {
+        guard phase == .live, let header = ChannelData(bytes), let peer = channelPeers[header.channel],
+            let channel = channels[peer], channel.expiresAt > now || channel.isPending
+        else {
+            ignored &+= 1
+            return
+        }
+        channels[peer]?.lastUsedAt = now
+        actions.append(.received(Array(bytes.slice(ChannelData.headerLength, header.length)), from: peer))
+    }
+
+    /// Data that came for us, or an ICMP error about what we sent (RFC 8656 section 11.6).
+    mutating func takeIndication(_ message: MessageView, now: UInt64, into actions: inout [TURNAction]) {
+        // Nothing but a permission makes a server relay; what comes without one was made up on the way.
+        guard phase == .live, let value = message.first(.xorPeerAddress),
+            let peer = AddressAttribute.decodeXOR(value, message.transactionID), isPermitted(peer.address, now: now)
+        else {
+            ignored &+= 1
+            return
+        }
+        if let icmp = message.first(.icmp), icmp.count == 8 {
+            // RFC 8656 section 18.13: after two bytes of nothing, seven bits of type and nine of code.
+            let (type, code) = (icmp.uint16(at: 2) >> 9, icmp.uint16(at: 2) & 0x1FF)
+            actions.append(.peerError(peer, type: UInt8(type), code: UInt8(truncatingIfNeeded: code)))
+            return
+        }
+        guard let data = message.first(.data) else {
+            ignored &+= 1
+            return
+        }
+        actions.append(.received(Array(data), from: peer))
+        countDatagram(peer, now: now, into: &actions)
+    }
+
+    /// Binds a channel once there is traffic that is worth it.
+    private mutating func countDatagram(_ peer: Endpoint, now: UInt64, into actions: inout [TURNAction]) {
+        guard configuration.bindsChannels, channels[peer]?.isPending != true, channels[peer]?.isWanted ?? true
+        else { return }
+        if datagrams.count >= Limits.channels, datagrams[peer] == nil { datagrams = [:] }
+        let count = datagrams[peer, default: 0] + 1
+        datagrams[peer] = count
+        guard count >= Limits.datagramsBeforeChannel else { return }
+        datagrams[peer] = nil
+        bindChannel(to: peer, now: now, into: &actions)
+    }
+}
