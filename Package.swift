@@ -79,6 +79,7 @@ let package = Package(
         ),
         .target(name: "Signaling", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
+        .target(name: "Traversal", dependencies: ["STUN"], swiftSettings: settings),
         .executableTarget(name: "turnpike", dependencies: ["Commands"], swiftSettings: settings),
 
         // What the tests of several targets need.
@@ -130,6 +131,11 @@ let package = Package(
         .testTarget(
             name: "TURNTests",
             dependencies: ["OpenSSLCrypto", "STUN", "TURN", "TestSupport"],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "TraversalTests",
+            dependencies: ["OpenSSLCrypto", "STUN", "TURN", "TestSupport", "Traversal"],
             swiftSettings: settings
         ),
         .testTarget(name: "TreeTests", swiftSettings: settings),

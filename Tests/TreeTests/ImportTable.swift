@@ -8,6 +8,7 @@ enum ImportTable {
         "COpenSSL": [],
         "STUN": [],
         "TURN": ["STUN"],
+        "Traversal": ["STUN"],
         "OpenSSLCrypto": ["COpenSSL", "STUN"],
         "LinuxIO": ["CLinux"],
         "Relay": ["LinuxIO", "OpenSSLCrypto", "STUN", "TURN"],
