@@ -19,7 +19,7 @@ extension ICEAgent {
     func foundation(of local: ICELocalCandidate) -> String {
         let key = FoundationKey(
             type: local.type,
-            base: local.baseEndpoint.address,
+            base: local.baseEndpoint.address.withoutLink,
             server: local.server,
             isTCP: local.transport.isTCP
         )
@@ -29,7 +29,11 @@ extension ICEAgent {
         return String(foundations.count)
     }
 
-    func insert(_ local: ICELocalCandidate) -> ICECandidate? {
+    func insert(_ candidate: ICELocalCandidate) -> ICECandidate? {
+        // Peers tell no links, and what they tell is compared with this.
+        var local = candidate
+        local.endpoint.address = local.endpoint.address.withoutLink
+        local.baseEndpoint.address = local.baseEndpoint.address.withoutLink
         let isThere = locals.contains {
             $0.base == local.base && $0.endpoint == local.endpoint && $0.type == local.type
         }

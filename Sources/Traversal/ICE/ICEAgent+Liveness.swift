@@ -14,7 +14,7 @@ extension ICEAgent {
             if now >= deathTime(pair, probing.since) {
                 die(pair)
             } else if now >= probing.next {
-                pair.liveness.probing?.next = after(max(configuration.probeSpacing, pair.liveness.roundTrip))
+                pair.liveness.probing = (probing.since, nextProbe(pair))
                 send(pair)
                 // The one to fall back to is asked as well, so that it is known to work when it is needed.
                 if pair === selected { askOthers() }
@@ -32,8 +32,12 @@ extension ICEAgent {
         pair.liveness.nextCheck = after(
             jittered(pair === selected ? configuration.consentInterval : configuration.warmInterval)
         )
-        pair.liveness.probing = (now, after(max(configuration.probeSpacing, pair.liveness.roundTrip)))
+        pair.liveness.probing = (now, nextProbe(pair))
         send(pair)
+    }
+
+    private func nextProbe(_ pair: ICEPair) -> UInt64 {
+        after(max(configuration.probeSpacing, pair.liveness.roundTrip))
     }
 
     private func askOthers() {
@@ -66,7 +70,6 @@ extension ICEAgent {
     /// does not come and go.
     func renew(_ pair: ICEPair) {
         pair.liveness.consentEnd = after(configuration.consentLifetime)
-        pair.liveness.lastReceived = now
         pair.liveness.lastAnswer = now
         pair.liveness.probing = nil
         if pair === selected { silentSince = nil }

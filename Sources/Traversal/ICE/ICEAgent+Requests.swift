@@ -147,7 +147,6 @@ extension ICEAgent {
             pair = made
         }
         pair.requests &+= 1
-        pair.liveness.lastReceived = now
         if pair === selected { silentSince = nil }
         if role == .controlled { note(request, on: pair) }
         trigger(pair)

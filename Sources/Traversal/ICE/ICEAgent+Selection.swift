@@ -86,7 +86,9 @@ extension ICEAgent {
         }
         guard let checkingSince else { return .new }
         if state == .failed { return .failed }
-        if pairs.contains(where: { $0.isPending || $0.state == .succeeded }) { return .checking }
+        if pairs.contains(where: { $0.isPending || $0.state == .succeeded }) {
+            return wasConnected ? .disconnected : .checking
+        }
         // RFC 8863 section 4: without a pair left there may still come checks of the peer.
         let isOver = wasConnected || now >= checkingSince.addingSaturated(configuration.patience)
         return isOver ? .failed : .checking

@@ -161,7 +161,6 @@ package final class ICEAgent {
         self.now = max(self.now, now)
         let plain = Endpoint(address: source.address.withoutLink, port: source.port)
         guard let selected, selected.local.base == base, selected.remoteEndpoint == plain else { return }
-        selected.liveness.lastReceived = self.now
         silentSince = nil
     }
 
@@ -225,7 +224,7 @@ package final class ICEAgent {
     /// `nanoseconds` times 0.8 to 1.2 (RFC 7675 section 5.1).
     func jittered(_ nanoseconds: UInt64) -> UInt64 {
         let thousandths = 800 + cryptography.randomNumber() % 401
-        return nanoseconds / 1_000 * thousandths
+        return nanoseconds / 1_000 &* thousandths
     }
 }
 

@@ -113,7 +113,6 @@ struct ICELiveness {
     /// When consent ends; renewed by answers alone.
     var consentEnd: UInt64 = 0
     var nextCheck: UInt64 = 0
-    var lastReceived: UInt64 = 0
     var lastAnswer: UInt64 = 0
     /// Since when a check is unanswered, and when the next probe is due.
     var probing: (since: UInt64, next: UInt64)?
