@@ -1,0 +1,182 @@
+import STUN
+
+extension ICEAgent {
+    /// The candidate as a description or a candidate line has it.
+    package func signaled(_ local: ICELocalCandidate) -> ICECandidate {
+        var candidate = ICECandidate(
+            foundation: foundation(of: local),
+            transport: local.transport,
+            priority: local.priority,
+            address: .ip(local.endpoint.address.withoutLink),
+            port: local.endpoint.port,
+            type: local.type,
+            related: local.related
+        )
+        candidate.usernameFragment = localCredentials.usernameFragment
+        return candidate
+    }
+
+    func foundation(of local: ICELocalCandidate) -> String {
+        let key = FoundationKey(
+            type: local.type,
+            base: local.baseEndpoint.address.withoutLink,
+            server: local.server,
+            isTCP: local.transport.isTCP
+        )
+        if let index = foundations.firstIndex(of: key) { return String(index + 1) }
+        // Bounded by the candidates: a key is made only for one that was let in, or is about to be.
+        if foundations.count < 4 * ICELimits.localCandidates { foundations.append(key) }
+        return String(foundations.count)
+    }
+
+    func insert(_ candidate: ICELocalCandidate) -> ICECandidate? {
+        // Peers tell no links, and what they tell is compared with this.
+        var local = candidate
+        local.endpoint.address = local.endpoint.address.withoutLink
+        local.baseEndpoint.address = local.baseEndpoint.address.withoutLink
+        let isThere = locals.contains {
+            $0.base == local.base && $0.endpoint == local.endpoint && $0.type == local.type
+        }
+        guard !isThere else { return nil }
+        guard locals.count < ICELimits.localCandidates else {
+            counters.candidatesBeyondLimit &+= 1
+            return nil
+        }
+        locals.append(local)
+        for candidate in remotes { formPair(local, candidate) }
+        return signaled(local)
+    }
+
+    func discard(_ base: ICEBase) {
+        locals.removeAll { $0.base == base }
+        for pair in pairs where pair.local.base == base { fail(pair, .baseRemoved) }
+        if let pair = previous?.pair, pair.local.base == base { fail(pair, .baseRemoved) }
+    }
+
+    /// What checks leave from on this base. Reflexive candidates are replaced by their base (RFC 8445 section 6.1.2.4); one
+    /// whose base was not named stands for it.
+    func sender(on base: ICEBase) -> ICELocalCandidate? {
+        locals.first { $0.base == base && $0.isBase } ?? locals.first { $0.base == base }
+    }
+
+    // MARK: The peer's
+
+    func meet(_ parameters: ICERemoteParameters) {
+        let isNew = remote == nil
+        remote = parameters
+        // RFC 8445 section 6.1.1: opposite a lite agent a full one controls.
+        if parameters.isLite, role == .controlled { takeRole(.controlling) }
+        guard isNew else { return }
+        checkingSince = now
+        let fragment = parameters.credentials.usernameFragment
+        func isOfSession(_ candidate: ICECandidate) -> Bool { (candidate.usernameFragment ?? fragment) == fragment }
+        counters.candidatesIgnored &+= UInt64(remotes.count { !isOfSession($0) } + named.count { !isOfSession($0) })
+        remotes.removeAll { !isOfSession($0) }
+        named.removeAll { !isOfSession($0) }
+        for local in locals {
+            for candidate in remotes { formPair(local, candidate) }
+        }
+        for check in early where check.fragment.elementsEqual(fragment.utf8) {
+            process(check.request, on: check.base, from: check.source)
+        }
+        early = []
+    }
+
+    func hear(of candidate: ICECandidate) {
+        guard candidate.component == 1 else {
+            counters.candidatesIgnored &+= 1
+            return
+        }
+        if let remote, let fragment = candidate.usernameFragment, fragment != remote.credentials.usernameFragment {
+            // Of a session that is over, or has not begun (RFC 8838 section 11).
+            counters.candidatesIgnored &+= 1
+            return
+        }
+        guard case .name(let name) = candidate.address else { return learn(candidate) }
+        guard named.count < ICELimits.names else {
+            counters.candidatesBeyondLimit &+= 1
+            return
+        }
+        guard !named.contains(candidate) else { return }
+        let isAsked = named.contains { $0.address == candidate.address }
+        named.append(candidate)
+        if !isAsked { actions.append(.resolve(name: name)) }
+    }
+
+    func resolved(_ name: String, _ address: IPAddress?) {
+        guard let address else { return }
+        let found = named.filter { $0.address == .name(name) }
+        named.removeAll { $0.address == .name(name) }
+        for var candidate in found {
+            candidate.address = .ip(address.withoutLink)
+            learn(candidate)
+        }
+    }
+
+    /// Takes a signaled candidate with an address.
+    private func learn(_ candidate: ICECandidate) {
+        guard let endpoint = candidate.endpoint, Self.isUsable(endpoint.address) else {
+            counters.candidatesIgnored &+= 1
+            return
+        }
+        let isKnown = { (other: ICECandidate) in other.endpoint == endpoint && other.transport == candidate.transport }
+        if let index = remotes.firstIndex(where: isKnown) {
+            // RFC 8838 section 11.4: what checks have shown before is now signaled, and has its own type and priority.
+            guard remotes[index].type == .peerReflexive, candidate.type != .peerReflexive else { return }
+            remotes[index] = candidate
+            for pair in pairs where pair.remoteEndpoint == endpoint && pair.remote.transport == candidate.transport {
+                pair.remote = candidate
+                pair.priority = priority(pair)
+            }
+            sortPairs()
+            return
+        }
+        guard makeRoomForRemote() else {
+            counters.candidatesBeyondLimit &+= 1
+            return
+        }
+        remotes.append(candidate)
+        for local in locals { formPair(local, candidate) }
+    }
+
+    /// The candidate a check came from, known or new (RFC 8445 section 7.3.1.3).
+    func remoteCandidate(at source: Endpoint, _ transport: ICETransport, priority: UInt32) -> ICECandidate? {
+        if let known = remotes.first(where: { $0.endpoint == source && $0.transport == transport }) { return known }
+        guard makeRoomForRemote() else {
+            counters.candidatesBeyondLimit &+= 1
+            return nil
+        }
+        learnedCount &+= 1
+        let candidate = ICECandidate(
+            foundation: "prflx\(learnedCount)",
+            transport: transport,
+            priority: priority,
+            address: .ip(source.address),
+            port: source.port,
+            type: .peerReflexive
+        )
+        remotes.append(candidate)
+        return candidate
+    }
+
+    /// A peer whose NAT changes ports shows new addresses as long as it lives: those without a use give way.
+    private func makeRoomForRemote() -> Bool {
+        guard remotes.count >= ICELimits.remoteCandidates else { return true }
+        let idle = remotes.firstIndex { candidate in
+            candidate.type == .peerReflexive
+                && !pairs.contains { $0.remoteEndpoint == candidate.endpoint && $0.state != .failed }
+        }
+        guard let idle else { return false }
+        let endpoint = remotes.remove(at: idle).endpoint
+        for pair in pairs where pair.remoteEndpoint == endpoint { forget(pair) }
+        return true
+    }
+
+    /// Unspecified, multicast and broadcast addresses are nobody's.
+    private static func isUsable(_ address: IPAddress) -> Bool {
+        if address.isIPv4 {
+            return address.v4 >> 24 != 0 && address.v4 < 0xE000_0000
+        }
+        return !(address.high == 0 && address.low == 0) && address.high >> 56 != 0xFF
+    }
+}

@@ -1,0 +1,225 @@
+import STUN
+
+extension ICEAgent {
+    func pair(_ base: ICEBase, _ remote: Endpoint) -> ICEPair? {
+        pairs.first { $0.local.base == base && $0.remoteEndpoint == remote }
+    }
+
+    /// RFC 8445 sections 6.1.2.2 to 6.1.2.5. Without the peer's credentials there is no checklist yet.
+    func formPair(_ local: ICELocalCandidate, _ candidate: ICECandidate) {
+        guard remote != nil, let endpoint = candidate.endpoint,
+            candidate.transport == local.transport.counterpart,
+            // RFC 6544 section 6.2: who listens is connected to.
+            local.transport != .tcpPassive,
+            endpoint.family == local.endpoint.family,
+            Self.isLinkLocal(endpoint.address) == Self.isLinkLocal(local.baseEndpoint.address),
+            sender(on: local.base) == local,
+            pair(local.base, endpoint) == nil,
+            let pair = makePair(local, candidate, endpoint)
+        else { return }
+        // The first of a foundation is checked, the others wait to learn from it (RFC 8445 section 6.1.2.6); one that joins
+        // later learns at once (RFC 8838 section 12).
+        let alike = pairs.filter { $0 !== pair && $0.foundation == pair.foundation }
+        let isFirst = !alike.contains { $0.state == .waiting || $0.state == .inProgress || $0.state == .frozen }
+        pair.state = isFirst || alike.contains { $0.state == .succeeded } ? .waiting : .frozen
+        if !isFirst, pair.state == .frozen, let rival = alike.first(where: { $0.state == .waiting && !$0.isQueued }),
+            pair.priority > rival.priority
+        {
+            (pair.state, rival.state) = (.waiting, .frozen)
+        }
+    }
+
+    /// A new pair in its place in the checklist, or nil when there are too many that are better.
+    func makePair(_ local: ICELocalCandidate, _ candidate: ICECandidate, _ endpoint: Endpoint) -> ICEPair? {
+        guard let remote else { return nil }
+        let session = ICEPair.Session(
+            username: Array("\(remote.credentials.usernameFragment):\(localCredentials.usernameFragment)".utf8),
+            key: Array(remote.credentials.password.utf8)
+        )
+        let pair = ICEPair(local, foundation: foundation(of: local), remote: candidate, at: endpoint, session)
+        pair.priority = priority(pair)
+        if pairs.count >= ICELimits.pairs {
+            // A failed pair goes first, then the least of those that nobody has tried.
+            let idle =
+                pairs.last { $0.state == .failed }
+                ?? pairs.last { ($0.state == .frozen || $0.state == .waiting) && $0.priority < pair.priority }
+            counters.pairsBeyondLimit &+= 1
+            guard let idle else { return nil }
+            forget(idle)
+        }
+        let place = pairs.firstIndex { $0.priority < pair.priority } ?? pairs.endIndex
+        pairs.insert(pair, at: place)
+        if local.type == .relayed { actions.append(.permit(base: local.base, peer: endpoint)) }
+        return pair
+    }
+
+    func forget(_ pair: ICEPair) {
+        for transaction in pair.transactions { checks[transaction] = nil }
+        pairs.removeAll { $0 === pair }
+        triggered.removeAll { $0 === pair }
+        if nominated === pair { nominated = nil }
+        pair.state = .failed
+    }
+
+    func fail(_ pair: ICEPair, _ failure: ICEPairFailure) {
+        pair.state = .failed
+        pair.failure = failure == .noAnswer && pair.isUnreachable ? .unreachable : failure
+        pair.transmission = nil
+        pair.nominatesNext = false
+        pair.isNominated = false
+        if nominated === pair { nominated = nil }
+        guard pair.isOver else { return }
+        for transaction in pair.transactions { checks[transaction] = nil }
+        pair.transactions = []
+        triggered.removeAll { $0 === pair }
+        pair.isQueued = false
+    }
+
+    func priority(_ pair: ICEPair) -> UInt64 {
+        let (ours, theirs) = (pair.local.priority, pair.remote.priority)
+        return role == .controlling
+            ? ICEPriority.pair(controlling: ours, controlled: theirs)
+            : ICEPriority.pair(controlling: theirs, controlled: ours)
+    }
+
+    func sortPairs() { pairs.sort { $0.priority > $1.priority } }
+
+    /// RFC 8445 section 7.3.1.1: priorities depend on the role.
+    func takeRole(_ role: ICERole) {
+        self.role = role
+        nominated = nil
+        for pair in pairs {
+            pair.priority = priority(pair)
+            pair.nominatesNext = false
+            pair.nominatesOnSuccess = false
+            pair.isNominated = false
+            pair.nominationNumber = 0
+        }
+        sortPairs()
+        actions.append(.role(role))
+    }
+
+    // MARK: Pacing
+
+    /// Every Ta one check starts (RFC 8445 section 6.1.4.2).
+    func pace() {
+        guard now >= nextPace, let pair = nextToCheck() else { return }
+        start(pair)
+        nextPace = after(max(configuration.pacing, ICELimits.pacingNanosecondsMinimum))
+    }
+
+    var hasWork: Bool {
+        triggered.contains { $0.nominatesNext || $0.state == .waiting } || pairs.contains { $0.state == .waiting }
+            || frozenToThaw() != nil
+    }
+
+    private func nextToCheck() -> ICEPair? {
+        while !triggered.isEmpty {
+            let pair = triggered.removeFirst()
+            pair.isQueued = false
+            // What has succeeded or failed since needs no check, unless it is to be nominated.
+            if pair.state == .waiting || pair.state == .succeeded && pair.nominatesNext { return pair }
+        }
+        if let pair = pairs.first(where: { $0.state == .waiting }) { return pair }
+        let pair = frozenToThaw()
+        pair?.state = .waiting
+        return pair
+    }
+
+    private func frozenToThaw() -> ICEPair? {
+        guard pairs.contains(where: { $0.state == .frozen }) else { return nil }
+        let busy = Set(pairs.filter { $0.state == .waiting || $0.state == .inProgress }.map(\.foundation))
+        return pairs.first { $0.state == .frozen && !busy.contains($0.foundation) }
+    }
+
+    func enqueue(_ pair: ICEPair, first: Bool = false) {
+        if pair.isQueued {
+            guard first else { return }
+            triggered.removeAll { $0 === pair }
+        }
+        pair.isQueued = true
+        triggered.insert(pair, at: first ? 0 : triggered.endIndex)
+    }
+
+    // MARK: Checks
+
+    private func start(_ pair: ICEPair) {
+        if pair.state != .succeeded { pair.state = .inProgress }
+        let nominates = pair.nominatesNext
+        pair.nominatesNext = false
+        let (transaction, bytes) = send(pair, nominating: nominates)
+        // RFC 8445 section 14.3.
+        let busy = UInt64(pairs.count { $0.state == .waiting || $0.state == .inProgress })
+        let wait = max(configuration.minimumRetransmission, configuration.pacing &* busy)
+        // What goes over TCP is retransmitted by TCP; only the whole time counts (RFC 8489 section 6.2.2).
+        let isReliable = pair.local.transport.isTCP
+        pair.transmission = ICEPair.Transmission(
+            transaction: transaction,
+            bytes: bytes,
+            nominates: nominates,
+            count: isReliable ? configuration.transmissions : 1,
+            next: after(isReliable || configuration.transmissions <= 1 ? wait &* configuration.lastWaitMultiple : wait),
+            initial: wait,
+            wait: wait
+        )
+    }
+
+    /// One check leaves now; without retransmission unless `start` sends it.
+    @discardableResult
+    func send(_ pair: ICEPair, nominating: Bool = false) -> (TransactionID, [UInt8]) {
+        let transaction = cryptography.randomTransaction()
+        var request = ICERequest(
+            username: pair.username,
+            priority: pair.local.checkPriority,
+            role: role,
+            tieBreaker: tieBreaker
+        )
+        // A nomination is told with each check of its pair, so that the peer can tell it from one that is over.
+        request.usesCandidate = role == .controlling && (nominating || nominated === pair)
+        if request.usesCandidate, remote?.supportsRenomination == true { request.nomination = pair.nominationNumber }
+        let bytes = request.encoded(transaction, key: pair.key, with: cryptography)
+        checks[transaction] = ICECheck(
+            pair: pair,
+            sent: now,
+            priority: request.priority,
+            role: role,
+            usesCandidate: request.usesCandidate
+        )
+        pair.transactions.append(transaction)
+        if pair.transactions.count > ICELimits.transactionsPerPair {
+            checks[pair.transactions.removeFirst()] = nil
+        }
+        transmit(pair, bytes)
+        return (transaction, bytes)
+    }
+
+    private func transmit(_ pair: ICEPair, _ bytes: [UInt8]) {
+        pair.checksSent &+= 1
+        actions.append(.send(base: pair.local.base, to: pair.remoteEndpoint, bytes: bytes))
+    }
+
+    /// RFC 8489 section 6.2.1: the wait doubles, and the last is a multiple of the first.
+    func retransmit() {
+        for pair in pairs {
+            guard var transmission = pair.transmission, now >= transmission.next else { continue }
+            guard transmission.count < configuration.transmissions else {
+                pair.transmission = nil
+                if pair.state == .inProgress { fail(pair, .noAnswer) }
+                continue
+            }
+            transmission.count += 1
+            transmission.wait = transmission.wait &* 2
+            let isLast = transmission.count == configuration.transmissions
+            transmission.next = after(
+                isLast ? transmission.initial &* configuration.lastWaitMultiple : transmission.wait
+            )
+            pair.transmission = transmission
+            checks[transmission.transaction]?.isRetransmitted = true
+            transmit(pair, transmission.bytes)
+        }
+    }
+
+    static func isLinkLocal(_ address: IPAddress) -> Bool {
+        !address.isIPv4 && address.high >> 54 == 0xFE80 >> 6
+    }
+}

@@ -1,0 +1,167 @@
+import STUN
+
+extension ICEAgent {
+    /// Which pair carries data. The controlled agent follows nominations as long as a nominated pair lives; before that, and
+    /// always on the controlling side, it is the best valid pair that lives (RFC 8445 sections 8.1.1 and 12.1).
+    func choose() {
+        var pool = pairs.filter(\.isAlive)
+        if role == .controlled, pool.contains(where: \.isNominated) {
+            pool.removeAll { !$0.isNominated }
+            // A peer that numbers its nominations means the last; one that nominates several, the best (section 8.1.1).
+            let number = pool.reduce(0) { max($0, $1.nominationNumber) }
+            pool.removeAll { $0.nominationNumber < number }
+        }
+        if let selected, !selected.isAlive, pool.contains(where: { $0.liveness.probing == nil }) {
+            // What killed the path may have killed others, whose own probes are not over.
+            pool.removeAll { $0.liveness.probing != nil }
+        }
+        guard let best = pool.max(by: { $1.outranks($0) }) else {
+            if let selected, selected.state != .succeeded { select(nil) }
+            return
+        }
+        if best !== selected, !staysOnOldPath(insteadOf: best) { select(best) }
+    }
+
+    private func select(_ pair: ICEPair?) {
+        selected = pair
+        silentSince = nil
+        if let pair {
+            wasConnected = true
+            previous?.pair = nil
+            let next = after(jittered(configuration.consentInterval))
+            pair.liveness.nextCheck = min(pair.liveness.nextCheck, next)
+        }
+        actions.append(.path(path))
+    }
+
+    /// After a restart a direct old path is not left for a relay before the direct pairs have had their time.
+    private func staysOnOldPath(insteadOf best: ICEPair) -> Bool {
+        guard let old = previous?.pair, selected === old, old.isAlive, best.relays > old.relays else { return false }
+        return isEarly
+    }
+
+    var oldPathWaits: Bool { isEarly && previous?.pair != nil && previous?.pair === selected }
+
+    private var isEarly: Bool {
+        guard let firstValid else { return false }
+        return now < firstValid.addingSaturated(configuration.relayNominationDelay)
+    }
+
+    // MARK: Nomination
+
+    /// The controlling agent nominates the pair in use, and each better one that takes its place.
+    func nominate() {
+        guard role == .controlling, let pair = selected, pair !== previous?.pair, pair.isAlive, nominated !== pair,
+            !nominationWaits
+        else { return }
+        nominated = pair
+        nominationCount &+= 1
+        pair.nominationNumber = nominationCount
+        pair.nominatesNext = true
+        enqueue(pair, first: true)
+    }
+
+    var nominationWaits: Bool {
+        guard role == .controlling, let pair = selected, pair.relays > 0, nominated == nil, isEarly,
+            remote?.supportsRenomination != true
+        else { return false }
+        return pairs.contains { $0.isPending && $0.relays < pair.relays }
+    }
+
+    // MARK: State
+
+    func updateState() {
+        let next = currentState()
+        guard next != state else { return }
+        state = next
+        actions.append(.state(next))
+        if next == .failed { actions.append(.failed(report)) }
+    }
+
+    private func currentState() -> ICEState {
+        if let selected {
+            guard selected.isAlive else { return .disconnected }
+            let isDone = selected.isNominated && localsEnded && remotesEnded && !pairs.contains(where: \.isPending)
+            return isDone ? .completed : .connected
+        }
+        guard let checkingSince else { return .new }
+        if state == .failed { return .failed }
+        if pairs.contains(where: { $0.isPending || $0.state == .succeeded }) {
+            return wasConnected ? .disconnected : .checking
+        }
+        // RFC 8863 section 4: without a pair left there may still come checks of the peer.
+        let isOver = wasConnected || now >= checkingSince.addingSaturated(configuration.patience)
+        return isOver ? .failed : .checking
+    }
+
+    // MARK: Restart
+
+    func beginAnew(role: ICERole?) {
+        // A path from before the last restart may still be in use.
+        if let remote {
+            previous = PreviousSession(
+                fragment: Array(localCredentials.usernameFragment.utf8),
+                remoteFragment: Array(remote.credentials.usernameFragment.utf8),
+                key: localKey,
+                pair: selected
+            )
+        }
+        for pair in pairs where pair !== selected {
+            for transaction in pair.transactions { checks[transaction] = nil }
+        }
+        selected?.transmission = nil
+        (pairs, triggered, remotes, named, early) = ([], [], [], [], [])
+        (remote, nominated, firstValid, checkingSince) = (nil, nil, nil, nil)
+        (remotesEnded, wasConnected) = (false, false)
+        (roleChanges, nominationCount, nominationOrder) = (0, 0, 0)
+        localCredentials = ICECredentials(random: cryptography)
+        localKey = Array(localCredentials.password.utf8)
+        tieBreaker = cryptography.randomNumber()
+        if let role, role != self.role { takeRole(role) }
+    }
+
+    // MARK: Report
+
+    /// What was tried so far.
+    package var report: ICEReport {
+        let old = previous?.pair.map { [$0] } ?? []
+        return ICEReport(
+            failure: state == .failed ? failure : nil,
+            role: role,
+            state: state,
+            localCandidates: locals.count,
+            remoteCandidates: remotes.count + named.count,
+            unresolvedNames: named.compactMap { candidate in
+                guard case .name(let name) = candidate.address else { return nil }
+                return name
+            },
+            pairs: (pairs + old).sorted { $0.outranks($1) }.map(reported),
+            counters: counters
+        )
+    }
+
+    private func reported(_ pair: ICEPair) -> ICEReport.Pair {
+        ICEReport.Pair(
+            local: pair.mapped ?? pair.local.endpoint,
+            localType: pair.mappedType,
+            remote: pair.remoteEndpoint,
+            remoteType: pair.remote.type,
+            state: pair.state,
+            failure: pair.failure,
+            isAlive: pair.isAlive,
+            isNominated: pair.isNominated,
+            isSelected: pair === selected,
+            checksSent: pair.checksSent,
+            answersReceived: pair.answers,
+            requestsReceived: pair.requests,
+            roundTripNanoseconds: pair.liveness.roundTrip
+        )
+    }
+
+    private var failure: ICEFailure {
+        if wasConnected { return .consentExpired }
+        if locals.isEmpty { return .noLocalCandidates }
+        if remotes.isEmpty { return .noRemoteCandidates }
+        return pairs.isEmpty ? .noPairs : .allPairsFailed
+    }
+}

@@ -1,0 +1,37 @@
+/// Every number that bounds an ICE agent, with its reason. What a peer sends can fill these and no more.
+package enum ICELimits {
+    /// A host has a handful of addresses, each with a reflexive and a few relayed candidates; with more than this, agents are
+    /// known to spend their checks on virtual interfaces.
+    package static let localCandidates = 32
+    /// Signaled and peer-reflexive together; a peer behind a NAT that changes ports makes a new one for each of our bases.
+    package static let remoteCandidates = 64
+    /// RFC 8445 section 6.1.2.5: by default 100 pairs for all checklists.
+    package static let pairs = 100
+    /// Checks that come before the peer's credentials. They are authenticated with our password, which the peer has from
+    /// our description, so only a peer can fill this; one check for each pair of a usual peer fits.
+    package static let earlyChecks = 32
+    /// mDNS names that wait for the caller's resolver.
+    package static let names = 16
+    /// Transactions of one pair that may still be answered: what was cancelled by a triggered check and a burst of probes.
+    static let transactionsPerPair = 8
+    /// A candidate line of a browser has at most some 250 bytes.
+    package static let candidateLineBytes = 512
+    /// Extension attributes of one line, each a name and a value; browsers write up to six.
+    package static let extensionsPerLine = 16
+    /// RFC 8839 section 5.1: foundations have at most 32 characters.
+    package static let foundationCharacters = 32
+    /// RFC 8839 section 5.4.
+    package static let usernameFragmentCharacters = 4...256
+    package static let passwordCharacters = 22...256
+    /// RFC 1035 section 2.3.4: a name has at most 255 octets; mDNS names of browsers have 42.
+    package static let nameBytes = 255
+    /// The longest message written here: a USERNAME of 513 bytes and 100 bytes of other attributes.
+    static let messageBytes = 1_024
+    /// Unknown attributes listed in a 420, so that the answer is no longer than what provoked it.
+    static let unknownAttributesListed = 8
+    /// RFC 8445 section 14.2: Ta must not be below 5 ms.
+    static let pacingNanosecondsMinimum: UInt64 = 5_000_000
+    /// A role changes at most so often in one session. With honest tie-breakers one change suffices; a peer that answers
+    /// every check with 487 could otherwise keep both sides switching.
+    static let roleChanges = 8
+}

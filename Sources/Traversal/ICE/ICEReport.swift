@@ -1,0 +1,160 @@
+import STUN
+
+package enum ICEState: Hashable, Sendable {
+    /// The peer's credentials are not known.
+    case new
+    case checking
+    /// Data can flow; better pairs may follow.
+    case connected
+    /// The nominated pair is in use and no other is under way.
+    case completed
+    /// No pair answers; consent has not run out.
+    case disconnected
+    case failed
+    case closed
+}
+
+/// Where data goes: by `base` to `remote`.
+package struct ICEPath: Hashable, Sendable {
+    package var base: ICEBase
+    package var remote: Endpoint
+    /// What this side's end is, as the peer sees it: reflexive behind a NAT, though checks leave from a host candidate.
+    package var localType: ICECandidateType
+    package var remoteType: ICECandidateType
+    package var transport: ICETransport
+    package var isNominated: Bool
+
+    package var isRelayed: Bool { localType == .relayed || remoteType == .relayed }
+}
+
+/// What the caller does after a call, in order.
+package enum ICEAction: Hashable, Sendable {
+    /// `bytes` to `to` by the socket or relay `base`.
+    case send(base: ICEBase, to: Endpoint, bytes: [UInt8])
+    /// The relay `base` will hear from this peer: create a permission ahead of the checks (RFC 8445 section 7.2.1).
+    case permit(base: ICEBase, peer: Endpoint)
+    /// Look this name up and call `resolve(name:)`.
+    case resolve(name: String)
+    /// Data goes this way from now on; nil when it may go nowhere.
+    case path(ICEPath?)
+    case role(ICERole)
+    case state(ICEState)
+    /// With `state(.failed)`: what was tried.
+    case failed(ICEReport)
+}
+
+/// Why there is no connection.
+package enum ICEFailure: Hashable, Sendable {
+    case noLocalCandidates, noRemoteCandidates
+    /// Candidates there are, but none of a kind with the other side's: IPv4 on one side and IPv6 on the other, say.
+    case noPairs
+    case allPairsFailed
+    case consentExpired
+}
+
+/// What an agent has tried, for a person to read.
+package struct ICEReport: Hashable, Sendable {
+    package struct Pair: Hashable, Sendable {
+        package var local: Endpoint
+        package var localType: ICECandidateType
+        package var remote: Endpoint
+        package var remoteType: ICECandidateType
+        package var state: ICEPairState
+        package var failure: ICEPairFailure?
+        package var isAlive: Bool
+        package var isNominated: Bool
+        package var isSelected: Bool
+        package var checksSent: UInt64
+        package var answersReceived: UInt64
+        package var requestsReceived: UInt64
+        /// 0 while none was measured.
+        package var roundTripNanoseconds: UInt64
+    }
+
+    package var failure: ICEFailure?
+    package var role: ICERole
+    package var state: ICEState
+    package var localCandidates: Int
+    package var remoteCandidates: Int
+    /// Names that nobody could resolve, or that were never answered for.
+    package var unresolvedNames: [String]
+    /// Best first.
+    package var pairs: [Pair]
+    package var counters: ICECounters
+}
+
+/// What came in and was of no use, by reason, and what was beyond a limit.
+package struct ICECounters: Hashable, Sendable {
+    /// No STUN message, or none of the Binding method.
+    package var malformed: UInt64 = 0
+    /// No MESSAGE-INTEGRITY, a wrong one, or another's user name.
+    package var unauthenticated: UInt64 = 0
+    /// An answer to nothing that was asked, or no longer waited for.
+    package var unexpectedAnswers: UInt64 = 0
+    /// Authenticated requests that were answered with 400 or 420.
+    package var refusedRequests: UInt64 = 0
+    package var roleConflicts: UInt64 = 0
+    package var answeredRequests: UInt64 = 0
+    package var indications: UInt64 = 0
+    package var candidatesBeyondLimit: UInt64 = 0
+    /// Of another component, generation or transport than any here.
+    package var candidatesIgnored: UInt64 = 0
+    package var pairsBeyondLimit: UInt64 = 0
+    package var earlyChecksBeyondLimit: UInt64 = 0
+
+    package init() {}
+}
+
+extension ICEReport: CustomStringConvertible {
+    package var description: String {
+        var lines = ["\(state), \(role): \(localCandidates) local and \(remoteCandidates) remote candidates"]
+        if let failure { lines.append("failed: \(failure.explanation)") }
+        for name in unresolvedNames { lines.append("\(name): a name that could not be resolved") }
+        for pair in pairs {
+            let local = "\(pair.localType.rawValue) \(AddressText.text(pair.local))"
+            let remote = "\(pair.remoteType.rawValue) \(AddressText.text(pair.remote))"
+            var line = "\(local) -> \(remote): \(pair.explanation)"
+            line += "; \(pair.checksSent) checks, \(pair.answersReceived) answers, \(pair.requestsReceived) requests"
+            lines.append(line)
+        }
+        return lines.joined(separator: "\n")
+    }
+}
+
+extension ICEReport.Pair {
+    /// One line on how it stands, and why.
+    package var explanation: String {
+        switch state {
+        case .frozen, .waiting: "not yet tried"
+        case .inProgress: "no answer so far"
+        case .succeeded where !isAlive: "worked, and is silent"
+        case .succeeded: isSelected ? "in use" : "works"
+        case .failed: failure?.explanation ?? "failed"
+        }
+    }
+}
+
+extension ICEPairFailure {
+    package var explanation: String {
+        switch self {
+        case .noAnswer: "no answer: a firewall or NAT on the way, or nobody is there"
+        case .unreachable: "the network says that this address cannot be reached"
+        case .asymmetric: "answers come from another address than checks go to"
+        case .refused(let code): "the peer refused with error \(code)"
+        case .consentExpired: "it worked and went silent"
+        case .baseRemoved: "its socket or relay is gone"
+        }
+    }
+}
+
+extension ICEFailure {
+    package var explanation: String {
+        switch self {
+        case .noLocalCandidates: "there was no address or relay to connect from"
+        case .noRemoteCandidates: "the peer named no address"
+        case .noPairs: "no address of the peer can be reached from any of ours: their families or transports differ"
+        case .allPairsFailed: "no pair of addresses answered"
+        case .consentExpired: "the connection fell silent on every path"
+        }
+    }
+}

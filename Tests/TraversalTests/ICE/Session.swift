@@ -1,0 +1,83 @@
+import STUN
+import Traversal
+
+/// Offer, answer and candidates between two peers of a network.
+extension SimulatedNetwork {
+    /// What a description of this peer holds.
+    struct Description {
+        var parameters: ICERemoteParameters
+        var candidates: [ICECandidate]
+    }
+
+    /// Names the peer's candidates to its agent: its own address, what a STUN server sees of it, its relay.
+    func gather(_ peer: SimulatedPeer) -> [ICECandidate] {
+        var locals = [ICELocalCandidate(base: SimulatedPeer.socket, type: .host, endpoint: peer.host)]
+        if let nat = peer.nat {
+            locals.append(
+                ICELocalCandidate(
+                    base: SimulatedPeer.socket,
+                    type: .serverReflexive,
+                    endpoint: nat.outbound(peer.host, to: Self.stunServer, &generator),
+                    baseEndpoint: peer.host,
+                    server: Self.stunServer.address
+                )
+            )
+        }
+        if let relay = peer.relay {
+            locals.append(ICELocalCandidate(base: SimulatedPeer.relayBase, type: .relayed, endpoint: relay))
+        }
+        var candidates: [ICECandidate] = []
+        act(peer) { actions in
+            for local in locals {
+                if let candidate = peer.agent.addLocalCandidate(local, now: now, into: &actions) {
+                    candidates.append(candidate)
+                }
+            }
+            peer.agent.endLocalCandidates(now: now, into: &actions)
+        }
+        return candidates
+    }
+
+    func describe(_ peer: SimulatedPeer, _ candidates: [ICECandidate], renomination: Bool = true) -> Description {
+        var candidates = candidates
+        for index in candidates.indices {
+            candidates[index].usernameFragment = peer.agent.localCredentials.usernameFragment
+        }
+        let parameters = ICERemoteParameters(
+            credentials: peer.agent.localCredentials,
+            supportsRenomination: renomination
+        )
+        return Description(parameters: parameters, candidates: candidates)
+    }
+
+    func accept(_ description: Description, by peer: SimulatedPeer) {
+        act(peer) { actions in
+            try? peer.agent.setRemote(description.parameters, now: now, into: &actions)
+            for candidate in description.candidates {
+                // As text, as it travels.
+                guard let read = try? CandidateLine.parse(CandidateLine.text(candidate)) else { continue }
+                peer.agent.addRemoteCandidate(read, now: now, into: &actions)
+            }
+            peer.agent.endRemoteCandidates(now: now, into: &actions)
+        }
+    }
+
+    /// The first peer offers; the answer comes two signaling delays later.
+    func connect(
+        _ offerer: SimulatedPeer,
+        _ answerer: SimulatedPeer,
+        signaling: UInt64 = 30 * milliseconds,
+        renomination: Bool = true
+    ) {
+        let offer = describe(offerer, gather(offerer), renomination: renomination)
+        after(signaling) { [self] in
+            let answer = describe(answerer, gather(answerer), renomination: renomination)
+            accept(offer, by: answerer)
+            after(signaling) { [self] in accept(answer, by: offerer) }
+        }
+    }
+
+    var isDirect: Bool { peers.allSatisfy { $0.agent.path.map { !$0.isRelayed } ?? false } }
+    var isRelayed: Bool { peers.allSatisfy { $0.agent.path?.isRelayed ?? false } }
+    var isConnected: Bool { peers.allSatisfy { $0.agent.path != nil } }
+}
