@@ -46,7 +46,10 @@ package final class Agent<Machine, Action> {
     private let expire: Expire
     private let deadline: Deadline
     private let perform: Perform
-    private var alarm: Alarm!
+    private lazy var alarm = Alarm(host.internet.scheduler) { [weak self] in
+        guard let self else { return }
+        step { machine, now, actions in self.expire(&machine, now, &actions) }
+    }
     private var waiting: [(inout Machine, UInt64, inout [Action]) -> Void] = []
     private var isBusy = false
 
@@ -60,10 +63,6 @@ package final class Agent<Machine, Action> {
     ) {
         (self.host, self.machine) = (host, machine)
         (self.take, self.expire, self.deadline, self.perform) = (take, expire, deadline, perform)
-        alarm = Alarm(host.internet.scheduler) { [weak self] in
-            guard let self else { return }
-            step { machine, now, actions in self.expire(&machine, now, &actions) }
-        }
     }
 
     package var now: UInt64 { host.now }
@@ -140,10 +139,7 @@ package final class Agent<Machine, Action> {
     private func adopt(_ connection: TCPConnection) -> Int {
         let number = streams.count
         streams.append(connection)
-        // An accepted one is open already, and has no `onOpen` to call any more.
-        if connection.state != .synReceived {
-            connection.onOpen = { [weak self] in self?.give(.opened(stream: number)) }
-        }
+        connection.onOpen = { [weak self] in self?.give(.opened(stream: number)) }
         connection.onReceive = { [weak self] in self?.give(.bytes(stream: number, $0)) }
         connection.onEnd = { [unowned connection] in connection.finish() }
         connection.onClose = { [weak self] failure in

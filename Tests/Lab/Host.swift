@@ -3,7 +3,7 @@ import STUN
 /// A computer: addresses on one or more networks, UDP sockets, TCP connections.
 package final class Host: Node {
     package let name: String
-    unowned let internet: Internet
+    package unowned let internet: Internet
     /// In the order of preference.
     package private(set) var interfaces: [Attachment] = []
     /// Whether ICMP and resets answer what nobody listens for.
@@ -118,7 +118,8 @@ package final class Host: Node {
         case .problem(let problem):
             internet.note(.arrived, packet, at: name)
             if problem.transport == .tcp { return streams.take(problem) }
-            for socket in sockets[problem.source.port] ?? [] where socket.address == nil || socket.address == problem.source.address {
+            for socket in sockets[problem.source.port] ?? []
+            where socket.address == nil || socket.address == problem.source.address {
                 socket.onProblem?(problem)
             }
         }

@@ -28,7 +28,12 @@ package final class Internet {
     package let seed: UInt64
     package let scheduler = Scheduler()
     package let log = PacketLog()
-    package private(set) var core: Network!
+    package private(set) lazy var core = Network(
+        "core",
+        in: self,
+        hops: 8,
+        pool: AddressPool(v4: "30.0.0.1", v6: 0x2A02_0000_0000_0000)
+    )
     /// Seconds since the epoch at the start.
     package var wallStartSeconds: UInt64 = 1_800_000_000
 
@@ -47,7 +52,6 @@ package final class Internet {
     package init(seed: UInt64, eventsMax: UInt64 = 50_000_000, _ build: (Network) -> Void = { _ in }) {
         self.seed = seed
         self.eventsMax = eventsMax
-        core = Network("core", in: self, hops: 8, pool: AddressPool(v4: "30.0.0.1", v6: 0x2A02_0000_0000_0000))
         SeedRun.current?.internets.append(self)
         build(core)
     }

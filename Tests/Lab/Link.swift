@@ -60,18 +60,14 @@ package final class Link {
     package private(set) var isUp = true
     /// Counts the cuts, so that what was under way when one came is lost.
     fileprivate var cuts = 0
-    let up: Pipe
-    let down: Pipe
-    private let scheduler: Scheduler
+    lazy var up = Pipe(of: self, internet, part: "\(name) up")
+    lazy var down = Pipe(of: self, internet, part: "\(name) down")
+    private unowned let internet: Internet
 
     init(_ name: String, _ quality: LinkQuality, in internet: Internet) {
         self.name = name
         self.quality = quality
-        scheduler = internet.scheduler
-        up = Pipe(internet, part: "\(name) up")
-        down = Pipe(internet, part: "\(name) down")
-        up.link = self
-        down.link = self
+        self.internet = internet
     }
 
     /// Loses what is on it, and all that comes until `restore`.
@@ -84,14 +80,14 @@ package final class Link {
 
     /// Cuts it so many seconds from this moment, for so long.
     package func cut(afterSeconds delay: Double, forSeconds duration: Double) {
-        scheduler.after(seconds: delay) { [weak self] in self?.cut() }
-        scheduler.after(seconds: delay + duration) { [weak self] in self?.restore() }
+        internet.scheduler.after(seconds: delay) { [weak self] in self?.cut() }
+        internet.scheduler.after(seconds: delay + duration) { [weak self] in self?.restore() }
     }
 }
 
 /// One direction of a link.
 final class Pipe {
-    unowned var link: Link!
+    private unowned let link: Link
     /// Takes what comes out.
     var deliver: (Packet) -> Void = { _ in }
     /// Hears of a packet that is longer than the link takes.
@@ -102,7 +98,8 @@ final class Pipe {
     private var freeAt: UInt64 = 0
     private var lastArrival: UInt64 = 0
 
-    init(_ internet: Internet, part: String) {
+    init(of link: Link, _ internet: Internet, part: String) {
+        self.link = link
         self.internet = internet
         dice = Dice(seed: internet.seed, for: part)
     }
@@ -133,7 +130,9 @@ final class Pipe {
         let now = internet.now
         guard let rate = quality.bitsPerSecond else { return now }
         let waiting = Double(max(freeAt, now) - now) / 1e9 * rate / 8
-        guard waiting + Double(packet.byteCount) <= Double(max(quality.queueBytes, quality.mtuBytes)) else { return nil }
+        guard waiting + Double(packet.byteCount) <= Double(max(quality.queueBytes, quality.mtuBytes)) else {
+            return nil
+        }
         freeAt = max(freeAt, now) + nanoseconds(Double(packet.byteCount * 8) / rate)
         return freeAt
     }

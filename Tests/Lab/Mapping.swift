@@ -58,7 +58,8 @@ final class Mapping {
     ) {
         if flags.contains(.rst) {
             sessions[remote] = nil
-            addressExpiry[remote.address] = sessions.filter { $0.key.address == remote.address }.values.map(\.expiry).max()
+            addressExpiry[remote.address] = sessions.filter { $0.key.address == remote.address }.values.map(\.expiry)
+                .max()
             return
         }
         let known = sessions[remote].flatMap { $0.expiry > now ? $0 : nil }

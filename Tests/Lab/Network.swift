@@ -9,7 +9,7 @@ protocol Node: AnyObject {
 /// Where a node hangs on a network, and by which link.
 package final class Attachment {
     package let link: Link
-    package let network: Network
+    package unowned let network: Network
     package internal(set) var addresses: [IPAddress] = []
     unowned let node: any Node
 
@@ -47,7 +47,7 @@ package final class Network {
     package let name: String
     unowned let internet: Internet
     /// The way out of a network that is not the core.
-    package internal(set) var router: Router?
+    package internal(set) unowned var router: Router?
     /// Routers that a packet passes on its way across.
     package var hops: Int
     var pool: AddressPool

@@ -92,11 +92,8 @@ package final class PacketLog {
             }
         mix(time)
         mix(code)
-        for end in [packet.source, packet.destination] {
-            mix(end.address.high)
-            mix(end.address.low)
-            mix(UInt64(end.port))
-        }
+        mix(packet.source)
+        mix(packet.destination)
         switch packet.body {
         case .datagram(let bytes): mix(bytes)
         case .segment(let segment):
@@ -105,6 +102,12 @@ package final class PacketLog {
             mix(segment.payload)
         case .problem(let problem): mix(UInt64(problem.destination.port))
         }
+    }
+
+    private func mix(_ end: Endpoint) {
+        mix(end.address.high)
+        mix(end.address.low)
+        mix(UInt64(end.port))
     }
 
     private func mix(_ bytes: [UInt8]) {

@@ -14,7 +14,7 @@ final class RelaySockets: RelayHost {
         var until: UInt64
     }
 
-    unowned var server: RelayServer!
+    weak var server: RelayServer?
     private let host: Host
     private let ports: ClosedRange<UInt16>
     private var open: [Int32: Relay] = [:]
@@ -74,8 +74,8 @@ final class RelaySockets: RelayHost {
         let leg = RelayLeg(descriptor: lastDescriptor, local: local, advertised: local)
         open[lastDescriptor] = Relay(socket: socket, leg: leg)
         live.insert(local)
-        socket.onReceive = { [unowned self] in server.take($0, for: request) }
-        socket.onProblem = { [unowned self] in server.take($0, for: request) }
+        socket.onReceive = { [unowned self] in server?.take($0, for: request) }
+        socket.onProblem = { [unowned self] in server?.take($0, for: request) }
         return leg
     }
 
@@ -94,7 +94,7 @@ final class RelaySockets: RelayHost {
         host.internet.scheduler.at(second &* 1_000_000_000) { [weak self] in
             guard let self, self.epoch == epoch, expirySeconds[allocation] == second else { return }
             expirySeconds[allocation] = nil
-            server.expire(allocation)
+            server?.expire(allocation)
         }
     }
 

@@ -18,7 +18,7 @@ package final class Rendezvous {
     private var users: [String: String]
     private var connections: [ConnectionID: SignalingFramer] = [:]
     private var lastConnection: UInt64 = 0
-    private var alarm: Alarm!
+    private lazy var alarm = Alarm(host.internet.scheduler) { [weak self] in self?.expire() }
     private var internet: Internet { host.internet }
 
     init(_ host: Host, users: [String: String], _ configure: (inout Configuration) -> Void) {
@@ -28,7 +28,6 @@ package final class Rendezvous {
         configure(&configuration)
         self.configuration = configuration
         hub = Self.hub(configuration, host)
-        alarm = Alarm(host.internet.scheduler) { [weak self] in self?.expire() }
         host.listen(configuration.port) { [unowned self] in accept($0) }
     }
 
@@ -147,7 +146,8 @@ package final class Rendezvous {
 
     private func user(showing credentials: Credentials) -> String? {
         switch credentials {
-        case .password(let name, let password): users[name].flatMap { Array($0.utf8) == Array(password.utf8) ? name : nil }
+        case .password(let name, let password):
+            users[name].flatMap { Array($0.utf8) == Array(password.utf8) ? name : nil }
         case .session(let user): users[user] != nil ? user : nil
         case .token: nil
         }

@@ -4,25 +4,37 @@ import STUN
 package final class Router: Node {
     package let name: String
     package let inside: Network
-    package private(set) var attachment: Attachment!
+    package private(set) lazy var attachment = Attachment(self, to: outer, outerLink)
+    /// What passes may be changed while it runs; how strictly it filters may not.
     package var firewall: Firewall
     /// IPv4 is translated, unless there is no NAT.
     package let behavior: NATBehavior?
     private unowned let internet: Internet
+    private unowned let outer: Network
+    private let outerLink: Link
     private let v4: Translator
     private let v6: Translator
 
-    init(_ name: String, from inside: Network, to outer: Network, _ behavior: NATBehavior?, _ firewall: Firewall, _ link: Link) {
+    init(
+        _ name: String,
+        from inside: Network,
+        to outer: Network,
+        _ behavior: NATBehavior?,
+        _ firewall: Firewall,
+        _ link: Link
+    ) {
         self.name = name
         self.inside = inside
         self.firewall = firewall
         self.behavior = behavior
         internet = outer.internet
         let dice = Dice(seed: internet.seed, for: "router \(name)")
-        let addresses = behavior.map { behavior in (0..<behavior.publicAddressCount).map { _ in outer.pool.takeV4() } } ?? []
+        let addresses =
+            behavior.map { behavior in (0..<behavior.publicAddressCount).map { _ in outer.pool.takeV4() } } ?? []
         v4 = Translator(behavior ?? firewall.behavior, publicAddresses: addresses, dice: dice)
         v6 = Translator(firewall.behavior, publicAddresses: [], dice: dice)
-        attachment = Attachment(self, to: outer, link)
+        self.outer = outer
+        outerLink = link
         for address in addresses { attachment.add(address) }
         inside.router = self
     }
@@ -46,7 +58,7 @@ package final class Router: Node {
     package func renumber() {
         let old = v4.publicAddresses
         for address in old { attachment.remove(address) }
-        let new = old.map { _ in attachment.network.pool.takeV4() }
+        let new = old.map { _ in outer.pool.takeV4() }
         v4.reset(publicAddresses: new)
         v6.reset(publicAddresses: [])
         for address in new { attachment.add(address) }

@@ -7,7 +7,9 @@ import Testing
 /// `LAB_SEED=n` in the environment runs that one alone and prints its packets; `LAB_PACKETS=n` says how many.
 ///
 /// - Parameter packets: how many of each internet are shown.
-package func withSeeds(_ seeds: Range<UInt64>, packets: Int = 60, _ body: @escaping @Sendable (UInt64) throws -> Void) async {
+package func withSeeds(_ seeds: Range<UInt64>, packets: Int = 60, _ body: @escaping @Sendable (UInt64) throws -> Void)
+    async
+{
     let environment = ProcessInfo.processInfo.environment
     let only = environment["LAB_SEED"].flatMap { UInt64($0) }
     let shown = environment["LAB_PACKETS"].flatMap { Int($0) } ?? packets

@@ -18,6 +18,7 @@ package final class TCPConnection {
     package let local: Endpoint
     package let remote: Endpoint
     package private(set) var state = State.synSent
+    /// Of one that this host has opened; whoever accepts one is handed it open.
     package var onOpen: (() -> Void)?
     /// Bytes in order. Without it, they are put into `inbox`.
     package var onReceive: (([UInt8]) -> Void)?
@@ -35,7 +36,7 @@ package final class TCPConnection {
     private var accept: ((TCPConnection) -> Void)?
     private var sender: StreamSender
     private var receiver = StreamReceiver()
-    private var alarm: Alarm!
+    private lazy var alarm = Alarm(host.internet.scheduler) { [weak self] in self?.timeOut() }
     private var retries = 0
 
     init(_ host: Host, _ local: Endpoint, _ remote: Endpoint) {
@@ -43,7 +44,6 @@ package final class TCPConnection {
         self.local = local
         self.remote = remote
         sender = StreamSender(first: host.dice.below(1 << 32), isIPv4: local.address.isIPv4)
-        alarm = Alarm(host.internet.scheduler) { [weak self] in self?.timeOut() }
     }
 
     // MARK: What the owner does
@@ -122,9 +122,12 @@ package final class TCPConnection {
         sender.unacknowledged = sender.first + 1
         retries = 0
         alarm.set(nil)
-        accept?(self)
-        accept = nil
-        onOpen?()
+        if let accept {
+            self.accept = nil
+            accept(self)
+        } else {
+            onOpen?()
+        }
         if state == .established { transmit() }
     }
 
@@ -192,7 +195,9 @@ package final class TCPConnection {
         if state == .established {
             // About a minute and a half of silence.
             guard retries <= 10 else { return close(.timedOut) }
-            if let segment = sender.firstUnacknowledged(isBlackHole: retries >= 3) { emit(segment, acknowledging: true) }
+            if let segment = sender.firstUnacknowledged(isBlackHole: retries >= 3) {
+                emit(segment, acknowledging: true)
+            }
             alarm.set(host.now + sender.timeout << UInt64(min(retries, 6)))
         } else {
             guard retries <= 6 else { return close(.timedOut) }

@@ -131,10 +131,13 @@ final class Translator {
 
     private func make(_ key: Key, _ now: UInt64) -> Mapping? {
         sweep(now)
-        let outside = isFirewall ? key.inside : ports.choose(for: key.inside, among: publicAddresses, now: now) { taken in
-            let external = External(transport: key.transport, endpoint: taken)
-            return externals[external]?.contains { $0.isLive(now) } ?? false
-        }
+        let outside =
+            isFirewall
+            ? key.inside
+            : ports.choose(for: key.inside, among: publicAddresses, now: now) { taken in
+                let external = External(transport: key.transport, endpoint: taken)
+                return externals[external]?.contains { $0.isLive(now) } ?? false
+            }
         guard let outside else { return nil }
         let mapping = Mapping(key.transport, inside: key.inside, outside: outside)
         if let old = mappings[key] { forget(old) }

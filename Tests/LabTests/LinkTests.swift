@@ -12,7 +12,8 @@ import Testing
         }
         internet.log.capacity = 16
         return (
-            internet, try #require(internet.host("a").udp(port: 1_000)), try #require(internet.host("b").udp(port: 2_000))
+            internet, try #require(internet.host("a").udp(port: 1_000)),
+            try #require(internet.host("b").udp(port: 2_000))
         )
     }
 
@@ -136,7 +137,9 @@ import Testing
         let sockets = try ["a", "b", "c"].map { try #require(internet.host($0).udp(port: 1_000)) }
         func everyoneToEveryone() throws -> [Int] {
             for sender in sockets {
-                for receiver in sockets where receiver !== sender { sender.send("x", to: try #require(receiver.local())) }
+                for receiver in sockets where receiver !== sender {
+                    sender.send("x", to: try #require(receiver.local()))
+                }
             }
             try internet.run(seconds: 1)
             return sockets.map { $0.takeTexts().count }

@@ -95,7 +95,9 @@ struct Reading {
         value(type)?.withUnsafeBytes { AddressAttribute.decodeXOR($0, transaction) }
     }
 
-    func plainEndpoint(_ type: AttributeType) -> Endpoint? { value(type)?.withUnsafeBytes { AddressAttribute.decode($0) } }
+    func plainEndpoint(_ type: AttributeType) -> Endpoint? {
+        value(type)?.withUnsafeBytes { AddressAttribute.decode($0) }
+    }
 
     var error: Int? { value(.errorCode).map { Int($0[2]) * 100 + Int($0[3]) } }
 }
