@@ -86,6 +86,13 @@ let package = Package(
 
         // What the tests of several targets need.
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        // The internet in which the protocols are tested.
+        .target(
+            name: "Lab",
+            dependencies: ["OpenSSLCrypto", "STUN", "Signaling", "TURN", "TestSupport"],
+            path: "Tests/Lab",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "AccountsTests",
             dependencies: ["Accounts", .product(name: "GRDB", package: "GRDB.swift")],
@@ -106,6 +113,11 @@ let package = Package(
                 .product(name: "NIOEmbedded", package: "swift-nio"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
             ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "LabTests",
+            dependencies: ["Lab", "OpenSSLCrypto", "STUN", "Signaling", "TURN"],
             swiftSettings: settings
         ),
         .testTarget(
