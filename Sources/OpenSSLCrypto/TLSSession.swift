@@ -102,9 +102,10 @@ package final class TLSSession: SecureSession {
         return count
     }
 
-    /// The first byte of the plaintext that waits to be read, which stays there; nil where there is none.
+    /// The first byte of the plaintext that waits to be read, which stays there; nil where there is none, and for a
+    /// compact session.
     package func peek() -> UInt8? {
-        guard state == .established, !hasHeardClose else { return nil }
+        guard state == .established, !hasHeardClose, records == nil else { return nil }
         ERR_clear_error()
         var byte: UInt8 = 0
         var count = 0

@@ -3,9 +3,6 @@ import STUN
 import TestSupport
 import Traversal
 
-let milliseconds: UInt64 = 1_000_000
-let seconds: UInt64 = 1_000_000_000
-
 /// Real MACs, and randomness that comes back with its seed.
 final class SeededCryptography: Cryptography, @unchecked Sendable {
     // @unchecked: one test uses it on one thread.
