@@ -21,6 +21,10 @@ final class TLSHandler: ChannelDuplexHandler {
     private var marks = DeliveryMarks()
     /// Of a connection whose messages are marked, while it is open.
     private var descriptor: CInt?
+    /// Something was not sent. What comes behind it does not tell that all has arrived.
+    private var hasGap = false
+    /// Until when it need not be asked again before a write.
+    private var askedUntil = NIODeadline.uptimeNanoseconds(0)
 
     /// - Parameter onHandshakeEnd: called once, when the handshake is over or never will be.
     init(_ session: TLSSession, onHandshakeEnd: @escaping () -> Void) {
@@ -55,9 +59,9 @@ final class TLSHandler: ChannelDuplexHandler {
         if isNew, session.state != .failed { context.fireUserInboundEventTriggered(GatewayEvent.isSecure) }
         if let plaintext, plaintext.readableBytes > 0 { context.fireChannelRead(wrapInboundOut(plaintext)) }
         if session.state == .closed || session.state == .failed {
+            noteAcknowledged(context.channel)
             // What has been sent now is the alert, or the answer to close_notify.
             send(context, thenFlush: true)
-            noteAcknowledged(context.channel)
             context.close(promise: nil)
         }
     }
@@ -85,8 +89,7 @@ final class TLSHandler: ChannelDuplexHandler {
         if session.pendingOutput > Self.sealedBytes { send(context, thenFlush: false) }
         guard plaintext.withUnsafeReadableBytes({ session.write($0) }) else {
             promise?.fail(ChannelError.ioOnClosedChannel)
-            // What comes behind a gap is nothing that arrives.
-            descriptor = nil
+            hasGap = true
             return
         }
         if let promise { promises.append(promise) }
@@ -96,9 +99,9 @@ final class TLSHandler: ChannelDuplexHandler {
 
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
         if mode != .input, !isClosed {
+            noteAcknowledged(context.channel)
             session.shutdown()
             send(context, thenFlush: true)
-            noteAcknowledged(context.channel)
         }
         context.close(mode: mode, promise: promise)
     }
@@ -112,7 +115,7 @@ final class TLSHandler: ChannelDuplexHandler {
 
     /// What was written last ends with this message.
     func mark(_ sequence: UInt64, _ channel: any Channel) {
-        guard descriptor != nil else { return }
+        guard descriptor != nil, !hasGap else { return }
         if marks.isFull { noteAcknowledged(channel) }
         marks.append(sequence: sequence, endsAt: sentBytes + UInt64(session.pendingOutput))
     }
@@ -130,6 +133,15 @@ final class TLSHandler: ChannelDuplexHandler {
     func trimMarks(_ channel: any Channel) {
         noteAcknowledged(channel)
         marks.trim()
+    }
+
+    /// A write to a connection that has been reset closes the socket, and what it knew is lost.
+    private func askBeforeWriting(_ context: ChannelHandlerContext) {
+        guard marks.isAny(within: sentBytes) else { return }
+        let now = context.eventLoop.now
+        guard now >= askedUntil else { return }
+        askedUntil = now + GatewayLimits.acknowledgementAge
+        noteAcknowledged(context.channel)
     }
 
     private func noteAcknowledged(_ channel: any Channel) {
@@ -173,8 +185,7 @@ final class TLSHandler: ChannelDuplexHandler {
     private func send(_ context: ChannelHandlerContext, thenFlush: Bool) {
         let waiting = session.pendingOutput
         if waiting > 0 {
-            // A write to a connection that has been reset closes the socket, and what it knew is lost.
-            if marks.isAny(within: sentBytes) { noteAcknowledged(context.channel) }
+            askBeforeWriting(context)
             sentBytes += UInt64(waiting)
             var sealed = context.channel.allocator.buffer(capacity: waiting)
             sealed.writeWithUnsafeMutableBytes(minimumWritableBytes: waiting) { session.takeOutput(into: $0) }

@@ -100,6 +100,31 @@ struct WebSocketTests {
         #expect(peer.delegate.texts == Array(texts.prefix(20)))
     }
 
+    /// So that they arrive together or not: what a client has of half a record it cannot open.
+    @Test func framesLeaveTogetherAsFarAsARecordOfTLSHoldsThem() throws {
+        let peer = try EmbeddedPeer()
+        let sizes = [100, 16_000, 280, 200, 20_000, 50, 16_380, 3]
+        for size in sizes { peer.handler.send(text: Array(repeating: 0x61, count: size)) }
+        peer.handler.ping(ByteBuffer(string: "?"))
+        peer.handler.flush()
+        var writes: [Int] = []
+        while let bytes = try peer.channel.readOutbound(as: ByteBuffer.self) { writes.append(bytes.readableBytes) }
+        // The frames' heads are 2 or 4 bytes long.
+        #expect(writes == [102 + 16_004, 284 + 204, 20_004, 52, 16_384, 5 + 3])
+    }
+
+    @Test func afterACutNothingMoreIsSentAndTheEndIsALoss() throws {
+        let peer = try EmbeddedPeer()
+        peer.channel.pipeline.fireUserInboundEventTriggered(GatewayEvent.isCut)
+        peer.handler.send(text: Array("late".utf8), sequence: 1)
+        peer.handler.close(1001, "late")
+        peer.handler.flush()
+        peer.advance(.seconds(200))
+        #expect(try peer.sent().isEmpty && peer.delegate.end == nil, "it is not known what arrived")
+        peer.channel.close(promise: nil)
+        #expect(peer.delegate.end == .lost && peer.handler.deliveredThrough == nil)
+    }
+
     @Test func pingsAreAnsweredUpToABudget() throws {
         let peer = try EmbeddedPeer()
         for _ in 0..<(GatewayLimits.controlBurst + 1) { try peer.send(frame(0x89, "")) }
