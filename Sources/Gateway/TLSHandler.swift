@@ -171,15 +171,14 @@ final class TLSHandler: ChannelDuplexHandler {
 
     /// What the session opens of the ciphertext it was lent; nil for nothing.
     private func open(_ session: TLSSession, _ allocator: ByteBufferAllocator, atMost count: Int) -> ByteBuffer? {
-        var plaintext: ByteBuffer?
-        while true {
-            // Records may have waited for their ends, and then there is more than was lent; else this is room enough.
-            var room = plaintext ?? allocator.buffer(capacity: count + 256)
-            let read = room.writeWithUnsafeMutableBytes(minimumWritableBytes: 256) { max(session.read(into: $0), 0) }
-            guard read > 0 else { return plaintext }
-            plaintext = room
-            guard session.mayHaveMore else { return plaintext }
-        }
+        // Records may have waited for their ends, and then there is more than was lent; else this is room enough. One buffer
+        // that nobody else holds takes them all, as a second holder would have it copied for each.
+        var room = allocator.buffer(capacity: count + 256)
+        var read = 0
+        repeat {
+            read = room.writeWithUnsafeMutableBytes(minimumWritableBytes: 256) { max(session.read(into: $0), 0) }
+        } while read > 0 && session.mayHaveMore
+        return room.readableBytes > 0 ? room : nil
     }
 
     private func send(_ context: ChannelHandlerContext, thenFlush: Bool) {

@@ -174,12 +174,13 @@ package final class TLSSession: SecureSession {
     /// Says close_notify. What was written before goes ahead of it, and what the peer still sends can be read.
     package override func shutdown() {
         guard state == .established, !hasSaidClose else { return }
-        hasSaidClose = true
         if let records {
             _ = records.sealAlert(AlertCode.closeNotify, send: send)
+            hasSaidClose = true
             if hasHeardClose { end() }
             return
         }
+        hasSaidClose = true
         ERR_clear_error()
         if SSL_shutdown(ssl) == 1 { end() }
         ERR_clear_error()
@@ -219,7 +220,10 @@ package final class TLSSession: SecureSession {
         return RecordLayer(inbound: inbound, outbound: outbound, applicationProtocol: super.applicationProtocol)
     }
 
-    private func send(_ record: UnsafeRawBufferPointer) { SessionPipe.append(record, to: pipe) }
+    private func send(_ record: UnsafeRawBufferPointer) {
+        // Nothing follows a close_notify, no answer to a KeyUpdate and no alert (RFC 8446 section 6.1).
+        if !hasSaidClose { SessionPipe.append(record, to: pipe) }
+    }
 
     private func read(_ records: RecordLayer, into target: UnsafeMutableRawBufferPointer) -> Int {
         do throws(RecordLayer.Violation) {

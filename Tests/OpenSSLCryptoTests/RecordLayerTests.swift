@@ -86,6 +86,18 @@ struct RecordLayerTests {
         #expect(server.state == .closed && server.pendingOutput == 0)
     }
 
+    @Test func saysNothingBehindItsOwnClose() throws {
+        let (client, server) = try connect()
+        server.shutdown()
+        client.receive(server.takeAll())
+        #expect(SSL_key_update(client.ssl, SSL_KEY_UPDATE_REQUESTED) == 1)
+        #expect(client.write([8]))
+        server.feed(client.takeStream())
+        #expect(server.readAll() == [8] && server.pendingOutput == 0)
+        server.feed([23, 3, 3, 0x41, 1])
+        #expect(server.readAll().isEmpty && server.state == .failed && server.pendingOutput == 0)
+    }
+
     @Test func answersTheClientsClose() throws {
         let (client, server) = try connect()
         #expect(server.send([9]))
