@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 import shutil
 import signal
 import socket
@@ -198,6 +199,30 @@ def test_what_is_neither_stun_nor_http_is_closed(shared, first):
             client.sendall(first)
         # 0x16 begins with two zero bits: the relay gets it, and ends what is no STUN.
         assert ends(client)
+    shared.assert_alive()
+
+
+def test_garbage_before_and_behind_the_handshake_disturbs_nobody(shared):
+    chance = random.Random(443)
+    context = tls_context(shared)
+    context.set_alpn_protocols(["http/1.1", "stun.turn"])
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=HOST).do_handshake()
+    hello = outgoing.read()
+    with tls_client(shared) as relay, Raw(shared) as web:
+        relay.allocated()
+        for number in range(200):
+            mutant = bytearray(hello if number % 2 else chance.randbytes(chance.randrange(1, 600)))
+            for _ in range(chance.randrange(1, 8)):
+                mutant[chance.randrange(len(mutant))] = chance.randrange(256)
+            with contextlib.closing(bare(shared)) as client, contextlib.suppress(ConnectionError):
+                client.sendall(bytes(mutant[: chance.randrange(1, len(mutant) + 1)]))
+        for _ in range(60):
+            with contextlib.closing(secured(shared)) as client, contextlib.suppress(ConnectionError):
+                client.sendall(chance.randbytes(chance.randrange(1, 3_000)))
+        assert relays(relay, shared)
+        assert web.request()[0] == 200
     shared.assert_alive()
 
 
