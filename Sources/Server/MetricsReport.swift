@@ -122,10 +122,14 @@ struct MetricsReport {
         page.counter("turnpike_signaling_sent_messages_total", "Messages sent.", counters.messagesSent)
         page.begin("turnpike_signaling_rejected_total", .counter, "What clients were refused or closed for.")
         for reason in RejectionReason.allCases { page.sample(counters[reason], ["reason": reason.label]) }
-        page.gauge("turnpike_https_connections", "Connections to listen.https.", gateway.connections)
+        page.gauge(
+            "turnpike_https_connections",
+            "Connections to listen.https, and for HTTP to listen.shared.",
+            gateway.connections
+        )
         page.counter(
             "turnpike_https_connections_refused_total",
-            "Connections to listen.https in excess, closed at once.",
+            "Connections for HTTP in excess, closed at once.",
             gateway.connectionsRefused
         )
     }

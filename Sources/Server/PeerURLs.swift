@@ -26,10 +26,10 @@ package struct PeerURLs: Hashable, Sendable {
         func place(_ listeners: [SocketAddress]) -> SocketAddress? {
             listeners.first { $0.port != 0 && reaches($0) }.map { SocketAddress(host: best.host, port: $0.port) }
         }
-        // An operator shares a port where few others come through: those who can use it should find it first.
         hasTCP = settings.listen.tcp.contains { $0.port == best.port && reaches($0) }
         tls = place(settings.listen.tls)
         dtls = place(settings.listen.dtls)
+        // An operator shares a port where few others come through: those who can use it should find it first.
         shared = place(settings.listen.shared)
         https = settings.signaling.isEnabled ? shared ?? place(settings.listen.https) : nil
         hostName = settings.hostName

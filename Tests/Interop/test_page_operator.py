@@ -171,7 +171,7 @@ def test_refusals_are_plotted_by_error_code_and_by_reason(office, namespaces):
     tab = board.tab
     board.log_in(token_of(server))
     board.shows("users", "alice")
-    errors, logins = "TURN requests refused, by error code", "Failed TURN logins, by reason"
+    errors, logins = "TURN errors answered, by code", "Failed TURN logins, by reason"
     wait_until(lambda: legend(tab, errors) == "None." or time.sleep(0.1), 15, "nothing is refused yet")
     over = threading.Event()
 

@@ -103,7 +103,7 @@ const plots = {
     packets: new Plot(element("plots"), "Packets", ["relayed", "dropped"], perSecond, 10),
     allocations: new Plot(element("plots"), "Relays and signaling connections", ["relays", "connections"], count, 10),
     refusals: new Plot(element("plots"), "Refusals", ["failed logins", "messages", "connections"], perSecond, 1),
-    errors: new Plot(element("plots"), "TURN requests refused, by error code", [], perSecond, 1),
+    errors: new Plot(element("plots"), "TURN errors answered, by code", [], perSecond, 1),
     logins: new Plot(element("plots"), "Failed TURN logins, by reason", [], perSecond, 1),
     messages: new Plot(element("plots"), "Signaling messages", ["in", "out"], perSecond, 1),
     busy: new Plot(element("plots"), "Workers busy", ["of one core each"], percent, 1),
