@@ -150,7 +150,7 @@ def test_WS_06_a_length_in_more_bits_than_it_needs(opened):
 
 def test_WS_07_a_frame_of_a_byte_too_much_is_refused_by_its_header(known):
     known.frame(1, announced=65_537, length=64)
-    assert opened.close_code() == 1009
+    assert known.close_code() == 1009
 
 
 def test_WS_07_fragments_that_sum_up_to_too_much(known):
