@@ -49,7 +49,7 @@ package enum SignalingLimits {
 
     /// Attempts to authenticate on one connection.
     package static let helloAttempts = 3
-    /// What a client sends behind its `hello`, before the answer is there.
+    /// What a client sends behind its `hello`, before the answer is there. No message before the `welcome` is longer.
     package static let heldMessagesMax = 8
     package static let heldBytesMax = 16_384
     /// Connections that have not authenticated. A thousand clients that come back after a restart fit four times

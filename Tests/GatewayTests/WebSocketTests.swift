@@ -125,6 +125,20 @@ struct WebSocketTests {
         #expect(peer.delegate.end == .lost && peer.handler.deliveredThrough == nil)
     }
 
+    @Test func aStrangersMessageIsShorterThanOneOfWhoIsKnown() throws {
+        let stranger = try EmbeddedPeer(anteroomBytes: 100)
+        try stranger.send(frame(0x81, String(repeating: "a", count: 101)))
+        #expect(try stranger.sent().last?.closeCode == 1009)
+
+        let peer = try EmbeddedPeer(anteroomBytes: 100)
+        try peer.send(frame(0x81, String(repeating: "a", count: 100)))
+        peer.handler.admit()
+        try peer.send(frame(0x81, String(repeating: "b", count: 1_024)))
+        #expect(peer.delegate.texts.map(\.count) == [100, 1_024])
+        try peer.send(frame(0x81, String(repeating: "c", count: 1_025)))
+        #expect(try peer.sent().last?.closeCode == 1009)
+    }
+
     @Test func pingsAreAnsweredUpToABudget() throws {
         let peer = try EmbeddedPeer()
         for _ in 0..<(GatewayLimits.controlBurst + 1) { try peer.send(frame(0x89, "")) }
@@ -165,9 +179,10 @@ final class EmbeddedPeer {
     let delegate = RecordingDelegate()
     let handler: WebSocketHandler
 
-    init() throws {
-        handler = WebSocketHandler(delegate, fragments: GatewayLimits.fragments)
-        let decoder = ByteToMessageHandler(WebSocketDecoder(messageBytes: 1_024))
+    init(anteroomBytes: Int? = nil) throws {
+        let allowance = MessageAllowance(1_024, anteroom: anteroomBytes)
+        handler = WebSocketHandler(delegate, fragments: GatewayLimits.fragments, allowance: allowance)
+        let decoder = ByteToMessageHandler(WebSocketDecoder(allowance))
         try channel.pipeline.syncOperations.addHandlers([decoder, handler])
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
     }

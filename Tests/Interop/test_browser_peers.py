@@ -151,6 +151,70 @@ def test_two_tabs_find_each_other_and_talk_through_the_relay(serve, namespaces, 
             assert not tab.complaints(), tab.complaints()
 
 
+# A client that counts what it has heard, as docs/signaling.md has it. Once it is deaf, what comes is lost to it, like
+# what is on its way when a network goes.
+CUT = """
+async function comeBack(address, passwords) {
+  const connect = (hello, heard) => new Promise((resolve, reject) => {
+    const socket = new WebSocket(address, "turnpike.v1");
+    const client = {socket, count: 0, isDeaf: false, say: (message) => socket.send(JSON.stringify(message))};
+    client.ended = new Promise((end) => socket.onclose = ({code}) => { reject(new Error(code)); end(code); });
+    socket.onopen = () => client.say({type: "hello", ...hello});
+    socket.onmessage = ({data}) => {
+      const message = JSON.parse(data);
+      if (client.isDeaf) return;
+      if (message.type === "welcome") { client.welcome = message; client.count = 0; resolve(client); return; }
+      client.count += 1;
+      heard(message, client);
+    };
+  });
+  const all = [];
+  let enough, isOver;
+  const deaf = new Promise((resolve) => enough = resolve), over = new Promise((resolve) => isOver = resolve);
+  const inbox = [];
+  const alice = await connect({username: "alice", password: passwords[0]}, (message) => inbox.push(message.type));
+  const bob = await connect({username: "bob", password: passwords[1]}, (message, client) => {
+    if (message.type === "signal" || message.type === "broadcast") all.push(message.signal ?? message.data);
+    if (all.length === 10) { client.isDeaf = true; enough(); }
+  });
+  for (const [client, peerId] of [[alice, "alice"], [bob, "bob"]]) {
+    client.say({type: "register", peerId, metadata: {page: true}});
+    client.say({type: "join-room", peerId, roomId: "page"});
+  }
+  const at = (n) => n % 2 ? {type: "signal", to: "bob", signal: n} : {type: "broadcast", roomId: "page", data: n};
+  while (!inbox.includes("peer-joined")) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let n = 0; n < 40; n += 1) alice.say(at(n));
+  await deaf;
+  const again = await connect({resume: bob.welcome.resumeToken, received: bob.count}, (message) => {
+    if (message.type === "signal" || message.type === "broadcast") all.push(message.signal ?? message.data);
+    if (all.length >= 60) isOver();
+  });
+  for (let n = 40; n < 60; n += 1) alice.say(at(n));
+  await over;
+  const oldEnded = await bob.ended;
+  // What comes twice would come now.
+  await new Promise((resolve) => { again.socket.addEventListener("message", resolve); again.say({type: "ping"}); });
+  const {resumed, peers} = again.welcome;
+  return {all, oldEnded, resumed, peers, missed: again.welcome.missed, told: inbox};
+}
+"""
+
+
+def test_a_page_broadcasts_and_comes_back_after_a_cut(serve, namespaces, tmp_path):
+    _, home = serve_pages(serve, namespaces.server, tmp_path)
+    with Chromium(home, namespaces.world) as browser:
+        tab = browser.page
+        tab.open(BASE + "/")
+        passwords = json.dumps([harness.PASSWORD, BOB_PASSWORD])
+        outcome = tab.evaluate(f"""{CUT}; comeBack("wss://{ADDRESS}:{PORT}/signal", {passwords})""", timeout=60)
+        assert outcome["all"] == list(range(60)), "nothing is lost, nothing comes twice, and in order"
+        assert outcome["resumed"] is True and outcome["missed"] == 0
+        assert outcome["peers"] == [{"peerId": "bob", "rooms": ["page"]}]
+        assert outcome["oldEnded"] == 1008
+        assert "peer-left" not in outcome["told"] and "error" not in outcome["told"], "nobody saw him go"
+        assert not tab.complaints(), tab.complaints()
+
+
 def test_a_page_of_an_origin_that_is_not_allowed_gets_no_socket(serve, namespaces, tmp_path, home_page):
     server, home = serve_pages(serve, namespaces.server, tmp_path)
     home_page()

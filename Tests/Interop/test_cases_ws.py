@@ -37,6 +37,17 @@ def opened(shared):
     shared.assert_alive()
 
 
+@pytest.fixture
+def known(shared):
+    """A connection that has said who it is."""
+    credentials = base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+    with Raw(shared) as raw:
+        assert raw.upgrade(f"Authorization: Basic {credentials}")[0] == 101
+        assert json.loads(raw.receive()[1])["type"] == "welcome"
+        yield raw
+    shared.assert_alive()
+
+
 def test_WS_01_every_case_of_the_autobahn_suite_but_compression(tmp_path):
     echo = subprocess.Popen([str(harness.BINARY.parent / "websocket-echo")], stdout=subprocess.PIPE, text=True)
     try:
@@ -137,15 +148,23 @@ def test_WS_06_a_length_in_more_bits_than_it_needs(opened):
     assert json.loads(opened.receive()[1])["code"] == "unauthenticated"
 
 
-def test_WS_07_a_frame_of_a_byte_too_much_is_refused_by_its_header(opened):
-    opened.frame(1, announced=65_537, length=64)
-    assert opened.close_code() == 1009
+def test_WS_07_a_frame_of_a_byte_too_much_is_refused_by_its_header(known):
+    known.frame(1, announced=65_537, length=64)
+    assert known.close_code() == 1009
 
 
-def test_WS_07_fragments_that_sum_up_to_too_much(opened):
-    opened.frame(1, b"x" * 40_000, final=False)
-    opened.frame(0, announced=25_537, length=16)
+def test_WS_07_fragments_that_sum_up_to_too_much(known):
+    known.frame(1, b"x" * 40_000, final=False)
+    known.frame(0, announced=25_537, length=16)
+    assert known.close_code() == 1009
+
+
+def test_WS_07_strangers_have_less(opened, shared):
+    opened.frame(1, announced=16_385, length=16)
     assert opened.close_code() == 1009
+    with Peer(shared) as alice:
+        alice.socket.send(json.dumps({"type": "time", "t0": 1, "filler": "x" * 60_000}))
+        assert alice.take("time")["t0"] == 1
 
 
 def test_WS_08_ten_thousand_fragments(opened):

@@ -68,6 +68,19 @@ def test_a_cut_client_resumes_and_nothing_is_lost_or_doubled(shared):
             assert again.take("broadcast")["data"] == "still there?"
 
 
+@pytest.mark.parametrize("wrong, code", [("x" * 70_000, 1009), (b"binary", 1003)])
+def test_who_is_closed_for_breaking_a_rule_has_no_session_to_come_back_to(shared, wrong, code):
+    with Peer(shared) as alice:
+        alice.register("alice/rule")
+        alice.socket.send(wrong)
+        assert alice.closing()[0] == code
+        with Peer(shared, hello=False) as back:
+            back.send(type="hello", resume=alice.welcome["resumeToken"])
+            assert back.take("error")["code"] == "forbidden"
+        with Peer(shared) as again:
+            again.register("alice/rule")
+
+
 def test_welcome_hands_out_credentials_that_relay(shared):
     with Peer(shared) as alice:
         turn = [entry for entry in alice.welcome["iceServers"] if "username" in entry][0]

@@ -192,12 +192,14 @@ package final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private func upgrade(_ acceptance: WebSocketAcceptance, _ context: ChannelHandlerContext) {
         deadline?.cancel()
         context.write(wrapOutboundOut(acceptance.answer(context.channel.allocator)), promise: nil)
+        let allowance = MessageAllowance(acceptance.messageBytes, anteroom: acceptance.anteroomBytes)
         let handler = WebSocketHandler(
             acceptance.makeDelegate(context.eventLoop),
-            fragments: acceptance.fragments
+            fragments: acceptance.fragments,
+            allowance: allowance
         )
         let decoder = ByteToMessageHandler(
-            WebSocketDecoder(messageBytes: acceptance.messageBytes),
+            WebSocketDecoder(allowance),
             maximumBufferSize: acceptance.messageBytes + 1_024
         )
         let left = received

@@ -38,6 +38,8 @@ final class HubRunner {
         case text(Frame)
         case probe(UInt64)
         case close(UInt16, String)
+        /// The client has said who it is.
+        case admitted
     }
 
     init(_ configuration: HubConfiguration, loop: any EventLoop, directory: any GatewayDirectory) {
@@ -237,6 +239,7 @@ final class HubRunner {
         case .text(let frame): handler.send(text: frame.bytes, sequence: frame.sequence)
         case .probe(let sequence): handler.ping(ByteBuffer(integer: sequence))
         case .close(let code, let reason): handler.close(code, reason)
+        case .admitted: handler.admit()
         }
     }
 
@@ -288,6 +291,7 @@ final class HubRunner {
         if case .accepted(let identity) = checked.outcome, let grant = checked.grant,
             identity.token.map({ note(token: $0, of: grant.user, checkedAt: grant.checkedAtNanoseconds) }) ?? true
         {
+            send(.admitted, to: id)
             turn { hub, now, actions in hub.authenticated(id, grant, now: now, into: &actions) }
         } else {
             let denial: Denial = checked.outcome == .unavailable ? .unavailable : .wrongCredentials

@@ -101,8 +101,9 @@ final class SignalingConnection: WebSocketDelegate {
     func closed(_ socket: WebSocketHandler, _ end: WebSocketEnd) {
         let ending: Ending
         switch end {
-        case .byClient(nil), .byClient(1000): ending = .goodbye
-        case .byClient, .byServer, .lost: ending = .lost(deliveredThrough: socket.deliveredThrough)
+        // What the hub has closed it knows of; what is closed here broke a rule, and is not resumed.
+        case .byClient(nil), .byClient(1000), .byServer: ending = .goodbye
+        case .byClient, .lost: ending = .lost(deliveredThrough: socket.deliveredThrough)
         }
         let (id, runner) = (opening.id, runner)
         // Likewise. What it sent before goes before.

@@ -65,7 +65,11 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         let (runner, loop) = (runner, loop)
         let opening = SignalingConnection.Opening(id: id, source: source, grant: grant)
         return .upgrade(
-            WebSocketAcceptance(handshake: handshake, messageBytes: configuration.maxMessageBytes) { home in
+            WebSocketAcceptance(
+                handshake: handshake,
+                messageBytes: configuration.maxMessageBytes,
+                anteroomBytes: grant == nil ? SignalingLimits.heldBytesMax : nil
+            ) { home in
                 SignalingConnection(opening, home: home, hubLoop: loop, runner: runner)
             }
         )

@@ -18,16 +18,14 @@ package struct WebSocketFailure: Error, Equatable {
 struct WebSocketDecoder: ByteToMessageDecoder {
     typealias InboundOut = WebSocketFrame
 
-    private let messageBytes: Int
+    private let allowance: MessageAllowance
     /// What the message that is under way has announced so far; nil between messages.
     private var announced: Int?
     /// The header that is being waited behind.
     private var header: FrameHeader?
 
-    /// - Parameter messageBytes: of a whole message, however many frames it has.
-    init(messageBytes: Int) {
-        self.messageBytes = messageBytes
-    }
+    /// - Parameter allowance: of a whole message, however many frames it has.
+    init(_ allowance: MessageAllowance) { self.allowance = allowance }
 
     mutating func decode(context: ChannelHandlerContext, buffer: inout ByteBuffer) throws -> DecodingState {
         if header == nil {
@@ -83,9 +81,24 @@ struct WebSocketDecoder: ByteToMessageDecoder {
         default: break
         }
         let (sum, isOver) = (announced ?? 0).addingReportingOverflow(header.length)
-        guard !isOver, sum <= messageBytes else { throw WebSocketFailure.tooLarge }
+        guard !isOver, sum <= allowance.bytes else { throw WebSocketFailure.tooLarge }
         announced = header.isFinal ? nil : sum
     }
+}
+
+/// How long a client's messages may be. It grows when the client has said who it is: what strangers send is held in
+/// memory until it is whole. Belongs to the connection's loop.
+final class MessageAllowance {
+    private(set) var bytes: Int
+    private let later: Int
+
+    /// - Parameter anteroom: until `widen`; nil for no less than later.
+    init(_ later: Int, anteroom: Int? = nil) {
+        bytes = min(anteroom ?? later, later)
+        self.later = later
+    }
+
+    func widen() { bytes = later }
 }
 
 /// The first bytes of a frame (RFC 6455 section 5.2):

@@ -53,6 +53,7 @@ package final class WebSocketHandler: ChannelInboundHandler {
     let delegate: any WebSocketDelegate
     private var context: ChannelHandlerContext?
     private var assembler: MessageAssembler
+    private let allowance: MessageAllowance
     private var state = State.open
     private(set) var hasUnflushed = false
     /// Frames that wait for a flush, one behind the other, so that they leave as one write and in few records of TLS.
@@ -69,12 +70,16 @@ package final class WebSocketHandler: ChannelInboundHandler {
     /// The number of the newest message in `outgoing`; 0 for none that is counted.
     private var outgoingSequence: UInt64 = 0
 
-    init(_ delegate: any WebSocketDelegate, fragments: Int) {
+    init(_ delegate: any WebSocketDelegate, fragments: Int, allowance: MessageAllowance) {
         self.delegate = delegate
+        self.allowance = allowance
         assembler = MessageAssembler(fragments: fragments)
     }
 
     var isOpen: Bool { state == .open }
+
+    /// The client has said who it is: its messages may be as long as they may.
+    func admit() { allowance.widen() }
 
     // MARK: Sending
 

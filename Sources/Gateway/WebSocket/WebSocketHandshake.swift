@@ -67,6 +67,8 @@ package struct WebSocketHandshake: Sendable {
 package struct WebSocketAcceptance: Sendable {
     let handshake: WebSocketHandshake
     let messageBytes: Int
+    /// The same until the client has said who it is; nil where it has.
+    let anteroomBytes: Int?
     /// Runs on the connection's loop.
     let makeDelegate: @Sendable (any EventLoop) -> any WebSocketDelegate
     /// Of one message.
@@ -75,11 +77,13 @@ package struct WebSocketAcceptance: Sendable {
     package init(
         handshake: WebSocketHandshake,
         messageBytes: Int,
+        anteroomBytes: Int? = nil,
         fragments: Int = GatewayLimits.fragments,
         makeDelegate: @escaping @Sendable (any EventLoop) -> any WebSocketDelegate
     ) {
         self.handshake = handshake
         self.messageBytes = messageBytes
+        self.anteroomBytes = anteroomBytes
         self.fragments = fragments
         self.makeDelegate = makeDelegate
     }
