@@ -81,8 +81,6 @@ package enum Limits {
     static let farewellTransmissions = 3
     /// The longest data that goes in a Send indication by UDP, with the headers of IPv6.
     static let datagramBytes = 65_000
-    /// The longest frame of a stream: a STUN header and the greatest length that is a multiple of four.
-    static let frameBytes = 20 + 65_532
 
     // MARK: NAT discovery (RFC 5780)
 

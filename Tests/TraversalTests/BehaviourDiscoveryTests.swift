@@ -227,15 +227,33 @@ import Traversal
         #expect(world.report?.name == .determined(.blocked))
     }
 
-    @Test func aSecondAddressThatIsSilentMakesNoFilter() throws {
-        let nat = NATModel(.endpointIndependent, .none, seed: 7)
-        let world = try World(World.Servers(), nat, asking: [World.first] + World.plain, seed: 7)
-        world.silent = [World.second.address]
-        world.onAnswer = { $0 }
+    @Test func theSilenceOfASecondAddressThatAnswersNobodyIsNotTheFilters() throws {
+        let servers = try World.Servers()
+        for (filtering, name) in [
+            (.none, .fullCone), (.addressDependent, nil), (.addressAndPortDependent, nil),
+        ] as [(NATModel.Filtering, NATName?)] {
+            let nat = NATModel(.endpointIndependent, filtering, seed: 7)
+            let world = try World(servers, nat, asking: [World.first] + World.plain, seed: 7)
+            world.silent = [World.second.address]
+            world.run()
+            #expect(world.report?.mapping == .determined(.endpointIndependent))
+            // An answer that came from there is proof enough; none is not.
+            #expect(world.report?.name.value == name)
+        }
+    }
+
+    @Test func aSecondAddressBehindOurOwnNATIsNotAskedForAServerInTheWorld() throws {
+        let world = try World(World.Servers(), NATModel(.endpointIndependent, .none, seed: 11), seed: 11)
+        world.onAnswer = { bytes in
+            guard let index = bytes.indices.dropLast().first(where: { bytes[$0] == 0x80 && bytes[$0 + 1] == 0x2C })
+            else { return bytes }
+            var changed = bytes
+            changed.replaceSubrange((index + 8)..<(index + 12), with: [192, 168, 1, 1])
+            return changed
+        }
         world.run()
-        #expect(world.report?.mapping == .determined(.endpointIndependent))
-        // CHANGE-REQUEST was granted all the same, so the silence says nothing; an answer would.
-        #expect(world.report?.name.value == nil || world.report?.name.value == .fullCone)
+        #expect(world.report?.mapped != nil)
+        #expect(world.report?.filtering.reason == "no server has a second address to answer from")
     }
 
     @Test func aDeadServerBesideALiveOneDelaysNothing() throws {
@@ -305,14 +323,8 @@ import Traversal
     @Test func aServerThatAnswersOnlyWhereItWasAskedCannotMeasureALifetime() throws {
         let nat = NATModel(.endpointIndependent, .addressAndPortDependent, seed: 10)
         let world = try World(World.Servers(), nat, asking: World.plain, measuresLifetime: true, seed: 10)
-        // RESPONSE-PORT is refused, as by a server that does not know it.
-        world.onAnswer = { bytes in
-            var changed = bytes
-            if world.now > 102 * seconds { changed[0] = 0x01; changed[1] = 0x11 }
-            return changed
-        }
         world.run()
-        #expect(world.report?.lifetime.value == nil)
+        #expect(world.report?.lifetime == .undetermined("the server does not answer to another port"))
         #expect(world.sockets.keys.sorted() == [0])
     }
 

@@ -24,12 +24,15 @@ final class DiscoveryWorld {
             var configuration = Configuration(realm: "example.org", nonceKeys: NonceKeys(current: Array(0..<32)))
             configuration.bindingRepliesPerSecond = 0
             configuration.unauthenticatedRepliesPerSecond = 0
+            // Neither CHANGE-REQUEST nor RESPONSE-PORT is known there.
+            configuration.discovery.isEnabled = false
             single = Engine(
                 configuration: configuration,
                 shared: Engine.Shared(seed: 7),
                 cryptography: cryptography,
                 host: relays
             )
+            configuration.discovery.isEnabled = true
             let v4 = NATDiscovery.Pair(primary: first, alternate: second, isWildcard: false)
             let v6 = NATDiscovery.Pair(primary: first6, alternate: second6, isWildcard: false)
             (configuration.discovery.v4, configuration.discovery.v6) = (v4, v6)
@@ -143,7 +146,7 @@ final class DiscoveryWorld {
     /// A packet out of nowhere.
     func deliver(_ bytes: [UInt8], on socket: Int, from source: Endpoint) {
         perform { discovery, now, actions in
-            bytes.withUnsafeBytes { discovery.receive($0, on: socket, from: source, now: now, into: &actions) }
+            _ = bytes.withUnsafeBytes { discovery.receive($0, on: socket, from: source, now: now, into: &actions) }
         }
     }
 

@@ -3,16 +3,19 @@ import STUN
 /// What comes by the sockets, and the tests that follow from it.
 extension BehaviourDiscovery {
     /// A datagram that came by one of the sockets.
+    /// - Returns: whether it was for this machine; what was not may be for others on the same socket.
+    @discardableResult
     package mutating func receive(
         _ bytes: UnsafeRawBufferPointer,
         on socket: Int,
         from source: Endpoint,
         now: UInt64,
         into actions: inout [Action]
-    ) {
+    ) -> Bool {
         guard !isOver, isOpen(socket), let message = try? MessageView(bytes), message.type.method == .binding else {
-            return
+            return false
         }
+        var isOurs = true
         if message.type.messageClass == .request {
             // Only what one of our sockets has sent to the other has one of these numbers.
             if let ids = hairpinIDs,
@@ -20,11 +23,14 @@ extension BehaviourDiscovery {
                     || socket == Self.hairpinSocket && message.transactionID == ids.toSecond
             {
                 report.hairpin = .determined(true)
+            } else {
+                isOurs = false
             }
         } else if !takeLifetimeAnswer(message, socket, now: now, into: &actions) {
-            take(message, socket, source, now: now, into: &actions)
+            isOurs = take(message, socket, source, now: now, into: &actions)
         }
         pump(now: now, into: &actions)
+        return isOurs
     }
 
     private mutating func take(
@@ -33,9 +39,9 @@ extension BehaviourDiscovery {
         _ source: Endpoint,
         now: UInt64,
         into actions: inout [Action]
-    ) {
+    ) -> Bool {
         switch transactions.receive(message, from: source, socket: socket, now: now, with: cryptography) {
-        case .ignored: break
+        case .ignored: return false
         case .failed(let probe, _): missed(probe, now: now, into: &actions)
         case .answered(let answer):
             if case .changed(let test) = answer.context {
@@ -44,16 +50,20 @@ extension BehaviourDiscovery {
                 } else {
                     filters[test]?.isRefused = true
                 }
-                return
+                return true
             }
             guard answer.errorCode == nil, let mapped = AnswerRules.mappedAddress(of: message),
                 mapped.family == answer.destination.family
-            else { return missed(answer.context, now: now, into: &actions) }
+            else {
+                missed(answer.context, now: now, into: &actions)
+                return true
+            }
             if let roundTrip = answer.roundTripNanoseconds {
                 report.roundTripNanoseconds = min(report.roundTripNanoseconds ?? .max, roundTrip)
             }
             learn(answer.context, answer.destination, mapped, message, now: now, into: &actions)
         }
+        return true
     }
 
     private mutating func learn(
@@ -128,11 +138,13 @@ extension BehaviourDiscovery {
         for test in FilterTest.allCases { open(test.rawValue, into: &actions) }
     }
 
-    /// OTHER-ADDRESS, where both its address and its port differ (RFC 5780 section 7.4), and it is as public as the server's.
+    /// OTHER-ADDRESS, where both its address and its port differ (RFC 5780 section 7.4), and it is as public as the server's: a
+    /// server in the world has no business with what lies behind our NAT.
     private static func otherAddress(_ message: MessageView, than server: Endpoint) -> Endpoint? {
         guard let other = message.first(.otherAddress).flatMap(AddressAttribute.decode),
             other.family == server.family, other.address != server.address, other.port != server.port,
-            other.port != 0, !other.address.isUnusable, other.address.isLoopback == server.address.isLoopback
+            other.port != 0, !other.address.isUnusable, other.address.isLoopback == server.address.isLoopback,
+            !other.address.isPrivate || server.address.isPrivate
         else { return nil }
         return other
     }
