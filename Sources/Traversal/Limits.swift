@@ -81,6 +81,40 @@ package enum Limits {
     static let farewellTransmissions = 3
     /// The longest data that goes in a Send indication by UDP, with the headers of IPv6.
     static let datagramBytes = 65_000
-    /// The longest frame of a stream: a STUN header and the greatest length that is a multiple of four.
-    static let frameBytes = 20 + 65_532
+
+    // MARK: NAT discovery (RFC 5780)
+
+    /// Servers asked at once: two addresses show a mapping, and more are only there for the day one is down.
+    package static let discoveryServers = 4
+    /// Between the copies of a Binding request: an answer is wanted in a second and a half, and 10 % loss must not matter.
+    static let discoveryGaps: [UInt64] = [100, 200, 300, 400, 500, 500].map { $0 * millisecond }
+    /// A server that has answered none of these copies for so long is silent.
+    static let discoveryLastWait = 1_000 * millisecond
+    /// The same for requests to a server's other addresses, which have to be over by the time the name is told.
+    static let alternateGaps: [UInt64] = [100, 150, 200, 250, 300].map { $0 * millisecond }
+    static let alternateLastWait = 400 * millisecond
+    /// From the answer that shows a server's second address to the name; the rest of 1.5 s is the caller's.
+    static let discoveryTime = 1_400 * millisecond
+    /// Requests for an answer from elsewhere, each with a plain one beside it that shows whether the way lost it.
+    static let filterRounds = 10
+    static let filterSpacing = 60 * millisecond
+    /// So many plain ones must have come back before silence about the others counts as the NAT's.
+    static let filterRoundsProved = 5
+    /// After the last round, for what is still on its way.
+    static let filterGrace = 250 * millisecond
+    static let hairpinCopies = 6
+    static let hairpinSpacing = 60 * millisecond
+    static let hairpinGrace = 250 * millisecond
+    /// Sockets whose ports show how a NAT gives them out, besides the first.
+    static let allocationSamples = 4
+    static let allocationTransmissions = 5
+    /// Ports of sockets opened in order that lie this close were counted up, or down.
+    static let sequentialDistance = 16
+    /// Ports within so many belong to a block that a carrier gives each of its customers.
+    static let chunkPorts = 4_096
+    /// RFC 5780 section 4.6 searches; a socket for each of these is quicker, and they are where timeouts lie.
+    package static let lifetimesSeconds: [UInt64] = [20, 30, 45, 65, 95, 125, 185, 305]
+    static let lifetimeCopies = 5
+    static let lifetimeSpacing = 200 * millisecond
+    static let lifetimeCopiesProved = 3
 }

@@ -219,7 +219,19 @@ import Traversal
         #expect(world.allocation?.isMobile == true)
         world.perform { $0.bindChannel(to: Self.peer, now: $1, into: &$2) }
         world.source = Endpoint("198.51.100.99", 41_000)
+        // Whatever is wanted while the answer is on its way waits for it.
+        var held: [[UInt8]] = []
+        world.onRequest = {
+            held.append($0)
+            return nil
+        }
+        let other = IPAddress("9.9.9.77")
         world.perform { client, now, actions in #expect(client.moved(now: now, into: &actions)) }
+        world.perform { $0.permit([other], now: $1, into: &$2) }
+        #expect(held.count == 1)
+        world.onRequest = { $0 }
+        world.advance(seconds: 1)
+        #expect(world.client.isPermitted(other, now: world.now))
         #expect(world.send("from elsewhere", to: Self.peer) == .sent)
         #expect(world.atPeers.last.map { String(decoding: $0.bytes, as: UTF8.self) } == "from elsewhere")
         world.advance(seconds: 3_600)

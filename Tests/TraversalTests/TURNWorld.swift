@@ -234,6 +234,9 @@ final class TURNWorld {
                 parked[request.number] = (bytes, tuple)
                 relays.moves.append(.asked(request))
                 return
+            case .arriving:
+                engine.callAllocation(to: tuple)
+                deliverMoves()
             default: return settle(verdict, bytes)
             }
         }

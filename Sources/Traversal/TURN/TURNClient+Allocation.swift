@@ -168,6 +168,13 @@ extension IPAddress {
         isIPv4 ? v4 >> 24 == 127 : high == 0 && (low == 1 || low >> 24 == 0xFFFF_7F)
     }
 
+    /// Of a private or a link's range, which means something else in every network.
+    var isPrivate: Bool {
+        guard isIPv4 else { return high >> 57 == 0xFC >> 1 || high >> 54 == 0x3FA }
+        return v4 >> 24 == 10 || v4 >> 20 == 0xAC1 || v4 >> 16 == 0xC0A8 || v4 >> 22 == 0x6440_0000 >> 22
+            || v4 >> 16 == 0xA9FE
+    }
+
     /// Unspecified, multicast or broadcast: nobody is a host there.
     var isUnusable: Bool {
         isIPv4 ? v4 >> 24 == 0 || v4 >> 28 >= 0xE : high >> 56 == 0xFF || high == 0 && low == 0

@@ -41,7 +41,17 @@ extension TURNClient {
         switch pending.kind {
         case .allocate: allocated(message, now: now, into: &actions)
         case .refresh(lifetimeSeconds: 0): end(nil, into: &actions)
-        case .refresh, .move: refreshed(message, now: now)
+        case .refresh: refreshed(message, now: now)
+        case .move:
+            isMoving = false
+            refreshed(message, now: now)
+            guard renewal != nil else { return }
+            request(
+                .refresh(lifetimeSeconds: configuration.lifetimeSeconds),
+                isRenewal: true,
+                now: now,
+                into: &actions
+            )
         case .permissions(let peers): permitted(peers, now: now, into: &actions)
         case .channel(let number, let peer): bound(number, peer, now: now, into: &actions)
         }
@@ -156,6 +166,8 @@ extension TURNClient {
 
     /// Takes note that a request was given up without an answer, and is to be made again.
     mutating func putBack(_ pending: Pending, now: UInt64) {
+        // A renewal is made again once the allocation has moved.
+        if pending.isRenewal { return }
         switch pending.kind {
         case .allocate, .move: break
         case .refresh: refreshAt = min(refreshAt, now)

@@ -69,9 +69,10 @@ extension TURNClient {
 
     /// Data that came for us, or an ICMP error about what we sent (RFC 8656 section 11.6).
     mutating func takeIndication(_ message: MessageView, now: UInt64, into actions: inout [TURNAction]) {
-        // Nothing but a permission makes a server relay; what comes without one was made up on the way.
+        // Nothing but a permission makes a server relay; what comes from where none was asked for was made up on the way. The
+        // answer that grants one may come after the first data.
         guard phase == .live, let value = message.first(.xorPeerAddress),
-            let peer = AddressAttribute.decodeXOR(value, message.transactionID), isPermitted(peer.address, now: now)
+            let peer = AddressAttribute.decodeXOR(value, message.transactionID), permissions[peer.address] != nil
         else {
             ignored &+= 1
             return

@@ -9,6 +9,12 @@ extension TURNClient {
         now: UInt64,
         into actions: inout [TURNAction]
     ) {
+        if isMoving, phase == .live {
+            guard case .move = kind else {
+                let pending = Pending(kind: kind, isSigned: false, isRenewal: isRenewal)
+                return putBack(pending, now: now)
+            }
+        }
         let id = newTransactionID()
         let signer = isRenewal ? renewal ?? session : session
         let bytes = build(MessageType(kind.method, .request), id) { builder in

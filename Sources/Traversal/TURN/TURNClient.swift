@@ -58,6 +58,8 @@ package struct TURNClient {
     var expiresAt = UInt64.max
     var refreshAt = UInt64.max
     var ticket: [UInt8] = []
+    /// A Refresh with the ticket is under way, and until it is answered the server knows no allocation by this way.
+    var isMoving = false
     var lastSentAt: UInt64 = 0
     var permissions: [IPAddress: Permission] = [:]
     var channels: [Endpoint: Channel] = [:]
@@ -121,6 +123,8 @@ package struct TURNClient {
             }
         }
         guard phase == .live else { return }
+        // What is put off while the allocation moves is done as soon as it has.
+        if isMoving { return advanceMove(now: now, into: &actions) }
         if now >= expiresAt { return end(failure(.allocationExpired, .refresh), into: &actions) }
         if now >= refreshAt {
             refreshAt = .max
@@ -135,7 +139,9 @@ package struct TURNClient {
     package var nextDeadline: UInt64? {
         guard phase != .ended else { return nil }
         var earliest = transactions.nextDeadline ?? .max
-        if phase == .live {
+        if phase == .live, isMoving {
+            earliest = min(earliest, expiresAt)
+        } else if phase == .live {
             earliest = min(earliest, expiresAt, refreshAt, keepAliveAt, permissionDeadline, channelDeadline)
         }
         return earliest == .max ? nil : earliest
@@ -181,6 +187,7 @@ package struct TURNClient {
         guard phase == .live, !ticket.isEmpty else { return false }
         frames.reset()
         for pending in transactions.abandon() { putBack(pending, now: now) }
+        isMoving = true
         request(.move, now: now, into: &actions)
         return true
     }
@@ -193,6 +200,10 @@ package struct TURNClient {
         guard phase == .live || phase == .allocating, session.key != nil else { return end(nil, into: &actions) }
         phase = .closing
         request(.refresh(lifetimeSeconds: 0), now: now, into: &actions)
+    }
+
+    private mutating func advanceMove(now: UInt64, into actions: inout [TURNAction]) {
+        if now >= expiresAt { end(failure(.allocationExpired, .refresh), into: &actions) }
     }
 
     mutating func end(_ failure: TURNFailure?, into actions: inout [TURNAction]) {

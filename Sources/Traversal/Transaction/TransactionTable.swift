@@ -75,7 +75,8 @@ package struct TransactionTable<Context> {
         var hadUnverified = false
     }
 
-    package private(set) var estimates = RoundTripEstimates()
+    /// What is known of the ways; a caller with several tables may hand it on from one to the next.
+    package var estimates = RoundTripEstimates()
     private var entries: [TransactionID: Entry] = [:]
     private let understands: @Sendable (AttributeType) -> Bool
 

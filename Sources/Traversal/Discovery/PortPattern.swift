@@ -1,0 +1,46 @@
+/// Reads off outside ports how a NAT gives them out.
+enum PortPattern {
+    struct Sample: Equatable {
+        var local: UInt16
+        var mapped: UInt16
+    }
+
+    /// - Parameters:
+    ///   - samples: one for each socket, in the order in which they first sent.
+    ///   - others: ports that were seen besides.
+    static func allocation(_ samples: [Sample], others: [UInt16]) -> Determination<NATPortAllocation> {
+        guard samples.count >= Limits.allocationSamples else {
+            return .undetermined(
+                "only \(samples.count) of \(Limits.allocationSamples + 1) sockets had an answer in time"
+            )
+        }
+        let preserved = samples.count { $0.local == $0.mapped }
+        // Another host may have taken one port; chance gives none.
+        if preserved >= samples.count - 1 { return .determined(.preserving) }
+        if preserved > 0 { return .undetermined("some ports are preserved and others are not") }
+        if let step = step(samples.map { Int($0.mapped) }) { return .determined(.sequential(step: step)) }
+        let ports = samples.map(\.mapped) + others
+        if let lowest = ports.min(), let highest = ports.max(), Int(highest) - Int(lowest) < Limits.chunkPorts {
+            return .determined(.chunked(lowest...highest))
+        }
+        return .determined(.random)
+    }
+
+    /// The step by which ports were counted, if they were. Others' mappings in between make some gaps wider, and one may be a
+    /// jump, where the count began again at its start.
+    private static func step(_ ports: [Int]) -> Int? {
+        let gaps = zip(ports, ports.dropFirst()).map { $1 - $0 }
+        for sign in [1, -1] {
+            let near = gaps.map { $0 * sign }.filter { (1...Limits.sequentialDistance).contains($0) }
+            guard near.count >= max(3, gaps.count - 1) else { continue }
+            return near.reduce(0, commonDivisor) * sign
+        }
+        return nil
+    }
+
+    private static func commonDivisor(_ first: Int, _ second: Int) -> Int {
+        var (first, second) = (first, second)
+        while second != 0 { (first, second) = (second, first % second) }
+        return first
+    }
+}
