@@ -114,11 +114,22 @@ extension ICEAgent {
     }
 
     private func nextToCheck() -> ICEPair? {
-        while !triggered.isEmpty {
-            let pair = triggered.removeFirst()
-            pair.isQueued = false
-            // What has succeeded or failed since needs no check, unless it is to be nominated.
-            if pair.state == .waiting || pair.state == .succeeded && pair.nominatesNext { return pair }
+        // What has succeeded or failed since needs no check, unless it is to be nominated.
+        triggered.removeAll { pair in
+            let isDue = pair.state == .waiting || pair.state == .succeeded && pair.nominatesNext
+            pair.isQueued = isDue
+            return !isDue
+        }
+        var next = triggered.first
+        if selected != nil {
+            // Data flows, so what could be better goes before what else the relayed pairs want.
+            next =
+                triggered.first { $0.relays == 0 } ?? pairs.first { $0.state == .waiting && $0.relays == 0 } ?? next
+        }
+        if let next {
+            triggered.removeAll { $0 === next }
+            next.isQueued = false
+            return next
         }
         if let pair = relayedToTry() ?? pairs.first(where: { $0.state == .waiting }) { return pair }
         let pair = frozenToThaw()
