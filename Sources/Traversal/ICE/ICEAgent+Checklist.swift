@@ -114,16 +114,42 @@ extension ICEAgent {
     }
 
     private func nextToCheck() -> ICEPair? {
-        while !triggered.isEmpty {
-            let pair = triggered.removeFirst()
-            pair.isQueued = false
-            // What has succeeded or failed since needs no check, unless it is to be nominated.
-            if pair.state == .waiting || pair.state == .succeeded && pair.nominatesNext { return pair }
+        // What has succeeded or failed since needs no check, unless it is to be nominated.
+        triggered.removeAll { pair in
+            let isDue = pair.state == .waiting || pair.state == .succeeded && pair.nominatesNext
+            pair.isQueued = isDue
+            return !isDue
         }
-        if let pair = pairs.first(where: { $0.state == .waiting }) { return pair }
+        var next = triggered.first
+        if selected != nil {
+            // Data flows, so what could be better goes before what else the relayed pairs want.
+            next =
+                triggered.first { $0.relays == 0 } ?? pairs.first { $0.state == .waiting && $0.relays == 0 } ?? next
+        }
+        if let next {
+            triggered.removeAll { $0 === next }
+            next.isQueued = false
+            return next
+        }
+        if let pair = relayedToTry() ?? pairs.first(where: { $0.state == .waiting }) { return pair }
         let pair = frozenToThaw()
         pair?.state = .waiting
         return pair
+    }
+
+    /// Relayed pairs come last by priority, and are what works everywhere. Until something works every other turn is
+    /// theirs, so that data flows at once and the direct pairs have their time. The peer's relay has a public address; to
+    /// it from a socket is the shorter way, and by our own relay the one that always exists.
+    private func relayedToTry() -> ICEPair? {
+        var turns = 0
+        for pair in pairs {
+            if pair.state == .succeeded { return nil }
+            if pair.state == .waiting || pair.state == .frozen { continue }
+            turns += pair.relays == 0 ? 1 : -1
+        }
+        guard turns > 0 else { return nil }
+        let waiting = pairs.filter { $0.state == .waiting && $0.remote.type == .relayed }
+        return waiting.first { $0.local.type != .relayed } ?? waiting.first
     }
 
     private func frozenToThaw() -> ICEPair? {

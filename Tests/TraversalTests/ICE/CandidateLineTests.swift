@@ -99,7 +99,7 @@ import Traversal
             "a=candidate:0 1 udp 2122252543 8e4b0a0c-7e4e.local 51432 typ host",
         ].map { Array($0.utf8) }
         var read = 0
-        for _ in 0..<fuzzRounds(100_000) {
+        for _ in 0..<fuzzRounds(85_000) {
             var bytes = lines[Int.random(in: 0..<lines.count, using: &generator)]
             for _ in 0..<Int.random(in: 1...3, using: &generator) where !bytes.isEmpty {
                 let place = Int.random(in: 0..<bytes.count, using: &generator)

@@ -7,21 +7,30 @@ import Traversal
 @Suite struct PacketFuzzTests {
     @Test func noMutatedPacketTrapsOrBreaksTheSession() throws {
         var generator = SeededGenerator(for: "noMutatedPacketTrapsOrBreaksTheSession")
+        var rest = fuzzRounds(15_000)
+        while rest > 0 {
+            // Sessions begin anew, since what is signed fills the checklists soon.
+            try session(of: min(rest, 5_000), &generator)
+            rest -= 5_000
+        }
+    }
+
+    private func session(of rounds: Int, _ generator: inout SeededGenerator) throws {
         let network = SimulatedNetwork(seed: generator.next())
         let offerer = try network.addPeer(.portRestricted, role: .controlling)
         let answerer = try network.addPeer(.fullCone, role: .controlled)
         network.connect(offerer, answerer)
-        network.run(for: 2 * seconds)
-        var recent = offerer.sent + answerer.sent
-        for round in 0..<fuzzRounds(50_000) {
+        network.run(for: UInt64.random(in: 0...20, using: &generator) * 100 * milliseconds)
+        var recent: [(base: ICEBase, to: Endpoint, bytes: [UInt8])] = []
+        for round in 0..<rounds {
             if round % 64 == 0 {
                 (offerer.sent, answerer.sent) = (offerer.sent.suffix(40), answerer.sent.suffix(40))
-                network.run(for: UInt64.random(in: 0...30, using: &generator) * 10 * milliseconds)
+                network.run(for: UInt64.random(in: 1...30, using: &generator) * 10 * milliseconds)
                 recent = offerer.sent + answerer.sent
             }
             let target = Bool.random(using: &generator) ? offerer : answerer
             let base = Bool.random(using: &generator) ? SimulatedPeer.socket : SimulatedPeer.relayBase
-            guard let sample = recent.randomElement(using: &generator) else { break }
+            guard let sample = recent.randomElement(using: &generator) else { continue }
             var source = sample.to
             if Int.random(in: 0..<4, using: &generator) == 0 {
                 source.port = UInt16.random(in: 1...9, using: &generator)
@@ -38,13 +47,14 @@ import Traversal
             let report = peer.agent.report
             #expect(report.pairs.count <= ICELimits.pairs)
             #expect(report.remoteCandidates <= ICELimits.remoteCandidates + ICELimits.names)
+            // A fuzzer whose packets all stop at one door would show nothing.
             let counters = report.counters
-            #expect(counters.unauthenticated + counters.unexpectedAnswers > 1_000, "\(counters)")
-            #expect(counters.malformed > 1_000 && counters.refusedRequests > 100, "\(counters)")
-            #expect(counters.answeredRequests > 100, "\(counters)")
+            #expect(counters.unauthenticated + counters.unexpectedAnswers > 50, "\(counters)")
+            #expect(counters.malformed > 100 && counters.refusedRequests > 0, "\(counters)")
+            #expect(counters.answeredRequests > 0, "\(counters)")
         }
         // Whatever roles the signed ones have talked them into, they still find each other.
-        network.run(for: 30 * seconds)
+        network.run(for: 15 * seconds)
         #expect(network.isConnected, "\(offerer.agent.report)\n\(answerer.agent.report)")
     }
 

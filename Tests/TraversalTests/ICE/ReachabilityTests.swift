@@ -87,4 +87,27 @@ import Traversal
             #expect(network.peers.allSatisfy { $0.agent.path?.isNominated == true }, "seed \(seed)")
         }
     }
+
+    /// The relay is usable a round trip and one turn after the answer, though its pairs are the last by priority; and the
+    /// direct path follows within two round trips by the relay and 150 ms in the usual case.
+    @Test func theRelayIsThereAtOnceAndTheDirectPathSoon() throws {
+        var times: [UInt64] = []
+        for seed in 1...50 as ClosedRange<UInt64> {
+            let network = SimulatedNetwork(seed: seed)
+            let offerer = try network.addPeer(.portRestricted, role: .controlling)
+            let answerer = try network.addPeer(.portRestricted, role: .controlled)
+            network.connect(offerer, answerer)
+            network.run(for: 60 * milliseconds)
+            let start = network.now
+            #expect(network.run(for: seconds) { network.isConnected })
+            // A turn of 50 ms, and two legs there and two back, each of 25 ms at most.
+            #expect(network.now - start <= 150 * milliseconds, "seed \(seed): \(network.now - start)")
+            #expect(network.run(for: 5 * seconds) { network.isDirect })
+            times.append(network.now - start)
+        }
+        times.sort()
+        #expect(times[25] <= 350 * milliseconds, "\(times)")
+        #expect(times[49] <= 2 * seconds, "\(times)")
+        print("direct after the answer: median \(times[25] / milliseconds) ms, longest \(times[49] / milliseconds) ms")
+    }
 }
