@@ -158,6 +158,13 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "TreeTests", swiftSettings: settings),
+        // The other end of data channels for implementations that are not ours; it is in no product of ours.
+        .executableTarget(
+            name: "data-channel-echo",
+            dependencies: ["DataChannels"],
+            path: "Tests/DataChannelEcho",
+            swiftSettings: settings
+        ),
         // What the suites of WebSocket cases talk to; it is in no product of ours.
         .executableTarget(
             name: "websocket-echo",

@@ -1,4 +1,5 @@
 import DataChannels
+import Synchronization
 import TestSupport
 import Testing
 
@@ -41,14 +42,6 @@ import Testing
             // What was given goes out first.
             pair.server.shutdown()
             #expect(pair.run { $0.has(.closed(.shutdown), .client) && $0.has(.closed(.shutdown), .server) })
-            print(
-                "DEBUG2",
-                pair.now / 1_000_000,
-                pair.messages(channel.id, .client).count,
-                pair.events[.server] as Any,
-                pair.events[.client]?.last as Any,
-                pair.server.statistics as Any
-            )
             #expect(pair.messages(channel.id, .client) == (0..<50).map { pattern(2_000, seed: $0) })
             #expect(pair.client.send([1], on: channel.id) == .notOpen)
             #expect(throws: DataChannelError.closed) { try pair.client.openChannel(.init(label: "late")) }
@@ -159,6 +152,25 @@ import Testing
                 #expect(pair.run(for: 1_000) { !$0.messages(0, .server).isEmpty })
                 #expect(pair.messages(0, .server) == [[UInt8(number)]])
             }
+        }
+    }
+
+    /// Whoever moves the timers is not whom they concern: the association is told.
+    @Test func timersWakeTheirAssociation() async throws {
+        try await SCTPTime.virtual {
+            let wakes = Mutex(0)
+            let association = try DataChannelAssociation(.client, wake: { wakes.withLock { $0 += 1 } })
+            SCTPStack.shared.advance(to: 0)
+            try association.connect()
+            #expect(association.nextPacket() != nil)
+            SCTPStack.shared.advance(to: 0)
+            let before = wakes.withLock { $0 }
+            SCTPStack.shared.advance(to: 900_000_000)
+            #expect(wakes.withLock { $0 } == before)
+            #expect(association.nextPacket() == nil)
+            SCTPStack.shared.advance(to: 1_100_000_000)
+            #expect(wakes.withLock { $0 } == before + 1)
+            #expect(association.nextPacket() != nil)
         }
     }
 
