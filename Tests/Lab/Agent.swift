@@ -14,8 +14,8 @@ package enum AgentInput {
     case accepted(stream: Int, from: Endpoint)
 }
 
-/// Runs a machine that takes bytes and the time, and gives actions: an ICE agent, a TURN client, NAT discovery. Three
-/// closures say how it is spoken to, so that it need not know of the lab.
+/// Runs a machine that takes bytes and the time, and gives actions: an ICE agent, a TURN client, NAT discovery. Closures
+/// say how it is spoken to, so that it need not know of the lab.
 ///
 ///     let agent = Agent(on: host, machine) { machine, input, now, actions in
 ///         guard case .datagram(let socket, let bytes, let source, _) = input else { return }
@@ -33,7 +33,7 @@ package final class Agent<Machine, Action> {
     package typealias Take = (inout Machine, AgentInput, _ now: UInt64, inout [Action]) -> Void
     package typealias Expire = (inout Machine, _ now: UInt64, inout [Action]) -> Void
     package typealias Deadline = (Machine) -> UInt64?
-    /// Carries an action out. It may call the agent, but not `step`.
+    /// Carries an action out. A `step` that it asks for follows when all of this one's are done.
     package typealias Perform = (Agent, Action) -> Void
 
     package let host: Host

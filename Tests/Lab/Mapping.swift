@@ -18,7 +18,6 @@ final class Mapping {
     /// Nanoseconds.
     private(set) var expiry: UInt64 = 0
     private(set) var sessions: [Endpoint: Session] = [:]
-    private var addressExpiry: [IPAddress: UInt64] = [:]
 
     init(_ transport: Transport, inside: Endpoint, outside: Endpoint) {
         self.transport = transport
@@ -32,7 +31,7 @@ final class Mapping {
     func admits(_ remote: Endpoint, _ filtering: NATBehavior.Dependence, _ now: UInt64) -> Bool {
         switch filtering {
         case .endpointIndependent: true
-        case .addressDependent: addressExpiry[remote.address, default: 0] > now
+        case .addressDependent: sessions.contains { $0.key.address == remote.address && $0.value.expiry > now }
         case .addressAndPortDependent: sessions[remote].map { $0.expiry > now } ?? false
         }
     }
@@ -41,7 +40,6 @@ final class Mapping {
         expiry = max(expiry, time)
         guard opens || sessions[remote].map({ $0.expiry > now }) ?? false else { return }
         sessions[remote, default: Session(expiry: 0)].expiry = time
-        addressExpiry[remote.address] = max(time, addressExpiry[remote.address, default: 0])
         // What has lapsed is forgotten when there is much of it.
         if sessions.count > 4_096 { sessions = sessions.filter { $0.value.expiry > now } }
     }
@@ -58,9 +56,7 @@ final class Mapping {
     ) {
         if flags.contains(.rst) {
             sessions[remote] = nil
-            addressExpiry[remote.address] = sessions.filter { $0.key.address == remote.address }.values.map(\.expiry)
-                .max()
-            return
+            return shorten(behavior, now)
         }
         let known = sessions[remote].flatMap { $0.expiry > now ? $0 : nil }
         guard var session = known ?? (opens ? Session(expiry: 0) : nil) else { return }
@@ -76,7 +72,13 @@ final class Mapping {
             session.isEstablished && !isEnding ? behavior.tcpEstablishedSeconds : behavior.tcpTransitorySeconds
         session.expiry = now &+ nanoseconds(lifetime)
         sessions[remote] = session
-        addressExpiry[remote.address] = max(session.expiry, addressExpiry[remote.address, default: 0])
-        expiry = isEnding ? expiry : max(expiry, session.expiry)
+        expiry = max(expiry, session.expiry)
+        if isEnding { shorten(behavior, now) }
+    }
+
+    /// A connection has ended: what is left decides how long the mapping is kept.
+    private func shorten(_ behavior: NATBehavior, _ now: UInt64) {
+        let latest = sessions.values.map(\.expiry).max() ?? 0
+        expiry = min(expiry, max(latest, now &+ nanoseconds(behavior.tcpTransitorySeconds)))
     }
 }

@@ -25,6 +25,15 @@ package struct NATBehavior: Sendable {
         case internalSource
     }
 
+    /// Whether an external port is given to a second mapping (RFC 4787 section 4.2.1).
+    package enum Overloading: Sendable {
+        case never
+        /// Unless both have the same other end, by which they are told apart. Linux does so, and by its ports is
+        /// endpoint-independent until two hosts behind it want the same port for one destination.
+        case unlessSameDestination
+        case always
+    }
+
     /// What keeps a mapping alive (RFC 4787 section 4.3).
     package enum Refresh: Sendable {
         case outbound, both
@@ -48,8 +57,13 @@ package struct NATBehavior: Sendable {
     package var hairpinning = Hairpinning.none
     package var udpLifetimeSeconds: Double = 120
     package var refresh = Refresh.outbound
-    /// Gives two hosts the same external port, and tells them apart by the other end (RFC 4787 section 4.2.1).
-    package var overloadsPorts = false
+    package var overloading = Overloading.never
+    /// Takes note of a datagram that nobody asked for as of a connection of its own, as Linux does where its own firewall
+    /// lets it in. While that lasts, a host inside that sends to its sender gets another port than it has elsewhere, and a
+    /// hole punched from that side too early is punched in vain.
+    package var remembersUnsolicited = false
+    /// Linux's `nf_conntrack_udp_timeout`.
+    package var unsolicitedLifetimeSeconds: Double = 30
     package var pooling = Pooling.paired
     package var publicAddressCount = 1
     package var ports: ClosedRange<UInt16> = 1_024...65_535
@@ -97,6 +111,12 @@ extension NATBehavior {
     package static let symmetricSequential = symmetric.with { $0.allocation = .sequential(step: 1) }
     /// A block of 512 ports for each subscriber, as carriers log them.
     package static let symmetricChunked = symmetric.with { $0.allocation = .chunked(ports: 512) }
+    /// Linux: preserves ports, and has a mapping for each connection.
+    package static let linux = NATBehavior(
+        mapping: .addressAndPortDependent,
+        filtering: .addressAndPortDependent
+    )
+    .with { $0.overloading = .unlessSameDestination }
     /// What RFC 6888 asks of a carrier's NAT.
     package static let carrierGrade = NATBehavior(
         mapping: .endpointIndependent,

@@ -12,9 +12,9 @@ final class StreamTable {
     /// Listeners on all addresses.
     private var ports: [UInt16: (TCPConnection) -> Void] = [:]
 
+    /// In an order that is the same in every run.
     var all: [TCPConnection] {
-        connections.sorted { ($0.key.local.port, $0.key.remote.port) < ($1.key.local.port, $1.key.remote.port) }
-            .map(\.value)
+        connections.values.sorted { ($0.local.text, $0.remote.text) < ($1.local.text, $1.remote.text) }
     }
 
     func isUsed(_ port: UInt16) -> Bool {

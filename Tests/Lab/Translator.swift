@@ -12,6 +12,11 @@ final class Translator {
         var endpoint: Endpoint
     }
 
+    private struct Pair: Hashable {
+        var external: External
+        var remote: Endpoint
+    }
+
     /// What makes a mapping: the internal endpoint, and of the other end as much as makes a difference.
     private struct Key: Hashable {
         var transport: Transport
@@ -26,6 +31,8 @@ final class Translator {
     private var ports: PortAllocator
     private var mappings: [Key: Mapping] = [:]
     private var externals: [External: [Mapping]] = [:]
+    /// Datagrams that nobody asked for, where those are remembered: when each is forgotten.
+    private var unsolicited: [Pair: UInt64] = [:]
     private var sweepAt = 1_024
 
     init(_ behavior: NATBehavior, publicAddresses: [IPAddress], dice: Dice) {
@@ -43,6 +50,7 @@ final class Translator {
         self.publicAddresses = publicAddresses
         mappings = [:]
         externals = [:]
+        unsolicited = [:]
         ports.reset()
     }
 
@@ -63,7 +71,7 @@ final class Translator {
         if mapping == nil {
             // A reset or the tail of a connection makes no mapping, or a NAT after a reboot would answer for the dead.
             if case .segment(let segment) = packet.body, segment.flags.contains(.rst) { return .drop(.unmapped) }
-            mapping = make(key, now)
+            mapping = make(key, remote, now)
         }
         guard let mapping else { return .drop(.portsExhausted) }
         if case .segment(let segment) = packet.body {
@@ -78,9 +86,9 @@ final class Translator {
     /// Translates a packet from outside.
     func inbound(_ packet: inout Packet, now: UInt64) -> Verdict {
         if case .problem(var problem) = packet.body {
-            guard let mapping = externals[External(transport: problem.transport, endpoint: problem.source)]?.last else {
-                return .drop(.unmapped)
-            }
+            let candidates = externals[External(transport: problem.transport, endpoint: problem.source)] ?? []
+            let known = candidates.last { $0.admits(problem.destination, .addressAndPortDependent, now) }
+            guard let mapping = known ?? candidates.last else { return .drop(.unmapped) }
             problem.source = mapping.inside
             packet.destination.address = mapping.inside.address
             packet.body = .problem(problem)
@@ -91,12 +99,18 @@ final class Translator {
         let candidates = externals[External(transport: transport, endpoint: packet.destination)] ?? []
         let live = candidates.filter { $0.isLive(now) }
         if live.isEmpty, isFirewall, filtering == .endpointIndependent { return .pass }
-        guard !live.isEmpty else { return .drop(.unmapped) }
+        guard !live.isEmpty else {
+            remember(packet, transport, now)
+            return .drop(.unmapped)
+        }
         // Where a port is overloaded, the one that knows the sender comes first, and the youngest after that.
         let found =
             live.last { $0.admits(packet.source, .addressAndPortDependent, now) }
             ?? live.last { $0.admits(packet.source, filtering, now) }
-        guard let mapping = found, mapping.admits(packet.source, filtering, now) else { return .drop(.filtered) }
+        guard let mapping = found, mapping.admits(packet.source, filtering, now) else {
+            remember(packet, transport, now)
+            return .drop(.filtered)
+        }
         if case .segment(let segment) = packet.body {
             mapping.follow(
                 segment.flags,
@@ -129,14 +143,13 @@ final class Translator {
         mappings[key(problem.transport, inside, problem.source)].flatMap { $0.isLive(now) ? $0 : nil }
     }
 
-    private func make(_ key: Key, _ now: UInt64) -> Mapping? {
+    private func make(_ key: Key, _ remote: Endpoint, _ now: UInt64) -> Mapping? {
         sweep(now)
         let outside =
             isFirewall
             ? key.inside
             : ports.choose(for: key.inside, among: publicAddresses, now: now) { taken in
-                let external = External(transport: key.transport, endpoint: taken)
-                return externals[external]?.contains { $0.isLive(now) } ?? false
+                isTaken(External(transport: key.transport, endpoint: taken), remote, now)
             }
         guard let outside else { return nil }
         let mapping = Mapping(key.transport, inside: key.inside, outside: outside)
@@ -144,6 +157,25 @@ final class Translator {
         mappings[key] = mapping
         externals[External(transport: key.transport, endpoint: outside), default: []].append(mapping)
         return mapping
+    }
+
+    private func isTaken(_ external: External, _ remote: Endpoint, _ now: UInt64) -> Bool {
+        let pair = Pair(external: external, remote: remote)
+        if unsolicited[pair, default: 0] > now { return true }
+        let live = (externals[external] ?? []).filter { $0.isLive(now) }
+        return switch behavior.overloading {
+        case .never: !live.isEmpty
+        case .unlessSameDestination: live.contains { $0.admits(remote, .addressAndPortDependent, now) }
+        case .always: false
+        }
+    }
+
+    private func remember(_ packet: Packet, _ transport: Transport, _ now: UInt64) {
+        guard behavior.remembersUnsolicited, transport == .udp else { return }
+        if unsolicited.count >= 1_024 { unsolicited = unsolicited.filter { $0.value > now } }
+        let external = External(transport: transport, endpoint: packet.destination)
+        unsolicited[Pair(external: external, remote: packet.source)] =
+            now &+ nanoseconds(behavior.unsolicitedLifetimeSeconds)
     }
 
     private func forget(_ mapping: Mapping) {
@@ -194,7 +226,7 @@ struct PortAllocator {
         func isFree(_ port: UInt16) -> Bool { !isTaken(Endpoint(address, port)) }
         switch behavior.allocation {
         case .preserving:
-            if behavior.overloadsPorts || behavior.ports.contains(inside.port) && isFree(inside.port) {
+            if behavior.ports.contains(inside.port) && isFree(inside.port) {
                 return Endpoint(address, inside.port)
             }
             return random(in: behavior.ports, isFree).map { Endpoint(address, $0) }

@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test func anOverloadingNATGivesThePortTwiceAndTellsTheTwoApartByTheOtherEnd() throws {
-        let yard = Yard(NATBehavior.portRestricted.with { $0.overloadsPorts = true })
+        let yard = Yard(NATBehavior.portRestricted.with { $0.overloading = .always })
         let sockets = try yard.farSockets()
         let one = try #require(yard.inner.udp(port: 5_000))
         let two = try #require(yard.neighbour.udp(port: 5_000))
@@ -31,6 +31,40 @@ import Testing
         try yard.internet.run(seconds: 1)
         #expect(one.takeTexts() == ["for one"])
         #expect(two.takeTexts() == ["for two"])
+    }
+
+    @Test func linuxIsEndpointIndependentUntilTwoWantOnePortForOneDestination() throws {
+        let yard = Yard(.linux)
+        let sockets = try yard.farSockets()
+        let one = try #require(yard.inner.udp(port: 5_000))
+        let two = try #require(yard.neighbour.udp(port: 5_000))
+        let first = try yard.mapped(one, by: Array(sockets[..<2]))
+        let second = try yard.mapped(two, by: sockets)
+        #expect(first.map(\.port) == [5_000, 5_000])
+        #expect(second[0].port != 5_000 && second[1].port != 5_000 && second[2].port == 5_000)
+        for (index, sender) in sockets.enumerated() { sender.send("\(index)", to: second[index]) }
+        sockets[0].send("for one", to: first[0])
+        try yard.internet.run(seconds: 1)
+        #expect(one.takeTexts() == ["for one"])
+        #expect(two.takeTexts() == ["0", "1", "2"])
+    }
+
+    /// What punching has to live with behind a router whose own firewall takes unsolicited packets in.
+    @Test(arguments: [false, true])
+    func aRememberedStrangerCostsTheInnerHostItsPort(remembers: Bool) throws {
+        let yard = Yard(NATBehavior.linux.with { $0.remembersUnsolicited = remembers })
+        let sockets = try yard.farSockets()
+        let target = Endpoint(yard.router.publicAddress, 5_000)
+        sockets[0].send("too early", to: target)
+        try yard.internet.run(seconds: 1)
+        let socket = try #require(yard.inner.udp(port: 5_000))
+        let seen = try yard.mapped(socket, by: sockets)
+        #expect((seen[0] == target) == !remembers)
+        #expect(seen[1] == target && seen[2] == target, "the others never knocked")
+        // It is forgotten after half a minute.
+        sockets[0].send("again", to: Endpoint(yard.router.publicAddress, 6_000))
+        try yard.internet.run(seconds: 31)
+        #expect(try yard.mapped(6_000, by: sockets[0]).port == 6_000)
     }
 
     @Test(arguments: [1, 2, -3])

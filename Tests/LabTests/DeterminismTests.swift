@@ -18,6 +18,8 @@ import Testing
         )
         let internet = Internet(seed: seed) { net in
             net.host("far", quality)
+            net.relay("turn", users: ["alice": "wonderland"])
+            net.rendezvous("signaling", users: ["alice": "wonderland"])
             net.nat("home", .symmetric, quality) { lan in
                 lan.host("a")
                 lan.host("b")
@@ -48,6 +50,13 @@ import Testing
             }
             tick(0)
         }
+        let client = try HandClient(internet.host("b"), internet.relay("turn"), "alice", "wonderland", overTCP: true)
+        try client.allocate()
+        try client.permit(target)
+        client.indicate("by the relay", to: target)
+        let signaling = SignalingClient(internet.host("a"), to: internet.rendezvous("signaling").endpoint())
+        signaling?.send(#"{"type":"hello","username":"alice","password":"wonderland"}"#)
+        internet.scheduler.after(seconds: 12) { [unowned internet] in internet.relay("turn").restart() }
         internet.host("far").link.cut(afterSeconds: 20, forSeconds: 3)
         internet.scheduler.after(seconds: 30) { internet.router("home").reboot() }
         internet.scheduler.after(seconds: 35) { internet.router("carrier").renumber() }

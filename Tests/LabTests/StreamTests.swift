@@ -187,6 +187,25 @@ import Testing
         #expect(out.state == .established && into.state == .established)
     }
 
+    @Test func aConnectionThatHasEndedLeavesItsMappingForTheTransitoryLifetimeOnly() throws {
+        for isReset in [false, true] {
+            let internet = Internet(seed: 1) { net in
+                net.nat("home", .portRestricted) { $0.host("a") }
+                net.host("b")
+            }
+            internet.host("b").listen(80) { connection in
+                connection.onEnd = { [unowned connection] in connection.finish() }
+            }
+            let connection = try #require(internet.host("a").connect(to: endpoint(internet.host("b"), 80)))
+            try internet.run(seconds: 1)
+            if isReset { connection.abort() } else { connection.finish() }
+            try internet.run(seconds: 235)
+            #expect(connection.state == .closed && internet.router("home").mappingCount == 1)
+            try internet.run(seconds: 10)
+            #expect(internet.router("home").mappingCount == 0)
+        }
+    }
+
     @Test func anEstablishedConnectionOutlivesTheTransitoryLifetimeOfItsMapping() throws {
         let internet = Internet(seed: 1) { net in
             net.nat("home", .portRestricted) { $0.host("a") }
