@@ -61,7 +61,7 @@ package enum GatewayLimits {
     /// way in a round trip, and asking each time was a twentieth of what a message cost.
     static let acknowledgementAge = TimeAmount.milliseconds(5)
     /// How long, and in which steps, a connection that was cut is asked what arrived: many round trips.
-    static let settleTime = TimeAmount.seconds(1)
+    static let settleTime = closeTime
     static let settleStep = TimeAmount.milliseconds(10)
 
     // MARK: Lists
