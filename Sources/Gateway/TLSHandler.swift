@@ -151,8 +151,8 @@ final class TLSHandler: ChannelDuplexHandler {
         marks.acknowledge(bytes: bytes)
     }
 
-    /// Ends a connection whose client says nothing more, but may still take what is on its way to it: that is acknowledged,
-    /// or answered by a reset, within a round trip.
+    /// Ends a connection whose client says nothing more, but may still take what is on its way to it: that is
+    /// acknowledged, or answered by a reset, within a round trip.
     private func settle(_ context: ChannelHandlerContext, until deadline: NIODeadline) {
         guard !isClosed else { return }
         noteAcknowledged(context.channel)
@@ -220,6 +220,7 @@ final class TLSHandler: ChannelDuplexHandler {
 enum GatewayEvent: Sendable {
     /// The TLS handshake is over.
     case isSecure
-    /// The client sends nothing more, and did not say goodbye. The connection ends when what was sent has arrived or has not.
+    /// The client sends nothing more, and did not say goodbye. The connection ends when what was sent has arrived or
+    /// has not.
     case isCut
 }

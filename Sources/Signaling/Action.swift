@@ -107,7 +107,8 @@ package enum Action: Sendable {
     /// Sends a WebSocket ping. When its pong is there, the hub hears `acknowledged(through: sequence)`: a WebSocket
     /// answers in order, so the pong says that all before it arrived.
     case probe(ConnectionID, sequence: UInt64)
-    /// Asks how far the first connection has come, for the second is to take its place; `Hub.measured` brings the answer.
+    /// Asks how far the first connection has come, for the second is to take its place; `Hub.measured` brings the
+    /// answer.
     case measure(ConnectionID, for: ConnectionID)
     /// Closes behind what was sent. The hub has forgotten the connection already.
     case close(ConnectionID, CloseCode, reason: StaticString)

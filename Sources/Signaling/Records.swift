@@ -29,8 +29,8 @@ final class Connection: Alarmed {
     var measured: ConnectionID?
     /// What came behind that `hello`.
     var held: [[UInt8]] = []
-    /// A connection that authenticated at its upgrade may still resume, as long as it has done nothing else. Likewise while
-    /// the gateway is asked about the connection before it.
+    /// A connection that authenticated at its upgrade may still resume, as long as it has done nothing else. Likewise
+    /// while the gateway is asked about the connection before it.
     var unusedGrant: Grant?
 
     init(_ id: ConnectionID, _ address: AddressRecord, now: UInt64) {

@@ -55,7 +55,8 @@ class Wire:
             return probe.connect_ex(self.address) == 0
 
     def nft(self, *arguments, **options):
-        subprocess.run(["ip", "netns", "exec", self.world, "nft", *arguments], check=True, timeout=60, text=True, **options)
+        command = ["ip", "netns", "exec", self.world, "nft", *arguments]
+        subprocess.run(command, check=True, timeout=60, text=True, **options)
 
     async def drop(self, sock, *directions):
         """Nothing more comes to this socket (`deaf`), or from it (`mute`), from one packet on."""
@@ -189,8 +190,8 @@ def test_SG_17_a_client_that_counts_gets_everything_once_whenever_and_however_it
 
 
 def test_SG_17_a_client_that_does_not_count_goes_on_behind_what_its_kernel_acknowledged(wire):
-    """Nothing comes to the client any more, at a random moment and so in the midst of messages; its acknowledgements still
-    reach the server. Then the connection ends, or only another one tells of the cut."""
+    """Nothing comes to the client any more, at a random moment and so in the midst of messages; its acknowledgements
+    still reach the server. Then the connection ends, or only another one tells of the cut."""
 
     def behind_silence(resets=False, tells=True):
         async def cut(bob):

@@ -78,8 +78,8 @@ import Testing
         #expect(again.take("signal") != nil)
     }
 
-    /// The server has not seen the cut: it asks the gateway what the old connection's TCP has acknowledged, in whichever way
-    /// the client authenticates.
+    /// The server has not seen the cut: it asks the gateway what the old connection's TCP has acknowledged, in
+    /// whichever way the client authenticates.
     @Test(arguments: [false, true])
     func aClientThatDoesNotCountGoesOnBehindWhatItsKernelHas(atUpgrade: Bool) throws {
         let lab = Lab()

@@ -214,8 +214,8 @@ final class HubRunner {
         }
     }
 
-    /// Finds out how far a connection has come that another takes the place of, and tells in the same step of the loop where
-    /// it can.
+    /// Finds out how far a connection has come that another takes the place of, and tells in the same step of the loop
+    /// where it can.
     private func measure(_ old: ConnectionID, for id: ConnectionID) {
         let (socket, loop) = (sockets[old], loop)
         let bound = NIOLoopBound(self, eventLoop: loop)

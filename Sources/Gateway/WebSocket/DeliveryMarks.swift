@@ -2,8 +2,8 @@ import Foundation
 
 /// Where in the bytes of a connection its messages end, oldest first, until the client's TCP has acknowledged them.
 ///
-/// Writes are whole messages and whole records of TLS. A message counts as delivered when the last byte of its last record
-/// is acknowledged: before that the client cannot open it.
+/// Writes are whole messages and whole records of TLS. A message counts as delivered when the last byte of its last
+/// record is acknowledged: before that the client cannot open it.
 struct DeliveryMarks {
     private struct Mark {
         let endsAt: UInt64
@@ -56,12 +56,12 @@ struct DeliveryMarks {
 
 /// What the kernel knows of a TCP connection.
 enum TCPInformation {
-    /// How many bytes the peer's TCP has acknowledged since the connection began. Known also after a reset, as long as the
-    /// socket is open.
+    /// How many bytes the peer's TCP has acknowledged since the connection began. Known also after a reset, as long as
+    /// the socket is open.
     /// - Returns: nil where it is no TCP socket or the kernel does not count.
     static func acknowledgedBytes(_ descriptor: CInt) -> UInt64? {
-        // `struct tcp_info` of linux/tcp.h, whose sixteenth word is `tcpi_bytes_acked`; the kernel fills what there is room
-        // for, and says how much that was.
+        // `struct tcp_info` of linux/tcp.h, whose sixteenth word is `tcpi_bytes_acked`; the kernel fills what there is
+        // room for, and says how much that was.
         var words = SIMD16<UInt64>()
         var length = socklen_t(MemoryLayout<SIMD16<UInt64>>.size)
         let result = getsockopt(descriptor, CInt(IPPROTO_TCP), TCP_INFO, &words, &length)

@@ -63,7 +63,8 @@ package final class WebSocketHandler: ChannelInboundHandler {
     /// Pings that the peer has not answered: their pongs are not of its own will.
     private var pingsOpen = 0
     private var timer: Scheduled<Void>?
-    /// Where what was sent is followed to the client. Without TLS the other end of TCP is a proxy, which tells nothing of it.
+    /// Where what was sent is followed to the client. Without TLS the other end of TCP is a proxy, which tells nothing
+    /// of it.
     private var tls: TLSHandler?
     /// The number of the newest message in `outgoing`; 0 for none that is counted.
     private var outgoingSequence: UInt64 = 0
