@@ -57,11 +57,11 @@ package enum GatewayLimits {
 
     /// Messages of one connection of which it is not known whether they arrived: what the hub keeps to send them again.
     static let deliveryMarks = SignalingLimits.replayMessagesPerSession
-    /// A busy connection is asked so often before it is written to. What it acknowledged since is less than what is on its
-    /// way in a round trip, and asking each time was a twentieth of what a message cost.
+    /// A busy connection is asked so often before it is written to. What it acknowledged since is less than what is on
+    /// its way in a round trip, and asking each time was measurable in what a message cost.
     static let acknowledgementAge = TimeAmount.milliseconds(5)
     /// How long, and in which steps, a connection that was cut is asked what arrived: many round trips.
-    static let settleTime = TimeAmount.seconds(1)
+    static let settleTime = closeTime
     static let settleStep = TimeAmount.milliseconds(10)
 
     // MARK: Lists
