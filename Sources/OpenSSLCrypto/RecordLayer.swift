@@ -3,8 +3,8 @@ import COpenSSL
 /// The records of an established connection under TLS 1.3 (RFC 8446 section 5), for a session that has given OpenSSL's back.
 ///
 /// OpenSSL keeps 14 KB for each connection until its end, nearly all of which the handshake alone needs, and has no call that
-/// releases it. What is left to do after a handshake is small: seal and open records with its ciphers, and hear KeyUpdate and
-/// alerts. Handshakes, with their tickets, stay OpenSSL's, as does TLS 1.2.
+/// releases it. What is left to do after a handshake is small: seal and open records with its ciphers, and hear three messages
+/// (KeyUpdate, and the alerts). Handshakes, with their tickets, stay OpenSSL's, as does TLS 1.2.
 ///
 ///     type 23 │ version 3,3 │ length 2 │ sealed: text, type 1, zeros │ tag 16
 final class RecordLayer {
