@@ -49,6 +49,7 @@ package class SecureSession {
         return state
     }
 
+    /// Called once, behind OpenSSL's last call of the handshake.
     func handshakeEnded() {}
 
     /// Gives OpenSSL's object back, with what belongs to it.

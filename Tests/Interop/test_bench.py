@@ -68,6 +68,8 @@ def test_the_benchmark_of_signaling_measures_everything_on_both_servers(tmp_path
         for of in ("turnpike", "node", "ratio"):
             value = found[part][of][key]
             assert 0 < value["min"] <= value["median"] <= value["max"], (part, of, key)
+    # Memory is no timing: 9 KiB beside some 35.
+    assert found["idle"]["ratio"]["kib_each_of_200"]["max"] <= 0.5, found["idle"]
     assert found["overload"]["turnpike"]["lost"]["max"] == 0
     assert found["hold"]["answered"] == found["hold"]["connections"] == 400
     assert (found["hold"]["forwarded"], found["hold"]["closed"]) == (200, 0)

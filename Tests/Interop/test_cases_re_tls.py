@@ -246,7 +246,8 @@ def test_RE_07_a_source_with_half_the_handshakes_leaves_others_theirs(serve_tls)
         wait_until(lambda: server.descriptors() - descriptors >= 508, 8, "a source has its share")
         with tls_client(server) as other:
             other.allocated()
-            assert server.descriptors() - descriptors <= 516, "a source has more than its share"
+            # One that is accepted to be closed counts for a moment; the others would stay for ten seconds.
+            wait_until(lambda: server.descriptors() - descriptors <= 516, 4, "a source has more than its share")
 
 
 # RE-08
