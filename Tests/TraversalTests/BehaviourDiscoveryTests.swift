@@ -73,7 +73,7 @@ import Traversal
             }
             let concluded = try #require(world.concludedAt)
             let answered = try #require(world.lastServerAnswerAt)
-            #expect(concluded - answered <= 1_500 * milliseconds, note)
+            #expect(concluded - answered <= 1_500 * aMillisecond, note)
             #expect(world.sockets.keys.sorted() == [0], note)
         }
         #expect(undetermined <= 10)
@@ -213,7 +213,7 @@ import Traversal
                 world.isBlocked = true
                 world.run()
                 #expect(world.report?.name.value == expected)
-                #expect(try #require(world.concludedAt) - 100 * seconds <= 3 * seconds)
+                #expect(try #require(world.concludedAt) - 100 * aSecond <= 3 * aSecond)
             }
         }
     }
@@ -281,7 +281,7 @@ import Traversal
     }
 
     @Test func aHostWithoutSocketsSaysSo() throws {
-        let cryptography = SeededCryptography(seed: 1, try .init())
+        let cryptography = ReplayableCryptography(seed: 1, try .init())
         var discovery = BehaviourDiscovery(servers: [.init(World.first)], with: cryptography)
         var actions: [BehaviourDiscovery.Action] = []
         discovery.start(now: 0, into: &actions)

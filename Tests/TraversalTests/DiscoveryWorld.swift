@@ -60,7 +60,7 @@ final class DiscoveryWorld {
     private var generator: SeededGenerator
     private var events: [(time: UInt64, number: Int, event: Event)] = []
     private var count = 0
-    private(set) var now: UInt64 = 100 * seconds
+    private(set) var now: UInt64 = 100 * aSecond
     private(set) var discovery: BehaviourDiscovery
     private(set) var sockets: [Int: Endpoint] = [:]
     private(set) var openedEver = 0
@@ -89,19 +89,19 @@ final class DiscoveryWorld {
         self.servers = servers
         self.nat = nat
         self.lossPercent = lossPercent
-        delayNanoseconds = delayMilliseconds * milliseconds
+        delayNanoseconds = delayMilliseconds * aMillisecond
         generator = SeededGenerator(seed: seed)
         self.host = host ?? (nat.mapping == .none ? IPAddress("198.51.100.1") : IPAddress("192.168.1.2"))
         discovery = BehaviourDiscovery(
             servers: endpoints.map { BehaviourDiscovery.Server($0, isKnownToRun: isKnownToRun) },
             measuresLifetime: measuresLifetime,
-            with: SeededCryptography(seed: seed, try OpenSSLCryptography())
+            with: ReplayableCryptography(seed: seed, try OpenSSLCryptography())
         )
     }
 
     /// Runs until nothing more is to come, or so long.
     func run(seconds limit: UInt64 = 600) {
-        let end = now + limit * seconds
+        let end = now + limit * aSecond
         perform { $0.start(now: $1, into: &$2) }
         while true {
             let event = events.indices.min {
@@ -217,7 +217,7 @@ final class DiscoveryWorld {
 }
 
 /// Random numbers from a seed, so that a run can be had again; all else is the real thing.
-final class SeededCryptography: Cryptography, @unchecked Sendable {
+final class ReplayableCryptography: Cryptography, @unchecked Sendable {
     // @unchecked: a test uses it from one thread.
     private var generator: SeededGenerator
     private let real: OpenSSLCryptography

@@ -46,7 +46,7 @@ struct NATModel {
         self.allocation = allocation
         self.turnsRound = turnsRound
         self.outside = outside
-        lifetimeNanoseconds = lifetimeSeconds * seconds
+        lifetimeNanoseconds = lifetimeSeconds * aSecond
         generator = SeededGenerator(seed: seed ^ 0x5EED)
         next = Int.random(in: 1_024...65_535, using: &generator)
     }

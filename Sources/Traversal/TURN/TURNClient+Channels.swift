@@ -46,7 +46,7 @@ extension TURNClient {
         channel.isPending = false
         channels[peer] = channel
         // RFC 8656 section 12.2: it has made or refreshed the permission.
-        if permissions[peer.address] != nil || permissions.count < Limits.permissions {
+        if channel.isWanted, permissions[peer.address] != nil || permissions.count < Limits.permissions {
             let wasPermitted = isPermitted(peer.address, now: now)
             permissions[peer.address] = Permission(
                 expiresAt: after(Limits.permissionLifetime, now),

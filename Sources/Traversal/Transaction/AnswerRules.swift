@@ -62,7 +62,6 @@ package enum AnswerRules {
 
 /// The security features that a nonce announces behind its cookie (RFC 8489 section 9.2).
 struct SecurityFeatures: Equatable {
-    var hasCookie = false
     var offersPasswordAlgorithms = false
     var offersUsernameAnonymity = false
 
@@ -73,7 +72,6 @@ struct SecurityFeatures: Equatable {
             guard let value = Self.sixBits(character) else { return }
             bits = bits << 6 | value
         }
-        hasCookie = true
         // Counted from the least significant of 24 bits, as the nonces of RFC 8489's appendix B have it.
         offersPasswordAlgorithms = bits & 1 != 0
         offersUsernameAnonymity = bits & 2 != 0
