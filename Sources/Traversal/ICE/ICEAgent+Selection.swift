@@ -27,11 +27,16 @@ extension ICEAgent {
         silentSince = nil
         if let pair {
             wasConnected = true
-            previous?.pair = nil
+            leaveOldPath()
             let next = after(jittered(configuration.consentInterval))
             pair.liveness.nextCheck = min(pair.liveness.nextCheck, next)
         }
         actions.append(.path(path))
+    }
+
+    private func leaveOldPath() {
+        for transaction in previous?.pair?.transactions ?? [] { checks[transaction] = nil }
+        previous?.pair = nil
     }
 
     /// After a restart a direct old path is not left for a relay before the direct pairs have had their time.

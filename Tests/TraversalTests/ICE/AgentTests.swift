@@ -217,6 +217,36 @@ import Traversal
         #expect(report.counters.candidatesBeyondLimit > 200 && report.counters.pairsBeyondLimit > 1_000)
     }
 
+    /// RFC 8445 section 6.1.2.2: one family on both sides, and addresses of a link only with their like.
+    @Test func onlyAddressesThatCanReachEachOtherMakeAPair() throws {
+        let network = SimulatedNetwork(seed: 1)
+        let peer = try network.addPeer(nil, role: .controlling, relayed: false)
+        let other = try network.addPeer(nil, role: .controlled, relayed: false)
+        let link = IPAddress(high: 0xFE80_0000_0000_0003, low: 1)
+        let global = IPAddress(high: 0x2001_0db8_0000_0000, low: 1)
+        network.act(peer) { actions in
+            for (number, address) in [link, global].enumerated() {
+                let endpoint = Endpoint(address: address, port: UInt16(100 + number))
+                let local = ICELocalCandidate(base: ICEBase(rawValue: UInt32(number)), type: .host, endpoint: endpoint)
+                let signaled = peer.agent.addLocalCandidate(local, now: network.now, into: &actions)
+                // The number of the link is this host's own affair.
+                #expect(signaled?.address == .ip(address.withoutLink))
+            }
+        }
+        let template = network.gather(other)[0]
+        let addresses = [other.host.address, IPAddress(high: 0xFE80_0000_0000_0000, low: 2), global]
+        let candidates = addresses.enumerated().map { number, address in
+            var candidate = template
+            candidate.address = .ip(address)
+            candidate.port = UInt16(200 + number)
+            return candidate
+        }
+        network.accept(network.describe(other, [candidates[0]]), by: peer)
+        #expect(peer.agent.report.pairs.isEmpty)
+        network.accept(network.describe(other, candidates), by: peer)
+        #expect(Set(peer.agent.report.pairs.map { [$0.local.port, $0.remote.port] }) == [[100, 201], [101, 202]])
+    }
+
     /// Active on this side, passive on the other; one who listens waits (RFC 6544 section 6.2).
     @Test func tcpCandidatesPairByDirection() throws {
         let network = SimulatedNetwork(seed: 1)
