@@ -95,7 +95,7 @@ package final class DataChannelAssociation {
         phase = .connecting
     }
 
-    /// Takes one packet that DTLS opened.
+    /// Takes one packet that DTLS opened. Before `connect` it is dropped; the peer sends its INIT again.
     package func receive(_ packet: UnsafeRawBufferPointer) {
         guard packet.count <= DataChannelLimits.packetBytes, packet.count >= Self.headerBytes, phase != .idle else {
             return
@@ -153,6 +153,8 @@ package final class DataChannelAssociation {
     }
 
     /// Changes the longest packet from the next one on, where the path turns out to be wider or narrower.
+    ///
+    /// - Throws: `closed` while the association does not stand.
     package func setPacketLimit(_ bytes: Int) throws(DataChannelError) {
         guard Self.isPossible(bytes) else { throw .packetLimit(bytes: bytes) }
         guard let socket, phase == .open else { throw .closed }

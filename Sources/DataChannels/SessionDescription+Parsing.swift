@@ -44,7 +44,9 @@ private struct SessionDescriptionParser {
                 try section.describe(session: session, tagged: isBundled ? tagged : nil, isICELite: isICELite)
             )
         }
-        return SessionDescription(sessionID: sessionID, version: version, sections: described)
+        var description = SessionDescription(sessionID: sessionID, version: version, sections: described)
+        description.isBundled = description.data.map { bundle.contains($0.mid) } ?? false
+        return description
     }
 
     private func split(_ text: String) throws(SessionDescriptionError) -> [DescriptionLine] {

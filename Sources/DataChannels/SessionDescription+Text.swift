@@ -6,7 +6,7 @@ extension SessionDescription {
         let bundled = sections.compactMap { section in
             if case .data(let data) = section, !data.mid.isEmpty { data.mid } else { nil }
         }
-        if !bundled.isEmpty { lines.append("a=group:BUNDLE \(bundled.joined(separator: " "))") }
+        if isBundled, !bundled.isEmpty { lines.append("a=group:BUNDLE \(bundled.joined(separator: " "))") }
         if data?.transport.isICELite == true { lines.append("a=ice-lite") }
         for section in sections {
             switch section {

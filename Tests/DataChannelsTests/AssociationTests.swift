@@ -174,6 +174,40 @@ import Testing
         }
     }
 
+    /// Each by a thread of its own, over the one stack.
+    @Test func associationsOfSeveralThreadsWorkAtOnce() async throws {
+        try await SCTPTime.real {
+            let arrived = try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<4 {
+                    group.addTask { try Self.exchange(messages: 200) }
+                }
+                return try await group.reduce(0, +)
+            }
+            #expect(arrived == 4 * 200)
+        }
+    }
+
+    private static func exchange(messages count: Int) throws -> Int {
+        let client = try DataChannelAssociation(.client, wake: {})
+        let server = try DataChannelAssociation(.server, wake: {})
+        try client.connect()
+        try server.connect()
+        let channel = try client.openChannel(.init(label: "x"))
+        var sent = 0
+        var arrived = 0
+        // Nothing is lost and nothing waits for a timer, so so many turns are more than enough.
+        for _ in 0..<10_000 where arrived < count {
+            if sent < count, client.send(pattern(500, seed: sent), on: channel.id) == .sent { sent += 1 }
+            while let packet = client.nextPacket() { packet.withUnsafeBytes { server.receive($0) } }
+            while let packet = server.nextPacket() { packet.withUnsafeBytes { client.receive($0) } }
+            while let event = server.nextEvent() {
+                if case .message(_, pattern(500, seed: arrived), _) = event { arrived += 1 }
+            }
+            while client.nextEvent() != nil {}
+        }
+        return arrived
+    }
+
     @Test func itSaysHowThePathIs() async throws {
         try await SCTPTime.virtual {
             let pair = try PeerPair.connected()

@@ -61,6 +61,15 @@ import Testing
         #expect(try SessionDescription(parsing: answer.text).data?.transport.setup == .active)
     }
 
+    @Test func anAnswerHasAGroupOnlyWhereTheOfferHas() throws {
+        for (sample, isBundled) in [(SampleDescription.chromium, true), (.oldFirefox, false)] {
+            let answer = try SessionDescription(parsing: sample.text)
+                .answer(sessionID: 1, transport: Self.transport(.active), maxMessageBytes: 1)
+            #expect(answer?.text.contains("a=group:BUNDLE \(sample.mid)\r\n") == isBundled)
+            #expect(answer?.text.contains("a=group") == isBundled)
+        }
+    }
+
     @Test func anOfferWithoutDataHasNoAnswer() throws {
         let text = Self.head + "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n"
         let offer = try SessionDescription(parsing: text)
