@@ -9,6 +9,7 @@ package final class Host: Node {
     /// Whether ICMP and resets answer what nobody listens for.
     package var answersUnreachable = true
 
+    private var unplugged: [Attachment] = []
     private var sockets: [UInt16: [UDPSocket]] = [:]
     let streams = StreamTable()
     var dice: Dice
@@ -41,8 +42,11 @@ package final class Host: Node {
         return attachment
     }
 
-    /// Unplugs it. Sockets stay open and reach nothing by that address.
+    /// Unplugs it, and loses what is on the cable. Sockets stay open and reach nothing by that address.
     package func detach(_ attachment: Attachment) {
+        attachment.link.cut()
+        // Packets on it look at it once more.
+        unplugged.append(attachment)
         for address in attachment.addresses { attachment.remove(address) }
         interfaces.removeAll { $0 === attachment }
     }
@@ -189,7 +193,8 @@ package final class UDPSocket {
         return true
     }
 
-    package func send(_ text: String, to destination: Endpoint, hopLimit: Int = 64) {
+    @discardableResult
+    package func send(_ text: String, to destination: Endpoint, hopLimit: Int = 64) -> Bool {
         send(Array(text.utf8), to: destination, hopLimit: hopLimit)
     }
 

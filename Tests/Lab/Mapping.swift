@@ -4,7 +4,7 @@ import STUN
 final class Mapping {
     struct Session {
         var expiry: UInt64
-        /// Segments seen, by who sent them first; for TCP.
+        /// What TCP has shown of itself, and from which side.
         var isEstablished = false
         var synFromInside = false
         var synFromOutside = false

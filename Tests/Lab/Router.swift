@@ -94,7 +94,6 @@ package final class Router: Node {
     }
 
     func receive(_ packet: Packet, at attachment: Attachment) {
-        // Only what crosses the router grows older; what goes into its own tables comes from outside by one hop.
         guard var packet = aged(packet, attachment.send) else { return }
         guard passes(packet, remote: packet.source) else { return drop(packet, .firewall) }
         let translator = packet.destination.address.isIPv4 ? v4 : v6

@@ -4,6 +4,14 @@ import Testing
 /// Runs `body` once for each seed. When an expectation fails, the issue says the seed and shows the last packets of every
 /// internet that the run has made. After three seeds with failures the rest is left out.
 ///
+///     @Test func theyMeet() async {
+///         await withSeeds(0..<100) { seed in
+///             let internet = Internet(seed: seed) { net in … }
+///             …
+///             #expect(try internet.run(while: { !peer.hasMet }, atMostSeconds: 10))
+///         }
+///     }
+///
 /// `LAB_SEED=n` in the environment runs that one alone and prints its packets; `LAB_PACKETS=n` says how many.
 ///
 /// - Parameter packets: how many of each internet are shown.
@@ -60,6 +68,5 @@ final class SeedRun: @unchecked Sendable {
         } catch {
             Issue.record(error, "seed \(seed)")
         }
-        internets = []
     }
 }

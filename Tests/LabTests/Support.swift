@@ -3,11 +3,12 @@ import OpenSSLCrypto
 import STUN
 import Testing
 
-/// A house behind a NAT, and two servers outside with two addresses each, that only listen and are made to answer.
+/// A house with two hosts behind a NAT, and two hosts outside, one of them with two addresses.
 ///
-///                ┌── far    20 addresses of no NAT
-///     core ──────┼── other
-///                └── NAT ── inner, neighbour
+///             ┌── far            20.1.0.1, 20.1.0.2
+///     core ───┼── other          20.1.0.9
+///             └── NAT ─┬─ inner
+///                      └─ neighbour
 struct Yard {
     let internet: Internet
     let router: Router

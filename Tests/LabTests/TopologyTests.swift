@@ -137,6 +137,25 @@ import Testing
         #expect(try exchange(internet, socket, far)?.address == internet.router("mobile").publicAddress)
     }
 
+    @Test func whatIsOnTheCableOfAnUnpluggedHostIsLost() throws {
+        let internet = Internet(seed: 1) { net in
+            net.host("far")
+            net.host("a")
+        }
+        let (host, far) = (internet.host("a"), internet.host("far"))
+        let (one, other) = (try #require(host.udp(port: 1)), try #require(far.udp(port: 1)))
+        let (endOne, endOther) = (try #require(one.local()), try #require(other.local()))
+        one.send("out", to: endOther)
+        other.send("in", to: endOne)
+        try internet.run(seconds: 0.015)
+        one.send("out", to: endOther)
+        host.detach(host.interfaces[0])
+        #expect(!one.send("out", to: endOther))
+        try internet.run(seconds: 1)
+        #expect(one.inbox.isEmpty && other.inbox.count == 1)
+        #expect(internet.log.dropped(.linkDown) == 2 && internet.log.isConserved)
+    }
+
     @Test func aHostIsReachedByItsSecondInterfaceWhenTheFirstIsCut() throws {
         let internet = Internet(seed: 1) { net in
             net.host("far")
