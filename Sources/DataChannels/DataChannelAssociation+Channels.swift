@@ -91,6 +91,8 @@ extension DataChannelAssociation {
             return
         }
         channels[id]?.phase = .closing
+        // On a stream that is being reset there is never room for it.
+        waitingControl.removeAll { $0.stream == id }
         reset(id)
     }
 
@@ -121,7 +123,8 @@ extension DataChannelAssociation {
                 if isIncoming { answerReset(id) }
                 continue
             }
-            if isOutgoing { channels[id]?.outgoingIsReset = true }
+            // A late word about the channel that had the id before says nothing of this one.
+            if isOutgoing, state.phase == .closing { channels[id]?.outgoingIsReset = true }
             if isIncoming {
                 channels[id]?.incomingIsReset = true
                 // RFC 8831 section 6.7: the peer closes, so this end does as well.
@@ -151,6 +154,11 @@ extension DataChannelAssociation {
     }
 
     private func accept(_ channel: DataChannel) {
+        // The peer uses an id again once it has seen this end's reset, of which the word back may be late or lost.
+        if let old = channels[channel.id], old.phase == .closing, old.incomingIsReset {
+            channels[channel.id]?.outgoingIsReset = true
+            removeIfReset(channel.id)
+        }
         // A channel with the id exists: RFC 8832 section 6 leaves it alone where the OPEN is at fault.
         guard channels[channel.id] == nil else { return }
         guard !isOurs(channel.id), channel.id < streamLimit, channels.count < options.channelLimit, phase == .open

@@ -5,8 +5,9 @@ import Synchronization
 /// made here, one at a time.
 ///
 /// The stack has no clock for its timers: someone calls `advance` about every 10 ms while there are associations. All share
-/// the same time. Three things usrsctp reads from the system's clock all the same: round-trip times, how long a path was idle
-/// before a heartbeat, and the lifetime of a message on a channel with `maxLifetime`.
+/// the same time. Four things usrsctp reads from the system's clock all the same: round-trip times, how long a path was idle
+/// before a heartbeat, the lifetime of a message on a channel with `maxLifetime`, and whether a packet was sent long enough
+/// ago to be sent again at a timeout.
 package final class SCTPStack: Sendable {
     package static let shared = SCTPStack()
 

@@ -95,6 +95,23 @@ import Testing
         }
     }
 
+    /// The end that closes may be done before the other, whose word of its own reset got lost.
+    @Test func anIdIsUsedAgainAtOnce() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected(.init(lossPercent: 20, jitterMilliseconds: 15), seed: 12)
+            for round in 0..<30 {
+                let channel = try pair.client.openChannel(.init(label: "\(round)"))
+                #expect(channel.id == 0)
+                #expect(pair.client.send([UInt8(round)], on: 0) == .sent)
+                pair.client.closeChannel(0)
+                #expect(pair.run { $0.has(.channelClosed(channel: 0, .local), .client) })
+                _ = pair.take(.client)
+            }
+            #expect(pair.run { $0.messages(0, .server).count == 30 && $0.server.channelCount == 0 })
+            #expect(pair.messages(0, .server) == (0..<30).map { [UInt8($0)] })
+        }
+    }
+
     @Test func closingOneChannelLeavesTheOthers() async throws {
         try await SCTPTime.virtual {
             let pair = try PeerPair.connected()
