@@ -99,8 +99,8 @@ static inline int turnpike_dtls_handle_timeout(SSL *ssl) {
 
 // HKDF-Expand (RFC 5869 section 2.3).
 static inline int turnpike_hkdf_expand(
-    const char *digest, const unsigned char *secret, size_t secret_length, const unsigned char *info, size_t info_length,
-    unsigned char *output, size_t output_length
+    const char *digest, const unsigned char *secret, size_t secret_length, const unsigned char *info,
+    size_t info_length, unsigned char *output, size_t output_length
 ) {
     int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY, result = 0;
     EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);

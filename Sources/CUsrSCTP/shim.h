@@ -1,5 +1,5 @@
-// usrsctp as Swift sees it. What is a structure with a tail, a union or a variadic function pointer over there is a plain
-// function here, so that no other C target is needed. Each function gives 0 or a count, or the negative errno.
+// usrsctp as Swift sees it. What is a structure with a tail, a union or a variadic function pointer over there is a
+// plain function here, so that no other C target is needed. Each function gives 0 or a count, or the negative errno.
 #pragma once
 
 // As Debian's library was compiled: they decide on the size of its union of addresses.

@@ -87,7 +87,8 @@ package enum DataChannelError: Error, Equatable, CustomStringConvertible {
         case .idTooHigh(let id, let limit): "channel id \(id) is too high: the peer has \(limit) streams"
         case .nameTooLong(let bytes, let limit): "a label or protocol has \(bytes) bytes: \(limit) are allowed"
         case .packetLimit(let bytes):
-            "packets of \(bytes) bytes: \(DataChannelLimits.leastPacketBytes) to \(DataChannelLimits.packetBytes) are possible"
+            "packets of \(bytes) bytes: \(DataChannelLimits.leastPacketBytes) to "
+                + "\(DataChannelLimits.packetBytes) are possible"
         case .closed: "the connection is closed"
         case .stack(let code): "the SCTP stack refused, errno \(code)"
         }

@@ -117,7 +117,8 @@ extension DataChannelAssociation {
     private func receiveMessage(_ bytes: [UInt8], _ info: turnpike_sctp_info) {
         guard let payload = PayloadProtocol(rawValue: info.payload_protocol) else { return }
         if payload == .establishment { return receiveControl(bytes, on: info.stream) }
-        // Also while this end closes: the peer may not know yet (RFC 8831 section 6.7). Without a channel it goes nowhere.
+        // Also while this end closes: the peer may not know yet (RFC 8831 section 6.7). Without a channel it goes
+        // nowhere.
         guard let state = channels[info.stream], !state.incomingIsReset else { return }
         // RFC 8832 section 6: what comes on the channel acknowledges its OPEN as well.
         channels[info.stream]?.isAcknowledged = true

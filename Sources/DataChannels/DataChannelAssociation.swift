@@ -1,7 +1,7 @@
 import CUsrSCTP
 
-/// One peer connection's SCTP association with its data channels (RFC 8831, RFC 8832), without a socket: what DTLS opens goes
-/// in, what DTLS is to seal comes out. For one thread at a time.
+/// One peer connection's SCTP association with its data channels (RFC 8831, RFC 8832), without a socket: what DTLS
+/// opens goes in, what DTLS is to seal comes out. For one thread at a time.
 ///
 /// After every call, and whenever `wake` was called, take all of `nextEvent` and then all of `nextPacket`.
 package final class DataChannelAssociation {
@@ -40,8 +40,8 @@ package final class DataChannelAssociation {
     private var eventBytes = 0
     private(set) var isReadingHeldUp = false
 
-    /// - Parameter wake: called, on any thread, when timers have given the association something to do. It must only see to
-    ///   it that the association's own thread takes events and packets soon.
+    /// - Parameter wake: called, on any thread, when timers have given the association something to do. It must only
+    ///   see to it that the association's own thread takes events and packets soon.
     package init(
         _ role: Role,
         options: DataChannelOptions = DataChannelOptions(),

@@ -15,15 +15,15 @@ package struct DataChannelOptions: Sendable, Equatable {
     package var sendBufferBytes = 1_048_576
     /// What may wait here for a reader, in usrsctp and as much again in events. The peer is held up beyond it.
     package var receiveBufferBytes = 1_048_576
-    /// The longest packet handed out. In a datagram of 1,200 bytes this leaves 44: a DTLS record takes 37 with AES-GCM, and a
-    /// ChannelData header of TURN 4.
+    /// The longest packet handed out. In a datagram of 1,200 bytes this leaves 44: a DTLS record takes 37 with AES-GCM,
+    /// and a ChannelData header of TURN 4.
     package var packetLimitBytes = 1_156
     /// While nothing else is sent. ICE's consent checks tell of a dead path sooner.
     package var heartbeatMilliseconds: UInt32 = 15_000
     /// Of a retransmission while no round trip was measured (RFC 9260 section 6.3.1).
     package var initialTimeoutMilliseconds: UInt32 = 1_000
-    /// Above the 200 ms that a peer may hold back an acknowledgement for, and well below the second of RFC 9260, which is
-    /// long for a person.
+    /// Above the 200 ms that a peer may hold back an acknowledgement for, and well below the second of RFC 9260, which
+    /// is long for a person.
     package var leastTimeoutMilliseconds: UInt32 = 400
     /// So that traffic goes on within seconds of a path's return, instead of RFC 9260's minute.
     package var greatestTimeoutMilliseconds: UInt32 = 3_000

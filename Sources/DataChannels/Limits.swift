@@ -2,12 +2,13 @@
 package enum DataChannelLimits {
     /// Associations of the process at once. Each number that usrsctp knows one by stays registered with it for good.
     package static let associations = 4_096
-    /// Packets of one association that wait to be taken. usrsctp's window is smaller; beyond it a packet counts as lost on
-    /// the way, which SCTP repairs.
+    /// Packets of one association that wait to be taken. usrsctp's window is smaller; beyond it a packet counts as lost
+    /// on the way, which SCTP repairs.
     static let waitingPackets = 4_096
     /// What one read takes from usrsctp. A longer message comes in parts.
     static let readBytes = 65_536
-    /// Of a label and of a subprotocol. The format allows 64 KiB, which nobody writes, times the channels of a connection.
+    /// Of a label and of a subprotocol. The format allows 64 KiB, which nobody writes, times the channels of a
+    /// connection.
     package static let nameBytes = 4_096
     /// What an event costs the bound on waiting events beside its message, so that many empty messages are bounded too.
     static let eventBytes = 128

@@ -2,8 +2,9 @@ import Synchronization
 
 /// What usrsctp hands out, for each association by its number.
 ///
-/// usrsctp carries an address for each association and passes it to its callbacks. Here that address is a number, looked up
-/// in this table: a callback that comes late finds nothing, where a pointer would lead to memory that was freed.
+/// usrsctp carries an address for each association and passes it to its callbacks. Here that address is a number,
+/// looked up in this table: a callback that comes late finds nothing, where a pointer would lead to memory that was
+/// freed.
 final class PacketTable: Sendable {
     private struct Entry {
         var packets: [[UInt8]] = []
@@ -22,8 +23,8 @@ final class PacketTable: Sendable {
 
     private let state = Mutex(State())
 
-    /// - Returns: a number that no other association has; nil when all are in use. Only a number above all before has not
-    ///   been given out yet.
+    /// - Returns: a number that no other association has; nil when all are in use. Only a number above all before has
+    ///   not been given out yet.
     func reserve(wake: @escaping @Sendable () -> Void) -> Int? {
         state.withLock { state in
             if let number = state.free.popLast() {

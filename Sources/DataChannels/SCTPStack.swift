@@ -1,13 +1,13 @@
 import CUsrSCTP
 import Synchronization
 
-/// The process's one SCTP stack. usrsctp keeps its associations and its timers in global variables, so every call of it is
-/// made here, one at a time.
+/// The process's one SCTP stack. usrsctp keeps its associations and its timers in global variables, so every call of it
+/// is made here, one at a time.
 ///
-/// The stack has no clock for its timers: someone calls `advance` about every 10 ms while there are associations. All share
-/// the same time. Four things usrsctp reads from the system's clock all the same: round-trip times, how long a path was idle
-/// before a heartbeat, the lifetime of a message on a channel with `maxLifetime`, and whether a packet was sent long enough
-/// ago to be sent again at a timeout.
+/// The stack has no clock for its timers: someone calls `advance` about every 10 ms while there are associations. All
+/// share the same time. Four things usrsctp reads from the system's clock all the same: round-trip times, how long a
+/// path was idle before a heartbeat, the lifetime of a message on a channel with `maxLifetime`, and whether a packet
+/// was sent long enough ago to be sent again at a timeout.
 package final class SCTPStack: Sendable {
     package static let shared = SCTPStack()
 
@@ -39,8 +39,8 @@ package final class SCTPStack: Sendable {
 
     /// Lets the timers of all associations see that time passed, and calls the `wake` of each that has something to do.
     ///
-    /// Several callers may share one clock. A time before the last one begins another clock, so what passed is not known and
-    /// counts as nothing.
+    /// Several callers may share one clock. A time before the last one begins another clock, so what passed is not
+    /// known and counts as nothing.
     /// - Parameter nanoseconds: a monotonic time. Less than a millisecond is kept for the next call.
     package func advance(to nanoseconds: Int64) {
         state.withLock { state in

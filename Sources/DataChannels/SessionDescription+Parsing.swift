@@ -10,8 +10,8 @@ package struct SessionDescriptionError: Error, Equatable, CustomStringConvertibl
 extension SessionDescription {
     /// Reads an offer or an answer.
     ///
-    /// - Throws: for what is no SDP, is longer than `SessionDescriptionLimits` allow, or describes data channels that could
-    ///   not be used. What is about audio and video is not looked into.
+    /// - Throws: for what is no SDP, is longer than `SessionDescriptionLimits` allow, or describes data channels that
+    ///   could not be used. What is about audio and video is not looked into.
     package init(parsing text: String) throws(SessionDescriptionError) {
         var parser = SessionDescriptionParser()
         self = try parser.parse(text)

@@ -11,7 +11,8 @@ package struct SessionDescription: Sendable, Equatable {
     package var sessionID: UInt64
     package var version: UInt64
     package var sections: [Section]
-    /// Whether the section for data is in a BUNDLE group. An answer has none where the offer had none (RFC 9143 section 7.3).
+    /// Whether the section for data is in a BUNDLE group. An answer has none where the offer had none (RFC 9143 section
+    /// 7.3).
     package var isBundled: Bool
 
     package init(sessionID: UInt64, version: UInt64 = 1, sections: [Section], isBundled: Bool = true) {

@@ -1,7 +1,7 @@
 /// What of each stream was given to usrsctp and not sent yet: W3C's `bufferedAmount`.
 ///
-/// usrsctp does not say. But every packet it sends passes here, and each DATA chunk with a new TSN is a part of a message
-/// that was sent the first time.
+/// usrsctp does not say. But every packet it sends passes here, and each DATA chunk with a new TSN is a part of a
+/// message that was sent the first time.
 struct UnsentBytes {
     private var counts: [UInt16: Int] = [:]
     private var highestTSN: UInt32?

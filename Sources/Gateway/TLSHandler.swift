@@ -171,8 +171,8 @@ final class TLSHandler: ChannelDuplexHandler {
 
     /// What the session opens of the ciphertext it was lent; nil for nothing.
     private func open(_ session: TLSSession, _ allocator: ByteBufferAllocator, atMost count: Int) -> ByteBuffer? {
-        // Records may have waited for their ends, and then there is more than was lent; else this is room enough. One buffer
-        // that nobody else holds takes them all, as a second holder would have it copied for each.
+        // Records may have waited for their ends, and then there is more than was lent; else this is room enough. One
+        // buffer that nobody else holds takes them all, as a second holder would have it copied for each.
         var room = allocator.buffer(capacity: count + 256)
         var read = 0
         repeat {

@@ -40,7 +40,8 @@ package enum Limits {
 
     // MARK: TURN (RFC 8656)
 
-    /// Allocates in one attempt, whatever the server answers: a challenge, a fresh nonce, attributes left out, and as many again.
+    /// Allocates in one attempt, whatever the server answers: a challenge, a fresh nonce, attributes left out, and as
+    /// many again.
     static let allocateAttempts = 8
     /// RFC 8656 section 7.4: how many ports to try where the server thinks the 5-tuple is in use.
     static let freshPorts = 3
@@ -61,7 +62,8 @@ package enum Limits {
     static let permissionBatching = 30 * second
     /// What servers grant to one allocation as a rule.
     package static let permissions = 128
-    /// Addresses in one CreatePermission: with IPv6 and the longest usual credentials still one datagram of 1,200 bytes.
+    /// Addresses in one CreatePermission: with IPv6 and the longest usual credentials still one datagram of 1,200
+    /// bytes.
     static let permissionsPerRequest = 32
     /// RFC 8656 section 12: a channel's life, and when it is refreshed.
     static let channelLifetime = 600 * second
@@ -86,7 +88,8 @@ package enum Limits {
 
     /// Servers asked at once: two addresses show a mapping, and more are only there for the day one is down.
     package static let discoveryServers = 4
-    /// Between the copies of a Binding request: an answer is wanted in a second and a half, and 10 % loss must not matter.
+    /// Between the copies of a Binding request: an answer is wanted in a second and a half, and 10 % loss must not
+    /// matter.
     static let discoveryGaps: [UInt64] = [100, 200, 300, 400, 500, 500].map { $0 * millisecond }
     /// A server that has answered none of these copies for so long is silent.
     static let discoveryLastWait = 1_000 * millisecond

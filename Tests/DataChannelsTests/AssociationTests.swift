@@ -92,8 +92,9 @@ import Testing
         }
     }
 
-    /// A path that comes back within a minute loses nothing. Traffic goes on within the greatest timeout by real time; in
-    /// virtual time usrsctp may take a packet for one just sent, by the system's clock, and leave it to a later timeout.
+    /// A path that comes back within a minute loses nothing. Traffic goes on within the greatest timeout by real time;
+    /// in virtual time usrsctp may take a packet for one just sent, by the system's clock, and leave it to a later
+    /// timeout.
     @Test func anOutageIsSurvivedOrNoticed() async throws {
         try await SCTPTime.virtual {
             let pair = try PeerPair.connected()

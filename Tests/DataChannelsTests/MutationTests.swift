@@ -3,8 +3,8 @@ import TestSupport
 import Testing
 
 @Suite(.serialized) struct MutationTests {
-    /// The peer is known by its certificate, and may still be hostile: its packets are changed, and their checksums made
-    /// right again.
+    /// The peer is known by its certificate, and may still be hostile: its packets are changed, and their checksums
+    /// made right again.
     @Test func mutatedPacketsDoNoHarm() async throws {
         var random = SeededGenerator(for: "SCTP")
         let rounds = fuzzRounds(600)

@@ -98,8 +98,9 @@ private final class Member {
     init(_ delegate: SignalingConnection, _ loop: EmbeddedEventLoop) throws {
         channel = EmbeddedChannel(loop: loop)
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
-        let decoder = ByteToMessageHandler(WebSocketDecoder(messageBytes: 65_536))
-        let handler = WebSocketHandler(delegate, fragments: GatewayLimits.fragments)
+        let allowance = MessageAllowance(65_536, anteroom: 65_536)
+        let decoder = ByteToMessageHandler(WebSocketDecoder(allowance))
+        let handler = WebSocketHandler(delegate, fragments: GatewayLimits.fragments, allowance: allowance)
         try channel.pipeline.syncOperations.addHandlers([decoder, fault, handler])
     }
 

@@ -310,7 +310,8 @@ def test_who_says_nothing_behind_a_handshake_cannot_use_up_the_port(serve):
                 sock = context.wrap_socket(bare(server, crowd), server_hostname=HOST)
                 stack.callback(sock.close)
                 opened += 1
-        # Half of a worker's 1,024 connections under way is what a source may have; on a slow machine the first have ended.
+        # Half of a worker's 1,024 connections under way is what a source may have; on a slow machine the first have
+        # ended.
         assert 512 <= opened < 2_000
         with tls_client(server, context=context) as client:
             client.allocated()

@@ -14,8 +14,8 @@ package enum AgentInput {
     case accepted(stream: Int, from: Endpoint)
 }
 
-/// Runs a machine that takes bytes and the time, and gives actions: an ICE agent, a TURN client, NAT discovery. Closures
-/// say how it is spoken to, so that it need not know of the lab.
+/// Runs a machine that takes bytes and the time, and gives actions: an ICE agent, a TURN client, NAT discovery.
+/// Closures say how it is spoken to, so that it need not know of the lab.
 ///
 ///     let agent = Agent(on: host, machine) { machine, input, now, actions in
 ///         guard case .datagram(let socket, let bytes, let source, _) = input else { return }

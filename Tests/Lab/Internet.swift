@@ -1,8 +1,8 @@
 import STUN
 import TURN
 
-/// An internet within the process: virtual time, hosts, links, NATs and firewalls, and the real TURN and signaling servers.
-/// It does the same for the same seed.
+/// An internet within the process: virtual time, hosts, links, NATs and firewalls, and the real TURN and signaling
+/// servers. It does the same for the same seed.
 ///
 ///     let internet = Internet(seed: 7) { net in
 ///         net.relay("turn", users: ["alice": "wonderland"])
@@ -22,8 +22,8 @@ import TURN
 ///                                                               │ 192.168.1.x
 ///                                                              bob
 ///
-/// Each line is a link of its own, with its own quality. The internet owns all that hangs on it, and must be kept as long
-/// as any of it is used.
+/// Each line is a link of its own, with its own quality. The internet owns all that hangs on it, and must be kept as
+/// long as any of it is used.
 package final class Internet {
     package let seed: UInt64
     package let scheduler = Scheduler()

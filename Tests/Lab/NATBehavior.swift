@@ -58,9 +58,9 @@ package struct NATBehavior: Sendable {
     package var udpLifetimeSeconds: Double = 120
     package var refresh = Refresh.outbound
     package var overloading = Overloading.never
-    /// Takes note of a datagram that nobody asked for as of a connection of its own, as Linux does where its own firewall
-    /// lets it in. While that lasts, a host inside that sends to its sender gets another port than it has elsewhere, and a
-    /// hole punched from that side too early is punched in vain.
+    /// Takes note of a datagram that nobody asked for as of a connection of its own, as Linux does where its own
+    /// firewall lets it in. While that lasts, a host inside that sends to its sender gets another port than it has
+    /// elsewhere, and a hole punched from that side too early is punched in vain.
     package var remembersUnsolicited = false
     /// Linux's `nf_conntrack_udp_timeout`.
     package var unsolicitedLifetimeSeconds: Double = 30

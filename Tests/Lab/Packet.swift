@@ -61,7 +61,8 @@ package struct Segment {
         UInt64(payload.count) + (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0)
     }
 
-    /// What answers a segment that nobody waits for (RFC 9293 section 3.10.7.1); nil for a reset, which is never answered.
+    /// What answers a segment that nobody waits for (RFC 9293 section 3.10.7.1); nil for a reset, which is never
+    /// answered.
     var reset: Segment? {
         if flags.contains(.rst) { return nil }
         if flags.contains(.ack) { return Segment(flags: .rst, sequence: acknowledgement) }

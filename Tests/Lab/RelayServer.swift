@@ -4,8 +4,8 @@ import TURN
 
 /// A STUN and TURN server: the real engine, with the lab's sockets and clock.
 ///
-/// It listens on ports 3478 and 3479 of all its addresses by UDP and TCP, so that NATs can be discovered (RFC 5780), and
-/// with TCP on 5349 and 443 as if there were TLS, which the lab's wires have no need of.
+/// It listens on ports 3478 and 3479 of all its addresses by UDP and TCP, so that NATs can be discovered (RFC 5780),
+/// and with TCP on 5349 and 443 as if there were TLS, which the lab's wires have no need of.
 package final class RelayServer {
     package struct Configuration {
         package var engine: TURN.Configuration

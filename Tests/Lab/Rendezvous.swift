@@ -107,6 +107,17 @@ package final class Rendezvous {
         case .send(let id, let frame): connections[id]?.send(.text, frame.bytes)
         case .probe(let id, let sequence):
             connections[id]?.send(.ping, withUnsafeBytes(of: sequence.bigEndian, Array.init))
+        case .measure(let before, let id):
+            // The lab's connections do not tell what has been acknowledged: the client's own count holds.
+            later { rendezvous, actions in
+                rendezvous.hub.measured(
+                    before,
+                    deliveredThrough: nil,
+                    for: id,
+                    now: rendezvous.time,
+                    into: &actions
+                )
+            }
         case .close(let id, let code, _):
             let framer = connections.removeValue(forKey: id)
             framer?.send(.close, withUnsafeBytes(of: UInt16(code.rawValue).bigEndian, Array.init))

@@ -1,5 +1,5 @@
-/// Virtual time. Events run in the order of their times, and those of one time in the order in which they were asked for,
-/// so a run depends on nothing but its input.
+/// Virtual time. Events run in the order of their times, and those of one time in the order in which they were asked
+/// for, so a run depends on nothing but its input.
 package final class Scheduler {
     /// Where time begins: at 1,000 s and not at 0, so that a machine may subtract from it.
     package static let start: UInt64 = 1_000_000_000_000

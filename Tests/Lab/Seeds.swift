@@ -1,8 +1,8 @@
 import Foundation
 import Testing
 
-/// Runs `body` once for each seed. When an expectation fails, the issue says the seed and shows the last packets of every
-/// internet that the run has made. After three seeds with failures the rest is left out.
+/// Runs `body` once for each seed. When an expectation fails, the issue says the seed and shows the last packets of
+/// every internet that the run has made. After three seeds with failures the rest is left out.
 ///
 ///     @Test func theyMeet() async {
 ///         await withSeeds(0..<100) { seed in

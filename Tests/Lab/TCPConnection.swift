@@ -1,7 +1,7 @@
 import STUN
 
-/// One end of a TCP connection, as far as RFC 9293 goes for a lab: the handshake with simultaneous open, resets, data in
-/// order with retransmission, and an end in each direction. There is no congestion control but a fixed window.
+/// One end of a TCP connection, as far as RFC 9293 goes for a lab: the handshake with simultaneous open, resets, data
+/// in order with retransmission, and an end in each direction. There is no congestion control but a fixed window.
 package final class TCPConnection {
     package enum State: Equatable {
         case synSent, synReceived, established, closed

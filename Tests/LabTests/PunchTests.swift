@@ -2,8 +2,8 @@ import Lab
 import STUN
 import Testing
 
-/// Two hosts that learn their mapped endpoints from the real server, tell each other, and send: which pairs of NATs meet is
-/// known, and so it says whether the lab's NATs are what they are named after.
+/// Two hosts that learn their mapped endpoints from the real server, tell each other, and send: which pairs of NATs
+/// meet is known, and so it says whether the lab's NATs are what they are named after.
 @Suite struct PunchTests {
     enum Kind: String, CaseIterable {
         case open, fullCone, restricted, portRestricted, symmetric

@@ -30,7 +30,8 @@ import Testing
         #expect(answer.plainEndpoint(.otherAddress) == relay.alternate(family))
     }
 
-    /// RFC 5780 section 4.4: what a filter lets through, of the answers from the same place, another port, another address.
+    /// RFC 5780 section 4.4: what a filter lets through, of the answers from the same place, another port, another
+    /// address.
     @Test(arguments: [
         (NATBehavior.fullCone, [0, 2, 6]), (.restricted, [0, 2]), (.portRestricted, [0]),
     ])

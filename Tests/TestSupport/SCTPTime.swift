@@ -1,7 +1,7 @@
 import Foundation
 
-/// usrsctp has one set of timers for the whole process. A test that moves them by virtual time would make those of a test
-/// that runs beside it expire, so it takes them for itself; tests that move them by real time share them.
+/// usrsctp has one set of timers for the whole process. A test that moves them by virtual time would make those of a
+/// test that runs beside it expire, so it takes them for itself; tests that move them by real time share them.
 package actor SCTPTime {
     package static let turns = SCTPTime()
 

@@ -73,7 +73,7 @@ import Traversal
             }
             let concluded = try #require(world.concludedAt)
             let answered = try #require(world.lastServerAnswerAt)
-            #expect(concluded - answered <= 1_500 * aMillisecond, note)
+            #expect(concluded - answered <= 1_500 * milliseconds, note)
             #expect(world.sockets.keys.sorted() == [0], note)
         }
         #expect(undetermined <= 10)
@@ -213,7 +213,7 @@ import Traversal
                 world.isBlocked = true
                 world.run()
                 #expect(world.report?.name.value == expected)
-                #expect(try #require(world.concludedAt) - 100 * aSecond <= 3 * aSecond)
+                #expect(try #require(world.concludedAt) - 100 * seconds <= 3 * seconds)
             }
         }
     }

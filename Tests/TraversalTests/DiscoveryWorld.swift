@@ -60,7 +60,7 @@ final class DiscoveryWorld {
     private var generator: SeededGenerator
     private var events: [(time: UInt64, number: Int, event: Event)] = []
     private var count = 0
-    private(set) var now: UInt64 = 100 * aSecond
+    private(set) var now: UInt64 = 100 * seconds
     private(set) var discovery: BehaviourDiscovery
     private(set) var sockets: [Int: Endpoint] = [:]
     private(set) var openedEver = 0
@@ -89,7 +89,7 @@ final class DiscoveryWorld {
         self.servers = servers
         self.nat = nat
         self.lossPercent = lossPercent
-        delayNanoseconds = delayMilliseconds * aMillisecond
+        delayNanoseconds = delayMilliseconds * milliseconds
         generator = SeededGenerator(seed: seed)
         self.host = host ?? (nat.mapping == .none ? IPAddress("198.51.100.1") : IPAddress("192.168.1.2"))
         discovery = BehaviourDiscovery(
@@ -101,7 +101,7 @@ final class DiscoveryWorld {
 
     /// Runs until nothing more is to come, or so long.
     func run(seconds limit: UInt64 = 600) {
-        let end = now + limit * aSecond
+        let end = now + limit * seconds
         perform { $0.start(now: $1, into: &$2) }
         while true {
             let event = events.indices.min {

@@ -2,8 +2,8 @@ import STUN
 import TestSupport
 import Traversal
 
-/// A NAT between hosts with addresses of 192.168.1.0/24 and the world, by its mapping, its filter and its way of giving out
-/// ports. No two mappings have the same outside port.
+/// A NAT between hosts with addresses of 192.168.1.0/24 and the world, by its mapping, its filter and its way of giving
+/// out ports. No two mappings have the same outside port.
 struct NATModel {
     enum Mapping: CaseIterable { case none, endpointIndependent, addressDependent, addressAndPortDependent }
     enum Filtering: CaseIterable { case none, addressDependent, addressAndPortDependent }
@@ -46,7 +46,7 @@ struct NATModel {
         self.allocation = allocation
         self.turnsRound = turnsRound
         self.outside = outside
-        lifetimeNanoseconds = lifetimeSeconds * aSecond
+        lifetimeNanoseconds = lifetimeSeconds * seconds
         generator = SeededGenerator(seed: seed ^ 0x5EED)
         next = Int.random(in: 1_024...65_535, using: &generator)
     }

@@ -84,5 +84,5 @@ func mutated(_ packet: [UInt8], _ generator: inout SeededGenerator) -> [UInt8] {
     return bytes
 }
 
-let aMillisecond: UInt64 = 1_000_000
-let aSecond: UInt64 = 1_000_000_000
+let milliseconds: UInt64 = 1_000_000
+let seconds: UInt64 = 1_000_000_000

@@ -181,7 +181,8 @@ import Traversal
         #expect(world.received.count == 180)
         // All by channel, though nonces went stale meanwhile.
         #expect(world.channelDataSent == 180)
-        // Not more often than needed: a refresh for each 240 s, 540 s and lifetime less 60 s, and a fresh nonce for some.
+        // Not more often than needed: a refresh for each 240 s, 540 s and lifetime less 60 s, and a fresh nonce for
+        // some.
         #expect((18...45).contains(world.requests[.channelBind, default: 0]))
         #expect((44...110).contains(world.requests[.createPermission, default: 0]))
         #expect(world.requests[.refresh, default: 0] <= (lifetime == nil ? 45 : 15))

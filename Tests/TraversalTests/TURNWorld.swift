@@ -15,7 +15,7 @@ final class TURNWorld {
     var client: TURNClient
     var source: Endpoint
     let transport: TURNConfiguration.Transport
-    private(set) var moment = Moment(monotonicNanoseconds: 1_000 * aSecond, wallSeconds: 1_800_000_000)
+    private(set) var moment = Moment(monotonicNanoseconds: 1_000 * seconds, wallSeconds: 1_800_000_000)
     /// What the client wanted, apart from `send`.
     private(set) var events: [TURNAction] = []
     private(set) var received: [(bytes: [UInt8], peer: Endpoint)] = []
@@ -145,14 +145,14 @@ final class TURNWorld {
 
     /// Lets time pass with everybody's timers.
     func advance(seconds duration: UInt64) {
-        let end = now + duration * aSecond
+        let end = now + duration * seconds
         while true {
             let clientTime = client.nextDeadline ?? .max
-            let serverTime = relays.nextTimerSecond.map { $0 * aSecond } ?? .max
+            let serverTime = relays.nextTimerSecond.map { $0 * seconds } ?? .max
             let next = min(clientTime, serverTime)
             guard next <= end else { break }
             move(to: max(now, next))
-            for allocation in relays.takeTimers(bySecond: now / aSecond) {
+            for allocation in relays.takeTimers(bySecond: now / seconds) {
                 engine.expire(allocation: allocation, at: moment)
             }
             if clientTime <= now { perform { $0.advance(now: $1, into: &$2) } }
@@ -161,7 +161,7 @@ final class TURNWorld {
     }
 
     private func move(to time: UInt64) {
-        moment.wallSeconds += (time - moment.monotonicNanoseconds) / aSecond
+        moment.wallSeconds += (time - moment.monotonicNanoseconds) / seconds
         moment.monotonicNanoseconds = time
     }
 

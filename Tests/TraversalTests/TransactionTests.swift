@@ -7,7 +7,7 @@ import Traversal
 /// Requests, their retransmissions, and what is believed of answers (RFC 8489 sections 6 and 9.2.5).
 @Suite struct TransactionTests {
     private static let server = Endpoint("203.0.113.5", 3_478)
-    private static let start: UInt64 = 5_000 * aSecond
+    private static let start: UInt64 = 5_000 * seconds
 
     private let cryptography: OpenSSLCryptography
     private var table = TransactionTable<Int>()
@@ -59,7 +59,7 @@ import Traversal
         var result: (sent: [UInt64], bytes: [[UInt8]], end: UInt64, failure: TransactionFailure?) = ([], [], 0, nil)
         while let deadline = table.nextDeadline {
             for event in table.advance(now: deadline) {
-                let time = (deadline - Self.start) / aMillisecond
+                let time = (deadline - Self.start) / milliseconds
                 switch event {
                 case .transmit(_, let destination, let bytes):
                     #expect(destination == Self.server)
@@ -92,31 +92,31 @@ import Traversal
 
     @Test mutating func whoSleptThroughSeveralTimesSendsOneCopy() {
         #expect(begin(Self.request()))
-        #expect(table.advance(now: Self.start + 20 * aSecond).count == 1)
-        #expect(table.advance(now: Self.start + 20 * aSecond).isEmpty)
+        #expect(table.advance(now: Self.start + 20 * seconds).count == 1)
+        #expect(table.advance(now: Self.start + 20 * seconds).isEmpty)
     }
 
     @Test mutating func theTimeoutIsLearntFromRoundTripsAndForgottenAfterTenMinutes() throws {
         #expect(begin(Self.request()))
-        guard case .answered(let answer) = try receive(success(), at: Self.start + 200 * aMillisecond) else {
+        guard case .answered(let answer) = try receive(success(), at: Self.start + 200 * milliseconds) else {
             Issue.record("no answer")
             return
         }
         #expect(answer.context == 7)
         #expect(answer.errorCode == nil)
-        #expect(answer.roundTripNanoseconds == 200 * aMillisecond)
+        #expect(answer.roundTripNanoseconds == 200 * milliseconds)
         // RFC 6298: 200 + 4 × 100.
-        let later = Self.start + 60 * aSecond
-        #expect(table.schedule(to: Self.server, now: later).gapsNanoseconds.first == 600 * aMillisecond)
+        let later = Self.start + 60 * seconds
+        #expect(table.schedule(to: Self.server, now: later).gapsNanoseconds.first == 600 * milliseconds)
         let other = Endpoint("203.0.113.6", 3_478)
-        #expect(table.schedule(to: other, now: later).gapsNanoseconds.first == 500 * aMillisecond)
-        #expect(table.schedule(to: Self.server, now: later + 601 * aSecond).gapsNanoseconds.first == 500 * aMillisecond)
+        #expect(table.schedule(to: other, now: later).gapsNanoseconds.first == 500 * milliseconds)
+        #expect(table.schedule(to: Self.server, now: later + 601 * seconds).gapsNanoseconds.first == 500 * milliseconds)
     }
 
     @Test mutating func anAnswerToARequestSentTwiceTeachesNothing() throws {
         #expect(begin(Self.request()))
-        _ = table.advance(now: Self.start + 500 * aMillisecond)
-        guard case .answered(let answer) = try receive(success(), at: Self.start + 510 * aMillisecond) else {
+        _ = table.advance(now: Self.start + 500 * milliseconds)
+        guard case .answered(let answer) = try receive(success(), at: Self.start + 510 * milliseconds) else {
             Issue.record("no answer")
             return
         }
@@ -128,16 +128,16 @@ import Traversal
         var estimates = RoundTripEstimates()
         for number in 0..<1_000 {
             estimates.learn(
-                roundTripNanoseconds: 50 * aMillisecond,
+                roundTripNanoseconds: 50 * milliseconds,
                 to: IPAddress(v4: UInt32(number)),
                 now: Self.start + UInt64(number)
             )
         }
         #expect(estimates.count == 32)
         #expect(
-            estimates.retransmissionNanoseconds(to: IPAddress(v4: 999), now: Self.start + 1_000) == 150 * aMillisecond
+            estimates.retransmissionNanoseconds(to: IPAddress(v4: 999), now: Self.start + 1_000) == 150 * milliseconds
         )
-        #expect(estimates.retransmissionNanoseconds(to: IPAddress(v4: 0), now: Self.start) == 500 * aMillisecond)
+        #expect(estimates.retransmissionNanoseconds(to: IPAddress(v4: 0), now: Self.start) == 500 * milliseconds)
     }
 
     @Test mutating func aSecondAndALateAnswerFindNothing() throws {

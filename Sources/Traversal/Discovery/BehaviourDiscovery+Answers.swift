@@ -138,8 +138,8 @@ extension BehaviourDiscovery {
         for test in FilterTest.allCases { open(test.rawValue, into: &actions) }
     }
 
-    /// OTHER-ADDRESS, where both its address and its port differ (RFC 5780 section 7.4), and it is as public as the server's: a
-    /// server in the world has no business with what lies behind our NAT.
+    /// OTHER-ADDRESS, where both its address and its port differ (RFC 5780 section 7.4), and it is as public as the
+    /// server's: a server in the world has no business with what lies behind our NAT.
     private static func otherAddress(_ message: MessageView, than server: Endpoint) -> Endpoint? {
         guard let other = message.first(.otherAddress).flatMap(AddressAttribute.decode),
             other.family == server.family, other.address != server.address, other.port != server.port,
@@ -181,8 +181,8 @@ extension BehaviourDiscovery {
         if anchor != nil, isSettled(now: now) { conclude(now: now, into: &actions) }
     }
 
-    /// One request for an answer from elsewhere and a plain one, by each of the fresh sockets. Both go to the same place, so that
-    /// the plain one opens nothing that the other has not.
+    /// One request for an answer from elsewhere and a plain one, by each of the fresh sockets. Both go to the same
+    /// place, so that the plain one opens nothing that the other has not.
     mutating func filterRound(now: UInt64, into actions: inout [Action]) {
         guard let pair, !isConcluded else { return }
         var isLast = true
@@ -205,8 +205,8 @@ extension BehaviourDiscovery {
 
     var filterGrace: UInt64 { max(Limits.filterGrace, (report.roundTripNanoseconds ?? 0) * 2) }
 
-    /// Each of the two sockets sends to the other's outside address: the first packet of either side opens the filter for the
-    /// other's, so that what does not arrive was not turned round.
+    /// Each of the two sockets sends to the other's outside address: the first packet of either side opens the filter
+    /// for the other's, so that what does not arrive was not turned round.
     mutating func hairpinCopy(now: UInt64, into actions: inout [Action]) {
         guard let ids = hairpinIDs, let second = hairpinMapped, let first = report.mapped, !isConcluded,
             hairpinSent < Limits.hairpinCopies, report.hairpin.value == nil

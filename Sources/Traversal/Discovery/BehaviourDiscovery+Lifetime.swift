@@ -1,10 +1,11 @@
 import STUN
 
-/// How long a mapping lives without traffic (RFC 5780 section 4.6): a socket for each time is left idle, and then the server is
-/// asked by another socket to answer to the idle one's outside port (RESPONSE-PORT).
+/// How long a mapping lives without traffic (RFC 5780 section 4.6): a socket for each time is left idle, and then the
+/// server is asked by another socket to answer to the idle one's outside port (RESPONSE-PORT).
 extension BehaviourDiscovery {
     struct LifetimeTest {
-        /// Outside addresses of the idle sockets, by number; 0 is the one that is asked for at once, to see that the server can.
+        /// Outside addresses of the idle sockets, by number; 0 is the one that is asked for at once, to see that the
+        /// server can.
         var mapped: [Int: Endpoint] = [:]
         var proberMapped: Endpoint?
         /// Requests by the prober, and which idle socket their answers go to.
@@ -73,8 +74,8 @@ extension BehaviourDiscovery {
         lifetime.proved[index, default: 0] += 1
     }
 
-    /// An answer to the prober's request: at the idle socket it shows a mapping that lives; at the prober's, a server that
-    /// cannot.
+    /// An answer to the prober's request: at the idle socket it shows a mapping that lives; at the prober's, a server
+    /// that cannot.
     /// - Returns: whether it was one.
     mutating func takeLifetimeAnswer(
         _ message: MessageView,

@@ -131,8 +131,8 @@ extension BehaviourDiscovery {
         }
     }
 
-    /// RFC 5780 section 4.4. Silence counts as the filter's only where plain requests came back at the same time, and where the
-    /// address an answer was to come from does answer.
+    /// RFC 5780 section 4.4. Silence counts as the filter's only where plain requests came back at the same time, and
+    /// where the address an answer was to come from does answer.
     private func filtering() -> Determination<NATFiltering> {
         guard let pair else { return .undetermined("no server has a second address to answer from") }
         guard let both = filters[.both], let port = filters[.port] else {

@@ -1,7 +1,7 @@
 import STUN
 
-/// Finds out what NATs do between here and the servers (RFC 5780), for one address family. It asks its caller for sockets, by
-/// numbers of its own, and for datagrams to be sent from them; it owns no socket and reads no clock.
+/// Finds out what NATs do between here and the servers (RFC 5780), for one address family. It asks its caller for
+/// sockets, by numbers of its own, and for datagrams to be sent from them; it owns no socket and reads no clock.
 ///
 ///     socket 0      plain requests to every address there is: what the mapping depends on
 ///     sockets 1, 2  fresh ones that ask for answers from elsewhere: whom the filter lets in
@@ -21,8 +21,8 @@ package struct BehaviourDiscovery {
     }
 
     package enum Action: Sendable {
-        /// Opens a UDP socket on a port of the system's choice, and calls `opened`. Number 0 may be one that exists and has not
-        /// sent anything.
+        /// Opens a UDP socket on a port of the system's choice, and calls `opened`. Number 0 may be one that exists and
+        /// has not sent anything.
         case open(Int)
         case close(Int)
         case send(Int, to: Endpoint, [UInt8])
@@ -150,7 +150,8 @@ package struct BehaviourDiscovery {
     }
 
     /// A socket that was asked for is there.
-    /// - Parameter local: where it is bound, with the address it sends from and not a wildcard; nil when it could not be opened.
+    /// - Parameter local: where it is bound, with the address it sends from and not a wildcard; nil when it could not
+    ///   be opened.
     package mutating func opened(_ socket: Int, at local: Endpoint?, now: UInt64, into actions: inout [Action]) {
         guard !isOver, sockets[socket] == .some(nil) else { return }
         guard let local else {

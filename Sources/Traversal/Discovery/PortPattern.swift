@@ -26,8 +26,8 @@ enum PortPattern {
         return .determined(.random)
     }
 
-    /// The step by which ports were counted, if they were. Others' mappings in between make some gaps wider, and one may be a
-    /// jump, where the count began again at its start.
+    /// The step by which ports were counted, if they were. Others' mappings in between make some gaps wider, and one
+    /// may be a jump, where the count began again at its start.
     private static func step(_ ports: [Int]) -> Int? {
         let gaps = zip(ports, ports.dropFirst()).map { $1 - $0 }
         for sign in [1, -1] {

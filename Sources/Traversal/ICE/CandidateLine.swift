@@ -4,8 +4,8 @@ import STUN
 ///
 ///     candidate:1 1 udp 2122260223 192.0.2.1 54321 typ srflx raddr 10.0.0.1 rport 54321 generation 0 ufrag aB3d
 package enum CandidateLine {
-    /// Reads `candidate:…`, with or without `a=` before it. An empty line, which browsers send for the end of candidates, is
-    /// an error here: it is no candidate.
+    /// Reads `candidate:…`, with or without `a=` before it. An empty line, which browsers send for the end of
+    /// candidates, is an error here: it is no candidate.
     package static func parse(_ line: String) throws(CandidateLineError) -> ICECandidate {
         guard line.utf8.count <= ICELimits.candidateLineBytes else { throw .tooLong }
         var text = line[...]
@@ -154,7 +154,8 @@ package enum CandidateLine {
         return Int(value)
     }
 
-    /// RFC 8839 section 5.1: ice-char is a letter, a digit, + or /. Old browsers write others of base64's kin in foundations.
+    /// RFC 8839 section 5.1: ice-char is a letter, a digit, + or /. Old browsers write others of base64's kin in
+    /// foundations.
     static func isToken(_ text: some StringProtocol, _ lengths: ClosedRange<Int>) -> Bool {
         lengths.contains(text.utf8.count)
             && text.utf8.allSatisfy { byte in

@@ -53,8 +53,8 @@ extension ICEAgent {
         if let pair = previous?.pair, pair.local.base == base { fail(pair, .baseRemoved) }
     }
 
-    /// What checks leave from on this base. Reflexive candidates are replaced by their base (RFC 8445 section 6.1.2.4); one
-    /// whose base was not named stands for it.
+    /// What checks leave from on this base. Reflexive candidates are replaced by their base (RFC 8445 section 6.1.2.4);
+    /// one whose base was not named stands for it.
     func sender(on base: ICEBase) -> ICELocalCandidate? {
         locals.first { $0.base == base && $0.isBase } ?? locals.first { $0.base == base }
     }

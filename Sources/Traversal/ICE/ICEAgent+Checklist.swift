@@ -17,8 +17,8 @@ extension ICEAgent {
             pair(local.base, endpoint) == nil,
             let pair = makePair(local, candidate, endpoint)
         else { return }
-        // The first of a foundation is checked, the others wait to learn from it (RFC 8445 section 6.1.2.6); one that joins
-        // later learns at once (RFC 8838 section 12).
+        // The first of a foundation is checked, the others wait to learn from it (RFC 8445 section 6.1.2.6); one that
+        // joins later learns at once (RFC 8838 section 12).
         let alike = pairs.filter { $0 !== pair && $0.foundation == pair.foundation }
         let isFirst = !alike.contains { $0.state == .waiting || $0.state == .inProgress || $0.state == .frozen }
         pair.state = isFirst || alike.contains { $0.state == .succeeded } ? .waiting : .frozen
@@ -138,8 +138,8 @@ extension ICEAgent {
     }
 
     /// Relayed pairs come last by priority, and are what works everywhere. Until something works every other turn is
-    /// theirs, so that data flows at once and the direct pairs have their time. The peer's relay has a public address; to
-    /// it from a socket is the shorter way, and by our own relay the one that always exists.
+    /// theirs, so that data flows at once and the direct pairs have their time. The peer's relay has a public address;
+    /// to it from a socket is the shorter way, and by our own relay the one that always exists.
     private func relayedToTry() -> ICEPair? {
         var turns = 0
         for pair in pairs {

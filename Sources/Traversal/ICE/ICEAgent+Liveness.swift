@@ -66,8 +66,8 @@ extension ICEAgent {
         if pair === selected { silentSince = nil }
     }
 
-    /// An answer renews consent (RFC 7675 section 5.1). A dead pair has to give two, so that a path that drops most packets
-    /// does not come and go.
+    /// An answer renews consent (RFC 7675 section 5.1). A dead pair has to give two, so that a path that drops most
+    /// packets does not come and go.
     func renew(_ pair: ICEPair) {
         pair.liveness.consentEnd = after(configuration.consentLifetime)
         pair.liveness.lastAnswer = now

@@ -1,8 +1,9 @@
 import STUN
 
 extension ICEAgent {
-    /// Which pair carries data. The controlled agent follows nominations as long as a nominated pair lives; before that, and
-    /// always on the controlling side, it is the best valid pair that lives (RFC 8445 sections 8.1.1 and 12.1).
+    /// Which pair carries data. The controlled agent follows nominations as long as a nominated pair lives; before
+    /// that, and always on the controlling side, it is the best valid pair that lives (RFC 8445 sections 8.1.1 and
+    /// 12.1).
     func choose() {
         var pool = pairs.filter(\.isAlive)
         if role == .controlled, pool.contains(where: \.isNominated) {

@@ -4,8 +4,8 @@ import STUN
 /// restarts. It owns no clock, socket or relay: every call takes the monotonic time in nanoseconds and appends what the
 /// caller has to do, in order. After each call `nextDeadline` says when `advance` is due.
 ///
-/// Data may use `path` from the first `path` action on, nominated or not (RFC 8445 section 12.1). Better pairs go on being
-/// checked and take over; when the path dies, the best other pair that answers takes its place.
+/// Data may use `path` from the first `path` action on, nominated or not (RFC 8445 section 12.1). Better pairs go on
+/// being checked and take over; when the path dies, the best other pair that answers takes its place.
 ///
 /// Not for two threads at once.
 package final class ICEAgent {
@@ -144,8 +144,8 @@ package final class ICEAgent {
         return isAuthentic
     }
 
-    /// The network says that `peer` cannot be reached from `base`. Checks go on, since routers say so of packets that come
-    /// early; the report names it.
+    /// The network says that `peer` cannot be reached from `base`. Checks go on, since routers say so of packets that
+    /// come early; the report names it.
     package func noteUnreachable(_ peer: Endpoint, from base: ICEBase) {
         pair(base, peer)?.isUnreachable = true
     }
@@ -166,8 +166,8 @@ package final class ICEAgent {
 
     // MARK: The session
 
-    /// New credentials, which the peer has to be told (RFC 8445 section 9). The old path stays in use until the new session
-    /// has one. Local candidates stay; the peer's are forgotten.
+    /// New credentials, which the peer has to be told (RFC 8445 section 9). The old path stays in use until the new
+    /// session has one. Local candidates stay; the peer's are forgotten.
     package func restart(role: ICERole? = nil, now: UInt64, into output: inout [ICEAction]) {
         turn(now, &output) { beginAnew(role: role) }
     }

@@ -146,8 +146,8 @@ package enum ICEPriority {
     ) -> UInt32 {
         var preference = UInt32(localPreference)
         if transport.isTCP {
-            // RFC 6544 section 4.2: the direction takes the three highest bits. Actively opened connections pass NATs best,
-            // but for relayed candidates.
+            // RFC 6544 section 4.2: the direction takes the three highest bits. Actively opened connections pass NATs
+            // best, but for relayed candidates.
             let direction: UInt32 =
                 switch transport {
                 case .tcpActive: type == .relayed || type == .host ? 6 : 4

@@ -65,12 +65,13 @@ package struct ICEConfiguration: Hashable, Sendable {
     package var pacing: UInt64 = 50_000_000
     /// RFC 8445 section 14.3.
     package var minimumRetransmission: UInt64 = 500_000_000
-    /// Rc of RFC 8489 section 6.2.1 is 7. With 6 a pair without an answer has failed after 23.5 s, before the 30 s within
-    /// which a person is told that there is no connection and why.
+    /// Rc of RFC 8489 section 6.2.1 is 7. With 6 a pair without an answer has failed after 23.5 s, before the 30 s
+    /// within which a person is told that there is no connection and why.
     package var transmissions = 6
     /// Rm of RFC 8489 section 6.2.1.
     package var lastWaitMultiple: UInt64 = 16
-    /// RFC 8863 section 4: so long no agent gives up, though all pairs have failed, since the peer's checks may yet come.
+    /// RFC 8863 section 4: so long no agent gives up, though all pairs have failed, since the peer's checks may yet
+    /// come.
     package var patience: UInt64 = 39_500_000_000
     /// RFC 7675 section 5.1: consent is asked for every 5 s, times 0.8 to 1.2, and lasts 30 s.
     package var consentInterval: UInt64 = 5_000_000_000
@@ -82,13 +83,14 @@ package struct ICEConfiguration: Hashable, Sendable {
     package var silence: UInt64 = 600_000_000
     /// An unanswered check of a valid pair is followed by others at this distance.
     package var probeSpacing: UInt64 = 200_000_000
-    /// With no answer for so long after the first, the path is dead: five probes, of which at 10 % loss each way all are
-    /// lost once in four thousand times. With `silence` it makes 1.6 s, within the 2 s in which data has to flow again.
+    /// With no answer for so long after the first, the path is dead: five probes, of which at 10 % loss each way all
+    /// are lost once in four thousand times. With `silence` it makes 1.6 s, within the 2 s in which data has to flow
+    /// again.
     package var death: UInt64 = 1_000_000_000
     /// A dead path is asked this often, and is taken up again after two answers.
     package var revival: UInt64 = 1_000_000_000
-    /// Peers without renomination may stop their own checks at the first nomination, so a relayed pair, which carries data
-    /// from the start, is nominated only when nothing better came for so long.
+    /// Peers without renomination may stop their own checks at the first nomination, so a relayed pair, which carries
+    /// data from the start, is nominated only when nothing better came for so long.
     package var relayNominationDelay: UInt64 = 1_000_000_000
 
     package init() {}

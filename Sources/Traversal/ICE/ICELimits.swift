@@ -1,18 +1,20 @@
 /// Every number that bounds an ICE agent, with its reason. What a peer sends can fill these and no more.
 package enum ICELimits {
-    /// A host has a handful of addresses, each with a reflexive and a few relayed candidates; with more than this, agents are
-    /// known to spend their checks on virtual interfaces.
+    /// A host has a handful of addresses, each with a reflexive and a few relayed candidates; with more than this,
+    /// agents are known to spend their checks on virtual interfaces.
     package static let localCandidates = 32
-    /// Signaled and peer-reflexive together; a peer behind a NAT that changes ports makes a new one for each of our bases.
+    /// Signaled and peer-reflexive together; a peer behind a NAT that changes ports makes a new one for each of our
+    /// bases.
     package static let remoteCandidates = 64
     /// RFC 8445 section 6.1.2.5: by default 100 pairs for all checklists.
     package static let pairs = 100
-    /// Checks that come before the peer's credentials. They are authenticated with our password, which the peer has from
-    /// our description, so only a peer can fill this; one check for each pair of a usual peer fits.
+    /// Checks that come before the peer's credentials. They are authenticated with our password, which the peer has
+    /// from our description, so only a peer can fill this; one check for each pair of a usual peer fits.
     package static let earlyChecks = 32
     /// mDNS names that wait for the caller's resolver.
     package static let names = 16
-    /// Transactions of one pair that may still be answered: what was cancelled by a triggered check and a burst of probes.
+    /// Transactions of one pair that may still be answered: what was cancelled by a triggered check and a burst of
+    /// probes.
     static let transactionsPerPair = 8
     /// A candidate line of a browser has at most some 250 bytes.
     package static let candidateLineBytes = 512
@@ -31,7 +33,7 @@ package enum ICELimits {
     static let unknownAttributesListed = 8
     /// RFC 8445 section 14.2: Ta must not be below 5 ms.
     static let pacingNanosecondsMinimum: UInt64 = 5_000_000
-    /// A role changes at most so often in one session. With honest tie-breakers one change suffices; a peer that answers
-    /// every check with 487 could otherwise keep both sides switching.
+    /// A role changes at most so often in one session. With honest tie-breakers one change suffices; a peer that
+    /// answers every check with 487 could otherwise keep both sides switching.
     static let roleChanges = 8
 }

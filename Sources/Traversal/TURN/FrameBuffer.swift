@@ -7,8 +7,8 @@ struct FrameBuffer {
     private var start = 0
 
     /// Adds bytes and takes every frame that is whole.
-    /// - Parameter hasChannels: before there is an allocation there is no channel, so that a server of another protocol, whose
-    ///   text may look like ChannelData, is found out at once.
+    /// - Parameter hasChannels: before there is an allocation there is no channel, so that a server of another
+    ///   protocol, whose text may look like ChannelData, is found out at once.
     /// - Returns: false when no frame can begin like this. Where the next one would is unknown, so the stream is lost.
     mutating func append(
         _ chunk: UnsafeRawBufferPointer,

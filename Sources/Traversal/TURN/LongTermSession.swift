@@ -102,9 +102,9 @@ struct LongTermSession: Sendable {
         key.key.withUnsafeBytes { builder.append(key.integrity, key: $0, with: cryptography) }
     }
 
-    /// Whether the name is an expiry and something behind it, as of credentials made with a shared secret. No server has a
-    /// list of such names, so none could find one by its hash: USERNAME goes out where RFC 8489 section 9.2.5 would have
-    /// USERHASH.
+    /// Whether the name is an expiry and something behind it, as of credentials made with a shared secret. No server
+    /// has a list of such names, so none could find one by its hash: USERNAME goes out where RFC 8489 section 9.2.5
+    /// would have USERHASH.
     private static func isTimeLimited(_ username: String) -> Bool {
         let expiry = username.utf8.prefix { $0 != UInt8(ascii: ":") }
         return expiry.count < username.utf8.count && !expiry.isEmpty
@@ -130,8 +130,8 @@ struct LongTermSession: Sendable {
         return output
     }
 
-    /// The first algorithm of the list that is known here (RFC 8489 section 14.11): a number and the length of its parameters,
-    /// two bytes each, and the parameters padded to four.
+    /// The first algorithm of the list that is known here (RFC 8489 section 14.11): a number and the length of its
+    /// parameters, two bytes each, and the parameters padded to four.
     private static func firstKnown(_ list: [UInt8]) -> PasswordAlgorithm? {
         list.withUnsafeBytes { list in
             var offset = 0

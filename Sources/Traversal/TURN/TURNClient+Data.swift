@@ -4,7 +4,8 @@ import STUN
 extension TURNClient {
     package enum SendOutcome: Equatable, Sendable {
         case sent
-        /// The peer's address has no permission yet. One has been asked for, and the data is lost, as any datagram may be.
+        /// The peer's address has no permission yet. One has been asked for, and the data is lost, as any datagram may
+        /// be.
         case awaitsPermission
         case noAllocation
         case familyUnavailable
@@ -69,8 +70,8 @@ extension TURNClient {
 
     /// Data that came for us, or an ICMP error about what we sent (RFC 8656 section 11.6).
     mutating func takeIndication(_ message: MessageView, now: UInt64, into actions: inout [TURNAction]) {
-        // Nothing but a permission makes a server relay; what comes from where none was asked for was made up on the way. The
-        // answer that grants one may come after the first data.
+        // Nothing but a permission makes a server relay; what comes from where none was asked for was made up on the
+        // way. The answer that grants one may come after the first data.
         guard phase == .live, let value = message.first(.xorPeerAddress),
             let peer = AddressAttribute.decodeXOR(value, message.transactionID), permissions[peer.address] != nil
         else {

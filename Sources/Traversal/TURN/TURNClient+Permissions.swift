@@ -69,7 +69,8 @@ extension TURNClient {
         now: UInt64,
         into actions: inout [TURNAction]
     ) {
-        // One address that the server does not like fails all of its request (RFC 8656 section 10.2): each is asked for alone.
+        // One address that the server does not like fails all of its request (RFC 8656 section 10.2): each is asked for
+        // alone.
         if peers.count > 1, failure.retryAfterSeconds == nil {
             for peer in peers where permissions[peer] != nil && phase == .live {
                 request(.permissions([peer]), now: now, into: &actions)

@@ -1,10 +1,10 @@
 import STUN
 
-/// A client of one TURN server (RFC 8656): bytes, wishes and the time go in, `TURNAction`s come out. It owns no socket and
-/// reads no clock.
+/// A client of one TURN server (RFC 8656): bytes, wishes and the time go in, `TURNAction`s come out. It owns no socket
+/// and reads no clock.
 ///
-/// The caller opens a socket or connection to `server`, calls `start`, hands in what comes by it, and calls `advance` when
-/// `nextDeadline` has come. After `.ended` the client does nothing more.
+/// The caller opens a socket or connection to `server`, calls `start`, hands in what comes by it, and calls `advance`
+/// when `nextDeadline` has come. After `.ended` the client does nothing more.
 package struct TURNClient {
     enum Phase {
         case idle
@@ -147,15 +147,15 @@ package struct TURNClient {
         return earliest == .max ? nil : earliest
     }
 
-    /// The socket or connection is gone. An ICMP "port unreachable" from the server's address is no reason to call this: it
-    /// may be forged.
+    /// The socket or connection is gone. An ICMP "port unreachable" from the server's address is no reason to call
+    /// this: it may be forged.
     package mutating func connectionLost(into actions: inout [TURNAction]) {
         guard phase != .ended else { return }
         end(phase == .closing ? nil : failure(.connectionLost, .connection), into: &actions)
     }
 
-    /// Another credential, as when a time-limited one is about to expire: it is tried with a Refresh, and serves from then
-    /// on if the server takes it.
+    /// Another credential, as when a time-limited one is about to expire: it is tried with a Refresh, and serves from
+    /// then on if the server takes it.
     package mutating func renew(
         _ credential: TURNCredential,
         now: UInt64,
@@ -180,8 +180,8 @@ package struct TURNClient {
         )
     }
 
-    /// The client's address has changed, and the caller has a socket or connection from the new one: moves the allocation
-    /// there (RFC 8016).
+    /// The client's address has changed, and the caller has a socket or connection from the new one: moves the
+    /// allocation there (RFC 8016).
     /// - Returns: false when the server gave no ticket; a new client is needed then.
     package mutating func moved(now: UInt64, into actions: inout [TURNAction]) -> Bool {
         guard phase == .live, !ticket.isEmpty else { return false }

@@ -10,8 +10,8 @@ package struct TURNConfiguration: Sendable {
 
     package enum Families: Sendable {
         case ipv4, ipv6
-        /// One allocation with a relayed address of each (ADDITIONAL-ADDRESS-FAMILY); where the server has no IPv6, the other
-        /// alone.
+        /// One allocation with a relayed address of each (ADDITIONAL-ADDRESS-FAMILY); where the server has no IPv6, the
+        /// other alone.
         case both
     }
 
@@ -76,8 +76,8 @@ package struct TURNAllocation: Equatable, Sendable {
 package enum TURNAction: Sendable {
     /// To the server: one datagram, or bytes of the stream.
     case send([UInt8])
-    /// The present socket or connection is of no more use. The caller opens another to that server, from another port and by
-    /// the same transport, and calls `start` once it is up.
+    /// The present socket or connection is of no more use. The caller opens another to that server, from another port
+    /// and by the same transport, and calls `start` once it is up.
     /// - Parameter certificateName: what the certificate is to be checked against from here on, where the server said
     ///   (ALTERNATE-DOMAIN, RFC 8489 section 10).
     case reconnect(to: Endpoint, certificateName: String?)

@@ -79,7 +79,8 @@ package struct TURNFailure: Error, Equatable, Sendable, CustomStringConvertible 
                 ? "the server takes the connection and does not answer"
                 : "the server does not answer; \(transport.rawValue) may be blocked on the way, or no server be there"
         case .unverifiedAnswers:
-            "answers came that were not made with this password: it is not the server's, or somebody changes them on the way"
+            "answers came that were not made with this password: it is not the server's, or somebody changes them on "
+                + "the way"
         case .bidDown: "somebody on the way has taken the stronger password algorithms out of the server's answer"
         case .noCommonAlgorithm: "the server offers no password algorithm that this client knows"
         case .nonceNeverFresh: "the server calls even its newest nonce stale"

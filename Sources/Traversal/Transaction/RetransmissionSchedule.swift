@@ -10,8 +10,8 @@ package struct RetransmissionSchedule: Equatable, Sendable {
         self.lastWaitNanoseconds = lastWaitNanoseconds
     }
 
-    /// Over datagrams (RFC 8489 section 6.2.1): with 500 ms requests go out at 0, 500, 1500, 3500, 7500, 15500 and 31500 ms, and
-    /// the transaction fails at 39500 ms.
+    /// Over datagrams (RFC 8489 section 6.2.1): with 500 ms requests go out at 0, 500, 1500, 3500, 7500, 15500 and
+    /// 31500 ms, and the transaction fails at 39500 ms.
     package static func datagram(
         retransmissionNanoseconds: UInt64 = Limits.initialRetransmission,
         transmissions: Int = Limits.transmissions,

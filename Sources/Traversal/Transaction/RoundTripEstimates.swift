@@ -1,7 +1,7 @@
 import STUN
 
-/// The retransmission timeout for each server, from the round trips of transactions before (RFC 8489 section 6.2.1, which takes
-/// RFC 6298 without its rounding to seconds).
+/// The retransmission timeout for each server, from the round trips of transactions before (RFC 8489 section 6.2.1,
+/// which takes RFC 6298 without its rounding to seconds).
 package struct RoundTripEstimates: Sendable {
     private struct Estimate {
         var smoothed: UInt64
@@ -29,7 +29,8 @@ package struct RoundTripEstimates: Sendable {
     }
 
     /// Takes a round trip into account.
-    /// - Parameter nanoseconds: of a request that was sent once: of one sent again nobody knows which was answered (Karn).
+    /// - Parameter nanoseconds: of a request that was sent once: of one sent again nobody knows which was answered
+    ///   (Karn).
     package mutating func learn(roundTripNanoseconds nanoseconds: UInt64, to server: IPAddress, now: UInt64) {
         let sample = min(nanoseconds, Limits.streamWait)
         guard let old = estimates[server], now &- old.usedAt < Limits.estimateLifetime else {

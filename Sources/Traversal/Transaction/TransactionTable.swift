@@ -1,10 +1,10 @@
 import STUN
 
-/// The client's side of STUN transactions (RFC 8489 section 6): requests that wait for their answers, sent again by schedule,
-/// and the rules an answer must obey before anybody believes it.
+/// The client's side of STUN transactions (RFC 8489 section 6): requests that wait for their answers, sent again by
+/// schedule, and the rules an answer must obey before anybody believes it.
 ///
-/// Sockets are numbers of the caller's; a transaction is answered on the one it left by. `Context` is whatever the caller
-/// wants back with the answer.
+/// Sockets are numbers of the caller's; a transaction is answered on the one it left by. `Context` is whatever the
+/// caller wants back with the answer.
 package struct TransactionTable<Context> {
     package struct Request {
         package var bytes: [UInt8]
@@ -132,8 +132,8 @@ package struct TransactionTable<Context> {
         let isError = message.type.messageClass == .errorResponse
         let code = isError ? AnswerRules.errorCode(of: message) : nil
         let isChallenge = code == 401 || code == 438
-        // RFC 8489 section 9.2.5: a nonce that announces password algorithms which are not there was tampered with. In a
-        // challenge, whoever answers it sees that.
+        // RFC 8489 section 9.2.5: a nonce that announces password algorithms which are not there was tampered with. In
+        // a challenge, whoever answers it sees that.
         if !isChallenge, AnswerRules.isBidDown(message) { return .ignored(.bidDown) }
         if !isChallenge, let key = entry.request.key, !key.verifies(message, with: cryptography) {
             return unverified(id, code)
@@ -190,7 +190,8 @@ package struct TransactionTable<Context> {
                 entry.transmissions < gaps.count
                 ? gaps[entry.transmissions] : entry.request.schedule.lastWaitNanoseconds
             entry.transmissions += 1
-            // From the time it should have gone out, unless that is long past: a caller who slept sends one copy and no burst.
+            // From the time it should have gone out, unless that is long past: a caller who slept sends one copy and no
+            // burst.
             let base = now &- entry.deadline < next ? entry.deadline : now
             entry.deadline = after(next, base)
             entries[id] = entry

@@ -155,8 +155,8 @@ static void say_register(struct client *client) {
     frame(client, 1, text, (size_t)count);
 }
 
-// An offer differs from the client's last one by its time alone, so the frame is made once: the generator must be able to
-// offer several times what the server takes.
+// An offer differs from the client's last one by its time alone, so the frame is made once: the generator must be able
+// to offer several times what the server takes.
 static void prepare_offer(struct client *client, int bytes) {
     static char text[131072];
     struct client *target = &clients[client->number + pairs];

@@ -185,7 +185,8 @@ import Traversal
         }
         network.accept(network.describe(other, candidates), by: peer)
         network.run(for: 975 * milliseconds)
-        // The first left while it was the only one, so its RTO was 500 ms; that of the others is up to 40 × 50 ms (section
+        // The first left while it was the only one, so its RTO was 500 ms; that of the others is up to 40 × 50 ms
+        // (section
         // 14.3), and none of them is retransmitted yet.
         #expect(peer.sent.count == 21)
         #expect(Set(peer.sent.map(\.to)).count == 20)

@@ -6,8 +6,8 @@ import Traversal
 @Suite struct CandidateLineTests {
     /// As Chromium, Firefox, libdatachannel and pion write them.
     @Test(arguments: [
-        "candidate:842163049 1 udp 1677729535 203.0.113.7 50123 typ srflx raddr 192.0.2.4 rport 50123 generation 0 ufrag"
-            + " Ab3d network-id 1 network-cost 10",
+        "candidate:842163049 1 udp 1677729535 203.0.113.7 50123 typ srflx raddr 192.0.2.4 rport 50123 generation 0 "
+            + "ufrag Ab3d network-id 1 network-cost 10",
         "candidate:0 1 udp 2122252543 8e4b0a0c-7e4e-4d6a-b5ea-2f4a4f2a9a11.local 51432 typ host",
         "candidate:1 1 udp 2130706431 2001:db8::1 5000 typ host",
         "candidate:2 1 udp 16777215 198.51.100.1 60000 typ relay raddr 0.0.0.0 rport 9",
@@ -94,7 +94,8 @@ import Traversal
     @Test func noMutatedLineTrapsAndWhatIsReadIsWrittenAndReadAgain() throws {
         var generator = SeededGenerator(for: "noMutatedLineTraps")
         let lines = [
-            "candidate:842163049 1 udp 1677729535 203.0.113.7 50123 typ srflx raddr 192.0.2.4 rport 5 generation 0 ufrag Ab3d",
+            "candidate:842163049 1 udp 1677729535 203.0.113.7 50123 typ srflx raddr 192.0.2.4 rport 5 generation 0 "
+                + "ufrag Ab3d",
             "candidate:1 1 tcp 2130706431 2001:db8::1 5000 typ host tcptype passive network-id 1 network-cost 50",
             "a=candidate:0 1 udp 2122252543 8e4b0a0c-7e4e.local 51432 typ host",
         ].map { Array($0.utf8) }

@@ -73,8 +73,8 @@ import Traversal
         #expect(AddressOrder.preferences([four[0]]) == [.max])
     }
 
-    /// RFC 8445 section 6.1.2.4: reflexive candidates are replaced by their base, so two and two make two pairs, of which
-    /// the agent without a relay checks one after the other.
+    /// RFC 8445 section 6.1.2.4: reflexive candidates are replaced by their base, so two and two make two pairs, of
+    /// which the agent without a relay checks one after the other.
     @Test func pairsThatSendTheSameAreOne() throws {
         let network = SimulatedNetwork(seed: 1)
         let first = try network.addPeer(.fullCone, role: .controlling, relayed: false)

@@ -88,8 +88,8 @@ import Traversal
         }
     }
 
-    /// The relay is usable a round trip and one turn after the answer, though its pairs are the last by priority; and the
-    /// direct path follows within two round trips by the relay and 150 ms in the usual case.
+    /// The relay is usable a round trip and one turn after the answer, though its pairs are the last by priority; and
+    /// the direct path follows within two round trips by the relay and 150 ms in the usual case.
     @Test func theRelayIsThereAtOnceAndTheDirectPathSoon() throws {
         var times: [UInt64] = []
         for seed in 1...50 as ClosedRange<UInt64> {
