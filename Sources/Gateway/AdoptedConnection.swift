@@ -13,6 +13,8 @@ extension ConnectionSetup {
             .channelOption(.writeBufferWaterMark, value: GatewayService.waterMark)
             .channelOption(.maxMessagesPerRead, value: 1)
             .channelOption(.recvAllocator, value: GatewayService.receiving)
+            // As `secure` has it.
+            .channelOption(.allowRemoteHalfClosure, value: true)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try self.takeIn(channel, session) }
             }

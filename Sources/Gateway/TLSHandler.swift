@@ -16,8 +16,8 @@ final class TLSHandler: ChannelDuplexHandler {
     private var isClosed = false
     /// Promises of what was sealed and has not been handed to the socket.
     private var promises: [EventLoopPromise<Void>] = []
-    /// Ciphertext that the channel was given since the connection began.
-    private var sentBytes: UInt64 = 0
+    /// Ciphertext that the connection was given since it began.
+    private var sentBytes: UInt64
     private var marks = DeliveryMarks()
     /// Of a connection whose messages are marked, while it is open.
     private var descriptor: CInt?
@@ -26,9 +26,12 @@ final class TLSHandler: ChannelDuplexHandler {
     /// Until when it need not be asked again before a write.
     private var askedUntil = NIODeadline.uptimeNanoseconds(0)
 
-    /// - Parameter onHandshakeEnd: called once, when the handshake is over or never will be.
+    /// - Parameters:
+    ///   - session: what it has given before went by the same connection.
+    ///   - onHandshakeEnd: called once, when the handshake is over or never will be.
     init(_ session: TLSSession, onHandshakeEnd: @escaping () -> Void) {
         self.session = session
+        sentBytes = session.takenBytes
         self.onHandshakeEnd = onHandshakeEnd
     }
 

@@ -6,6 +6,8 @@ import COpenSSL
 /// OpenSSL has not taken yet waits here.
 package final class TLSSession: SecureSession {
     private var hasSaidClose = false
+    /// Ciphertext that `takeOutput` has given since the session began.
+    package private(set) var takenBytes: UInt64 = 0
     /// The peer said close_notify: nothing more will come.
     package private(set) var hasHeardClose = false
     /// Keeps the session established when the peer says close_notify, so that what is still on its way to it can go
@@ -168,6 +170,7 @@ package final class TLSSession: SecureSession {
         guard pending.count > 0 else { return 0 }
         let taken = body(pending)
         SessionPipe.remove(taken, from: pipe)
+        takenBytes &+= UInt64(max(taken, 0))
         return taken
     }
 

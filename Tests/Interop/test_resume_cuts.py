@@ -37,14 +37,14 @@ table inet cut {
 class Wire:
     """A server in one namespace and its clients in another, whose connections can be cut in each direction."""
 
-    def __init__(self, serve, namespaces):
+    def __init__(self, serve, namespaces, listener):
         self.world = namespaces.world
         self.host = Namespaces.SERVER[0]
         with inside(namespaces.server):
             port = free_port(self.host)
         self.address = self.host, port
         self.server = serve(
-            {"listen": {"https": [f"{self.host}:{port}"]}, "signaling": GENEROUS}, users=USERS,
+            {"listen": {"https": [], listener: [f"{self.host}:{port}"]}, "signaling": GENEROUS}, users=USERS,
             hosts=(self.host,), namespace=namespaces.server, relays_loopback=False,
         )
         wait_until(lambda: self.connects(), 20, "the listener of signaling")
@@ -166,9 +166,10 @@ async def survives(server, make_socket, cuts, counts):
     return bob.numbers, list(range(count + 1))
 
 
-@pytest.fixture(scope="module")
-def wire(serve_module, namespaces_module):
-    made = Wire(serve_module, namespaces_module)
+@pytest.fixture(scope="module", params=["https", "shared"])
+def wire(request, serve_module, namespaces_module):
+    """On a shared port, the handshake is made before the connection is signaling's."""
+    made = Wire(serve_module, namespaces_module, request.param)
     yield made
     made.server.assert_alive()
 
