@@ -128,7 +128,6 @@ static inline int turnpike_aead_get_tag(EVP_CIPHER_CTX *context, void *tag, int 
     return EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, length, tag);
 }
 
-// Seconds since 1970, UTC, of a certificate's time; -1 where it holds none that can be read.
 // Goes on while the machine sleeps.
 static inline int64_t turnpike_monotonic_seconds(void) {
     struct timespec now = {0};
@@ -136,6 +135,7 @@ static inline int64_t turnpike_monotonic_seconds(void) {
     return now.tv_sec;
 }
 
+// Seconds since 1970, UTC, of a certificate's time; -1 where it holds none that can be read.
 static inline int64_t turnpike_asn1_time_seconds(const ASN1_TIME *time) {
     struct tm broken;
     memset(&broken, 0, sizeof broken);

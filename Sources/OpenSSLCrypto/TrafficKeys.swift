@@ -56,8 +56,11 @@ final class TrafficKeys {
         guard let next = expand("traffic upd", suite.secretBytes) else { return false }
         Self.erase(&secret)
         secret = next
+        // Until the new key is there, nothing is sealed: a number of the old one must not come twice.
+        sequence = .max
+        guard takeKeys() else { return false }
         sequence = 0
-        return takeKeys()
+        return true
     }
 
     /// Seals the text and its content type.
