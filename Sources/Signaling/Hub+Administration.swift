@@ -15,6 +15,12 @@ extension Hub {
     /// The user's time ends then, or has come nearer: no session of his outlasts it. One that has moved away counts
     /// from the next login on.
     package func limit(user name: String, untilWallMilliseconds: Int64, now: HubTime) {
+        if limitations.count >= SignalingLimits.revocationsRemembered {
+            limitations = [:]
+            revokedEveryoneAt = now.monotonicNanoseconds
+        }
+        limitations[name] = (untilWallMilliseconds, now.monotonicNanoseconds)
+        alarms.set(revocationSweep, at: now.after(seconds: SignalingLimits.revocationSeconds))
         let end = now.monotonic(atWallMilliseconds: untilWallMilliseconds)
         for session in users[name]?.sessions ?? [] {
             session.expiresAt = min(session.expiresAt ?? .max, end)
@@ -62,13 +68,14 @@ extension Hub {
         settle(now, &actions)
     }
 
-    /// Forgets revocations that are older than any check of credentials can be.
+    /// Forgets revocations and limitations that are older than any check of credentials can be.
     func sweepRevocations(_ now: HubTime) {
         let age = SignalingLimits.revocationSeconds &* 1_000_000_000
         func isOld(_ time: UInt64) -> Bool { now.monotonicNanoseconds &- min(time, now.monotonicNanoseconds) >= age }
         revocations = revocations.filter { !isOld($0.value) }
+        limitations = limitations.filter { !isOld($0.value.notedAtNanoseconds) }
         if let everyone = revokedEveryoneAt, isOld(everyone) { revokedEveryoneAt = nil }
-        guard !revocations.isEmpty || revokedEveryoneAt != nil else { return }
+        guard !revocations.isEmpty || !limitations.isEmpty || revokedEveryoneAt != nil else { return }
         alarms.set(revocationSweep, at: now.after(seconds: SignalingLimits.revocationSeconds))
     }
 

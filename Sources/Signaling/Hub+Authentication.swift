@@ -119,7 +119,8 @@ extension Hub {
     }
 
     /// Gives an authenticated connection its session: a new one, or the one that it resumes.
-    func open(_ connection: Connection, _ grant: Grant, _ now: HubTime, _ actions: inout [Action]) {
+    func open(_ connection: Connection, _ given: Grant, _ now: HubTime, _ actions: inout [Action]) {
+        let grant = limited(given)
         guard !isRevoked(grant) else {
             counters.count(.revoked)
             answerHello(Refusal(.unauthenticated, "The user is not allowed in any more"), connection, &actions)
@@ -205,6 +206,22 @@ extension Hub {
     private func leaveAnteroom(_ connection: Connection) {
         unauthenticatedConnections -= 1
         connection.deadline = nil
+    }
+
+    /// The grant, with an end that was set while its credentials were checked.
+    private func limited(_ grant: Grant) -> Grant {
+        guard let limitation = limitations[grant.user], limitation.notedAtNanoseconds >= grant.checkedAtNanoseconds
+        else { return grant }
+        return Grant(
+            user: grant.user,
+            expiresAtWallMilliseconds: min(
+                grant.expiresAtWallMilliseconds ?? .max,
+                limitation.untilWallMilliseconds
+            ),
+            iceServers: grant.iceServers,
+            ttlSeconds: grant.ttlSeconds,
+            checkedAtNanoseconds: grant.checkedAtNanoseconds
+        )
     }
 
     private func isRevoked(_ grant: Grant) -> Bool {

@@ -23,6 +23,8 @@ package final class Hub {
     var tickets: [UInt64: OpenRequest] = [:]
     /// When users were revoked, and up to when everyone was whose entry had to make room.
     var revocations: [String: UInt64] = [:]
+    /// When the time of a user ends that was cut short, and when that was: a check may have begun before.
+    var limitations: [String: (untilWallMilliseconds: Int64, notedAtNanoseconds: UInt64)] = [:]
     var revokedEveryoneAt: UInt64?
     var revocationSweep = Alarmed()
 

@@ -216,6 +216,21 @@ import Testing
         }
     }
 
+    @Test func anEndThatIsSetDuringTheCheckHolds() throws {
+        let lab = Lab()
+        lab.answersAtOnce = false
+        let client = lab.socket()
+        client.send(#"{"type":"hello","username":"alice","password":"pw-alice"}"#)
+        lab.hub.limit(user: "alice", untilWallMilliseconds: lab.now.wallMilliseconds + 10_000, now: lab.now)
+        lab.perform { _ in lab.answerChecks() }
+        #expect(client.take("welcome") != nil)
+        lab.advance(seconds: 11)
+        #expect(client.refusal() == "unauthenticated: The credentials have expired")
+        #expect(client.closedWith == .unauthenticated)
+        lab.advance(seconds: 130)
+        #expect(lab.hub.limitations.isEmpty)
+    }
+
     @Test func aCheckThatBeganBeforeTheRevocationDoesNotCount() throws {
         let lab = Lab()
         lab.answersAtOnce = false
