@@ -71,6 +71,10 @@ extension Request {
     }
 
     private static func check<Value: APIBody>(_ body: ByteBuffer, _ type: Value.Type) throws(APIProblem) {
+        // JSONDecoder guesses at other encodings. JSON is UTF-8, and begins without a mark (RFC 8259 section 8.1).
+        guard (body.readableBytesView.first ?? 0) < 0x80, !body.readableBytesView.contains(0) else {
+            throw APIProblem(400, "the body is not JSON in UTF-8")
+        }
         let names: [String]
         do throws(JSONFault) {
             names = try body.withUnsafeReadableBytes { bytes throws(JSONFault) in
