@@ -273,10 +273,10 @@ final class ConnectionSetup: Sendable {
         let tally = state.tally
         var source = source
         source.isSecure = true
-        // An end of input is told of while the socket is open: what it knows is asked for then.
-        try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
         let session: TLSSession
         do {
+            // An end of input is told of while the socket is open: what it knows is asked for then.
+            try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
             guard let context = certificate.withLock({ $0 }) else { throw GatewayError("there is no certificate") }
             // Many, and idle nearly always.
             session = try TLSSession(context, space: space(of: channel.eventLoop), isCompact: true)
