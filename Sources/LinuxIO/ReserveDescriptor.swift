@@ -5,6 +5,10 @@ import CLinux
 /// A listener whose connections cannot be accepted for want of numbers stays readable, and a loop that watches it would
 /// spin. The reserve is given up to take one such connection, which is closed at once: so the client learns that it is
 /// not served, and the listener's queue empties.
+///
+/// In the moment between the two, another thread may take the number for a connection, and keep it as long as that
+/// lasts. So the last numbers of the process are for no connection, as `isLast` says of one that was accepted: the
+/// kernel gives the lowest number that is free.
 package struct ReserveDescriptor: ~Copyable {
     /// What came of a connection that could not be served.
     package enum Outcome: Equatable, Sendable {
@@ -18,10 +22,18 @@ package struct ReserveDescriptor: ~Copyable {
 
     /// The number held, or -1 while there is none to be had.
     private var raw: Int32
+    private let firstOfLast: Int
 
-    package init() throws(SystemCallError) {
+    /// - Parameter limit: the count of numbers that the process may have.
+    package init(limit: Int = .max) throws(SystemCallError) {
+        firstOfLast = limit &- min(Self.lastCount, max(limit, 0) / 8)
         raw = try checked(turnpike_open_null(), "open")
     }
+
+    private static let lastCount = 16
+
+    /// Whether a connection that was given this number is to be closed, as if there had been none for it.
+    package func isLast(_ number: Int32) -> Bool { Int(number) >= firstOfLast }
 
     /// Whether the reserve is there.
     package var isHeld: Bool { raw >= 0 }

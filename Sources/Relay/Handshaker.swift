@@ -39,7 +39,7 @@ struct Handshaker: ~Copyable {
     ) throws(SystemCallError) {
         // All that can fail comes first: a half-made value could not be taken apart again.
         let epoll = try Epoll()
-        let reserve = try ReserveDescriptor()
+        let reserve = try ReserveDescriptor(limit: Host.raiseDescriptorLimit())
         try epoll.add(mailbox.descriptor, .readable, data: EventSource.mailbox.rawValue)
         for number in 0..<listeners.count {
             let descriptor = listeners.pointer(number).pointee.descriptor.raw
@@ -124,6 +124,11 @@ struct Handshaker: ~Copyable {
             let descriptor = FileDescriptor(owning: accepted)
             let client = Endpoint(peer)
             tally.noteAccepted()
+            if reserve.isLast(accepted) {
+                tellShortage()
+                TCPSocket.abort(descriptor)
+                continue
+            }
             guard streams.admits(client.address), PeerPolicy.acceptsClient(at: client.address),
                 let tuple = listener.pointee.prepare(accepted, client: client),
                 let certificate = listener.pointee.isShared ? certificates.shared : certificates.own,
@@ -153,9 +158,13 @@ struct Handshaker: ~Copyable {
 
     /// As the workers do (case RE-03).
     private mutating func refuseForShortage(_ listener: Int32) {
+        tellShortage()
+        _ = reserve.refuse(at: listener)
+    }
+
+    private mutating func tellShortage() {
         tally.noteRefused()
         tell("no descriptors are left: connections are refused; raise the limit on open files")
-        _ = reserve.refuse(at: listener)
     }
 
     // MARK: Under way
@@ -194,9 +203,11 @@ struct Handshaker: ~Copyable {
         }
     }
 
-    private func rewatch(_ number: UInt32) {
+    /// - Parameter isHeard: false for a client whose words are for somebody else, who reads them later.
+    private func rewatch(_ number: UInt32, isHeard: Bool = true) {
         let stream = streams[number]
-        let wanted: EpollEvents = stream.pointee.output.isEmpty ? .readable : [.readable, .writable]
+        var wanted: EpollEvents = isHeard ? .readable : []
+        if !stream.pointee.output.isEmpty { wanted.insert(.writable) }
         guard wanted != stream.pointee.watched else { return }
         stream.pointee.watched = wanted
         // Fails for a lack of memory alone, and then the deadline closes the connection.
@@ -209,7 +220,8 @@ struct Handshaker: ~Copyable {
         case .relay: handOver(number)
         // What the kernel has not taken of the handshake goes first: nobody there would send it.
         case .web where streams[number].pointee.output.isEmpty: handOut(number)
-        case .web, .unknown: rewatch(number)
+        case .web: rewatch(number, isHeard: false)
+        case .unknown: rewatch(number)
         case .neither: streams.remove(number)
         }
     }

@@ -22,6 +22,11 @@ extension Worker {
             let descriptor = FileDescriptor(owning: accepted)
             let client = Endpoint(peer)
             engine.counters.connectionsAccepted &+= 1
+            if reserve.isLast(accepted) {
+                tellShortage()
+                TCPSocket.abort(descriptor)
+                continue
+            }
             guard streams.admits(client.address), PeerPolicy.acceptsClient(at: client.address),
                 let tuple = listener.pointee.prepare(accepted, client: client)
             else {
@@ -52,9 +57,13 @@ extension Worker {
     /// No descriptor is left: the connection that waits is taken with the one kept for this, and closed, or epoll would
     /// tell of it for ever (case RE-03).
     private mutating func refuseForShortage(_ listener: Int32) {
+        tellShortage()
+        _ = reserve.refuse(at: listener)
+    }
+
+    private mutating func tellShortage() {
         engine.counters.connectionsRefused &+= 1
         host.tell("no descriptors are left: connections are refused; raise the limit on open files")
-        _ = reserve.refuse(at: listener)
     }
 
     /// Ends a connection and what its client held.

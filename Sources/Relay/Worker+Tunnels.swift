@@ -40,7 +40,7 @@ extension Worker {
             tunnels.insert(Tunnel(key, .connecting, peer: descriptor))
             if !watch(key) { engine.peerConnectionFailed(key) }
         } catch {
-            if Errno.isDescriptorShortage(error.number) { tellShortage() }
+            if Errno.isDescriptorShortage(error.number) { tellShortageOfPeers() }
             engine.peerConnectionFailed(key)
         }
     }
@@ -75,13 +75,19 @@ extension Worker {
                 let accepted = TCPSocket.accept(listener, peer: &source)
                 guard accepted >= 0 else {
                     if Errno.isDescriptorShortage(0 &- accepted) {
-                        tellShortage()
+                        tellShortageOfPeers()
                         engine.counters.peerConnectionsRefused &+= 1
                         _ = reserve.refuse(at: listener)
                     }
                     break
                 }
                 let descriptor = FileDescriptor(owning: accepted)
+                if reserve.isLast(accepted) {
+                    tellShortageOfPeers()
+                    engine.counters.peerConnectionsRefused &+= 1
+                    TCPSocket.abort(descriptor)
+                    continue
+                }
                 guard streams.budget.hasRoomForTunnel,
                     let key = engine.peerArrived(from: Endpoint(source), allocation: allocation, at: now)
                 else {
@@ -95,7 +101,7 @@ extension Worker {
         }
     }
 
-    private func tellShortage() {
+    private func tellShortageOfPeers() {
         host.tell("no descriptors are left: connections of peers are refused; raise the limit on open files")
     }
 

@@ -96,7 +96,7 @@ struct Worker: ~Copyable {
         let fromClients = try ReceiveBatch(capacity: Self.clientSlots, slotBytes: ReceiveBatch.mergedSlotBytes)
         let fromPeers = try ReceiveBatch(capacity: Self.peerSlots, slotBytes: ReceiveBatch.mergedSlotBytes)
         let toPeers = try PeerOutbox()
-        let reserve = try ReserveDescriptor()
+        let reserve = try ReserveDescriptor(limit: Host.raiseDescriptorLimit())
         self.reserve = reserve
         self.fromClients = fromClients
         self.fromPeers = fromPeers

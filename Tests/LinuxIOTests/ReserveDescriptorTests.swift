@@ -40,6 +40,13 @@ import Testing
         }
     }
 
+    @Test func re03_theLastNumbersAreForNoConnection() throws {
+        let reserve = try ReserveDescriptor(limit: 256)
+        #expect([239, 240, 255].map { reserve.isLast($0) } == [false, true, true])
+        let few = try ReserveDescriptor(limit: 64)
+        #expect([55, 56].map { few.isLast($0) } == [false, true])
+    }
+
     @Test func re03_aReserveThatIsGoneSaysSoAndIsTakenAgain() async {
         await #expect(processExitsWith: .success) {
             let listener = try TCPSocket.listen(on: SocketAddressStorage(Address.loopback), backlog: 16)
