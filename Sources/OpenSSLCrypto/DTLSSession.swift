@@ -11,9 +11,9 @@ package final class DTLSSession: SecureSession {
     }
     /// Whether OpenSSL has its buffers. Only `releaseBuffers` takes them.
     private var hasBuffers = true
+    private var handshakeDatagramsAhead: UInt8 = 0
+    private var dataDatagramsAhead: UInt8 = 0
     private var handshakeBytes = 0
-    private var handshakeDatagramsAhead = 0
-    private var dataDatagramsAhead = 0
 
     /// Keeps a copy of one datagram from the peer for the next `advance`.
     ///
@@ -118,10 +118,10 @@ package final class DTLSSession: SecureSession {
     private static let inputLimitBytes = 65_536
     /// OpenSSL keeps each datagram that came before the keys to open it, in a buffer of 17 KiB. A client has one, its
     /// Finished, and sends it again three times within ten seconds at most.
-    private static let datagramsAheadLimit = 8
+    private static let datagramsAheadLimit: UInt8 = 8
     /// A client waits for its server's Finished, again after each loss. A peer may send data behind it, which must not
     /// take its place: such data are counted on their own, and sent again by SCTP where they are too many.
-    private static let peerDatagramsAheadLimit = 32
+    private static let peerDatagramsAheadLimit: UInt8 = 32
 
     /// Whether a datagram waits to be sent.
     package var hasOutput: Bool { pipe.pointee.output.count > 0 }

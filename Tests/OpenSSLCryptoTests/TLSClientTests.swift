@@ -17,7 +17,8 @@ struct TLSClientTests {
     @Test(
         arguments: [
             ("DNS:relay.example", "relay.example"), ("DNS:relay.example", "Relay.Example."),
-            ("DNS:*.example.org", "relay.example.org"), ("IP:192.0.2.1", "192.0.2.1"), ("IP:2001:db8::1", "[2001:db8::1]"),
+            ("DNS:*.example.org", "relay.example.org"), ("IP:192.0.2.1", "192.0.2.1"),
+            ("IP:2001:db8::1", "[2001:db8::1]"),
             ("DNS:a.example,IP:2001:db8::1", "2001:db8:0::1"),
         ]
     )
