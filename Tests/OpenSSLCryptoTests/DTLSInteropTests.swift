@@ -107,7 +107,7 @@ struct DTLSInteropTests {
 
 private func wait(_ what: String, _ isDone: () throws -> Bool) throws {
     let clock = ContinuousClock()
-    let end = clock.now + .seconds(30)
+    let end = clock.now + .seconds(60)
     while clock.now < end {
         if try isDone() { return }
         // The thread itself waits, for a task that does may not be resumed for a minute while many tests run.
