@@ -1,0 +1,93 @@
+import STUN
+import Traversal
+
+/// The relays of a peer: one for each transport that is needed.
+extension LabPeer {
+    /// By the first transport at once, and by the others where that takes long (RFC 8305's spacing).
+    func openRelays() {
+        for (index, transport) in options.transports.enumerated() {
+            internet.scheduler.after(seconds: Double(index) * options.headStartSeconds) { [weak self] in
+                guard let self, !isClosed, index == 0 || relayCount == 0 else { return }
+                openRelay(transport)
+            }
+        }
+    }
+
+    /// A new relay in the place of each: the servers may have forgotten those there are, or know this side by an
+    /// address that it has no more.
+    func renewRelays() {
+        let old = links
+        for link in old { drop(link) }
+        openRelays()
+    }
+
+    private func openRelay(_ transport: TURNConfiguration.Transport) {
+        guard !links.contains(where: { $0.transport == transport }) else { return }
+        let relay = internet.relay("turn")
+        var server = relay.endpoint()
+        if transport.isStream { server.port = options.streamPort }
+        let credential = TURNCredential(username: name, password: Self.password(name))
+        let link = RelayLink(
+            host,
+            nextBase(),
+            TURNConfiguration(server: server, transport: transport, credential: credential),
+            cryptography
+        )
+        links.append(link)
+        link.onAction = { [weak self, weak link] action in
+            if let self, let link { perform(action, of: link) }
+        }
+        link.open()
+    }
+
+    private func perform(_ action: TURNAction, of link: RelayLink) {
+        guard !isClosed, links.contains(where: { $0 === link }) else { return }
+        switch action {
+        case .allocated(let allocation):
+            patience[link.transport] = nil
+            for relayed in allocation.relayed {
+                add(
+                    ICELocalCandidate(
+                        base: link.base,
+                        type: .relayed,
+                        endpoint: relayed,
+                        server: internet.relay("turn").endpoint().address,
+                        localPreference: link.transport == .udp ? 65_535 : 32_767,
+                        related: allocation.mapped
+                    )
+                )
+            }
+        case .received(let bytes, let peer):
+            let base = link.base
+            core.step { machine, now, actions in
+                machine.take(bytes, on: base, from: peer, now: now, into: &actions)
+            }
+        case .ended:
+            drop(link)
+            openAgain(link.transport)
+        default: break
+        }
+    }
+
+    private func drop(_ link: RelayLink) {
+        links.removeAll { $0 === link }
+        remove(link.base)
+        guard !link.hasEnded else { return }
+        // It is kept until it has given its allocation back.
+        closing.append(link)
+        link.onAction = { [weak self, weak link] action in
+            if case .ended = action { self?.closing.removeAll { $0 === link } }
+        }
+        link.close()
+    }
+
+    /// At once, and then with longer and longer pauses.
+    private func openAgain(_ transport: TURNConfiguration.Transport) {
+        let pause = patience[transport] ?? 0
+        patience[transport] = min(30, max(0.5, 2 * pause))
+        internet.scheduler.after(seconds: pause) { [weak self] in
+            guard let self, !isClosed else { return }
+            openRelay(transport)
+        }
+    }
+}
