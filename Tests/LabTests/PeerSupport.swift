@@ -151,3 +151,33 @@ func runs(_ usual: UInt64) -> Range<UInt64> {
 }
 
 let millisecond: UInt64 = 1_000_000
+
+/// Counts over the runs of a test, which follow one another.
+// Unchecked: `withSeeds` runs one body after the other.
+final class Counter: @unchecked Sendable {
+    private(set) var value = 0
+
+    func add() { value += 1 }
+}
+
+/// Measurements of the runs of a test.
+// Unchecked: `withSeeds` runs one body after the other.
+final class Times: @unchecked Sendable {
+    private var milliseconds: [Double] = []
+
+    func add(seconds: Double) { milliseconds.append(seconds * 1_000) }
+
+    var count: Int { milliseconds.count }
+
+    /// - Parameter ratio: 0.5 is the median, 1 the longest.
+    func quantile(_ ratio: Double) -> Double {
+        let sorted = milliseconds.sorted()
+        guard !sorted.isEmpty else { return .infinity }
+        return sorted[min(sorted.count - 1, Int((Double(sorted.count) * ratio).rounded(.down)))]
+    }
+
+    func text(_ what: String) -> String {
+        let figures = [0.5, 0.99, 1].map { String(Int(quantile($0).rounded())) }
+        return "\(what): median \(figures[0]) ms, 99 % \(figures[1]) ms, longest \(figures[2]) ms of \(count)"
+    }
+}

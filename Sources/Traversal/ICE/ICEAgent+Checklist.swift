@@ -138,8 +138,8 @@ extension ICEAgent {
     }
 
     /// Relayed pairs come last by priority, and are what works everywhere. Until something works every other turn is
-    /// theirs, so that data flows at once and the direct pairs have their time. The peer's relay has a public address;
-    /// to it from a socket is the shorter way, and by our own relay the one that always exists.
+    /// theirs, the first one too, so that data flows at once and the direct pairs have their time. The peer's relay has
+    /// a public address; to it from a socket is the shorter way, and by our own relay the one that always exists.
     private func relayedToTry() -> ICEPair? {
         var turns = 0
         for pair in pairs {
@@ -147,7 +147,7 @@ extension ICEAgent {
             if pair.state == .waiting || pair.state == .frozen { continue }
             turns += pair.relays == 0 ? 1 : -1
         }
-        guard turns > 0 else { return nil }
+        guard turns >= 0 else { return nil }
         let waiting = pairs.filter { $0.state == .waiting && $0.remote.type == .relayed }
         return waiting.first { $0.local.type != .relayed } ?? waiting.first
     }

@@ -46,6 +46,9 @@ extension LabPeer {
         case .allocated(let allocation):
             patience[link.transport] = nil
             for relayed in allocation.relayed {
+                // The peer's relay is by the same server as a rule, so that what it sends is let in before the peer
+                // and its candidates are known here.
+                link.permit(relayed.address)
                 add(
                     ICELocalCandidate(
                         base: link.base,

@@ -24,7 +24,7 @@ package final class LabPeer {
         /// Sends back what comes and begins with `LabPeer.question`, with `LabPeer.answer` in its place.
         package var echoes = true
 
-        package init() {}
+        package init() { ice.pacing = 20_000_000 }
     }
 
     /// What data begins with, in the range of DTLS (RFC 7983).
@@ -38,6 +38,8 @@ package final class LabPeer {
     package let options: Options
     /// Sees all data that comes.
     package var onData: (_ bytes: [UInt8], _ isRelayed: Bool) -> Void = { _, _ in }
+    /// Hears of each path.
+    package var onPath: (ICEPath?) -> Void = { _ in }
     /// When each path was taken, in nanoseconds.
     package private(set) var paths: [(at: UInt64, path: ICEPath?)] = []
     package private(set) var states: [(at: UInt64, state: ICEState)] = []
@@ -213,6 +215,7 @@ package final class LabPeer {
         case .path(let path):
             let before = paths.last?.path
             paths.append((host.now, path))
+            onPath(path)
             // The NAT may see this side anew, and the way back to the direct path is by what it sees.
             if path?.isRelayed == true, before?.isRelayed == false { askForReflexive() }
         case .state(let state):
