@@ -129,6 +129,8 @@ extension ICEAgent {
                 pair.priority = priority(pair)
             }
             sortPairs()
+            // A check has shown it to one base; to the others it is new.
+            for local in locals { formPair(local, candidate) }
             return
         }
         guard makeRoomForRemote() else {

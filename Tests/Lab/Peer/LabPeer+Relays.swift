@@ -7,22 +7,24 @@ extension LabPeer {
     func openRelays() {
         for (index, transport) in options.transports.enumerated() {
             internet.scheduler.after(seconds: Double(index) * options.headStartSeconds) { [weak self] in
-                guard let self, !isClosed, index == 0 || relayCount == 0 else { return }
+                guard let self, !isClosed, index == 0 || !links.contains(where: { $0.isWanted && $0.isOpen }) else {
+                    return
+                }
                 openRelay(transport)
             }
         }
     }
 
     /// A new relay in the place of each: the servers may have forgotten those there are, or know this side by an
-    /// address that it has no more.
+    /// address that it has no more. They stay until the new one has had time to take over, for it may be the way that
+    /// was broken and not they.
     func renewRelays() {
-        let old = links
-        for link in old { drop(link) }
+        for link in links where link.isOpen { link.isWanted = false }
         openRelays()
     }
 
     private func openRelay(_ transport: TURNConfiguration.Transport) {
-        guard !links.contains(where: { $0.transport == transport }) else { return }
+        guard !links.contains(where: { $0.isWanted && $0.transport == transport }) else { return }
         let relay = internet.relay("turn")
         var server = relay.endpoint()
         if transport.isStream { server.port = options.streamPort }
@@ -45,6 +47,10 @@ extension LabPeer {
         switch action {
         case .allocated(let allocation):
             patience[link.transport] = nil
+            internet.scheduler.after(seconds: 5) { [weak self] in
+                guard let self else { return }
+                for link in links where !link.isWanted { drop(link) }
+            }
             for relayed in allocation.relayed {
                 // The peer's relay is by the same server as a rule, so that what it sends is let in before the peer
                 // and its candidates are known here.
@@ -67,7 +73,7 @@ extension LabPeer {
             }
         case .ended:
             drop(link)
-            openAgain(link.transport)
+            if link.isWanted { openAgain(link.transport) }
         default: break
         }
     }

@@ -46,8 +46,7 @@ package final class LabPeer {
     package private(set) var reports: [ICEReport] = []
     /// Data that had nowhere to go.
     package private(set) var unsent = 0
-    /// Bases of the agent that there have been, sockets and relays.
-    package private(set) var baseCount = 0
+    /// Sessions after the first.
     package private(set) var restarts = 0
 
     package let ice: ICEAgent
@@ -62,6 +61,7 @@ package final class LabPeer {
     var patience: [TURNConfiguration.Transport: Double] = [:]
     private(set) var isGathering = false
     private(set) var isClosed = false
+    private var relayBaseCount: UInt32 = 0
 
     private(set) lazy var core = Agent<PeerMachine, PeerMachine.Action>(
         on: host,
@@ -92,8 +92,8 @@ package final class LabPeer {
 
     package var isRegistered: Bool { signaling.isReady }
 
-    /// How many relays there are.
-    package var relayCount: Int { links.count { $0.allocation != nil } }
+    /// Sockets and relays that are there, or are being opened or given back.
+    package var openBaseCount: Int { core.sockets.count { $0 != nil } + links.count + closing.count }
 
     // MARK: What the owner does
 
@@ -151,7 +151,6 @@ package final class LabPeer {
             guard let socket = core.open(at: address), let local = core.sockets[socket]?.local(address.family) else {
                 continue
             }
-            baseCount += 1
             let base = ICEBase(rawValue: UInt32(socket))
             add(ICELocalCandidate(base: base, type: .host, endpoint: local, localPreference: preference))
         }
@@ -172,8 +171,8 @@ package final class LabPeer {
 
     func nextBase() -> ICEBase {
         // Above every socket's number.
-        baseCount += 1
-        return ICEBase(rawValue: 1_000 + UInt32(baseCount))
+        relayBaseCount += 1
+        return ICEBase(rawValue: 1_000 + relayBaseCount)
     }
 
     /// Adds a candidate, and tells the peer.

@@ -5,6 +5,8 @@ import Traversal
 final class RelayLink {
     let base: ICEBase
     let transport: TURNConfiguration.Transport
+    /// False for one that is about to be replaced.
+    var isWanted = true
     /// Hears of everything but what goes to the server.
     var onAction: (TURNAction) -> Void = { _ in }
 
@@ -28,7 +30,7 @@ final class RelayLink {
         transport = configuration.transport
     }
 
-    var allocation: TURNAllocation? { agent.machine.allocation }
+    var isOpen: Bool { agent.machine.allocation != nil }
 
     var hasEnded: Bool { agent.machine.hasEnded }
 
