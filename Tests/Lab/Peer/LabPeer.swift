@@ -46,8 +46,10 @@ package final class LabPeer {
     package private(set) var reports: [ICEReport] = []
     /// Data that had nowhere to go.
     package private(set) var unsent = 0
-    /// Sessions after the first.
+    /// Sessions that were begun because the one before had failed.
     package private(set) var restarts = 0
+    /// Sessions that were begun to find a direct path again.
+    package private(set) var renegotiations = 0
 
     package let ice: ICEAgent
     unowned let internet: Internet
@@ -62,6 +64,7 @@ package final class LabPeer {
     private(set) var isGathering = false
     private(set) var isClosed = false
     private var relayBaseCount: UInt32 = 0
+    private var searches = 0
 
     private(set) lazy var core = Agent<PeerMachine, PeerMachine.Action>(
         on: host,
@@ -216,7 +219,11 @@ package final class LabPeer {
             paths.append((host.now, path))
             onPath(path)
             // The NAT may see this side anew, and the way back to the direct path is by what it sees.
-            if path?.isRelayed == true, before?.isRelayed == false { askForReflexive() }
+            if path?.isRelayed == true, before?.isRelayed == false {
+                searches += 1
+                askForReflexive()
+                seekDirectPath(search: searches, round: 1)
+            }
         case .state(let state):
             states.append((host.now, state))
             if state == .disconnected { recover() }
@@ -266,6 +273,21 @@ package final class LabPeer {
         begin(as: nil)
         recover()
         offer()
+    }
+
+    /// The path was direct, and is not: the NATs may have changed, and a pair that nobody answered on for as long as
+    /// consent lasts is not used again in its session (RFC 7675 section 5.1).
+    private func seekDirectPath(search: Int, round: Int) {
+        internet.scheduler.after(seconds: min(120, 20 * Double(round))) { [weak self] in
+            guard let self, !isClosed, isRelayed, search == searches else { return }
+            askForReflexive()
+            if signaling.isOfferer, round > 1 {
+                renegotiations += 1
+                begin(as: nil)
+                offer()
+            }
+            seekDirectPath(search: search, round: round + 1)
+        }
     }
 
     /// A session with new credentials (RFC 8445 section 9). Whoever offers controls (section 6.1.1).
