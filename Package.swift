@@ -90,7 +90,7 @@ let package = Package(
         // millions of its events.
         .target(
             name: "Lab",
-            dependencies: ["OpenSSLCrypto", "STUN", "Signaling", "TURN", "TestSupport"],
+            dependencies: ["OpenSSLCrypto", "STUN", "Signaling", "TURN", "TestSupport", "Traversal"],
             path: "Tests/Lab",
             swiftSettings: settings + [.unsafeFlags(["-O"])]
         ),
@@ -118,7 +118,7 @@ let package = Package(
         ),
         .testTarget(
             name: "LabTests",
-            dependencies: ["Lab", "OpenSSLCrypto", "STUN", "Signaling", "TURN"],
+            dependencies: ["Lab", "OpenSSLCrypto", "STUN", "Signaling", "TURN", "Traversal"],
             swiftSettings: settings
         ),
         .testTarget(

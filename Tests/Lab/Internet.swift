@@ -71,6 +71,8 @@ package final class Internet {
         return host
     }
 
+    package func hasRouter(_ name: String) -> Bool { routers[name] != nil }
+
     package func router(_ name: String) -> Router {
         guard let router = routers[name] else { preconditionFailure("there is no router \(name)") }
         return router

@@ -25,6 +25,9 @@ package final class Scheduler {
     /// When the next event runs; nil when none waits.
     package var nextTime: UInt64? { heap.first?.time }
 
+    /// How many events wait.
+    package var waitingCount: Int { heap.count }
+
     /// - Parameter time: what has passed already means at once, behind what else is due.
     package func at(_ time: UInt64, _ action: @escaping () -> Void) {
         lastOrder += 1
