@@ -5,6 +5,15 @@ package enum DataChannelLimits {
     /// Packets of one association that wait to be taken. usrsctp's window is smaller; beyond it a packet counts as lost
     /// on the way, which SCTP repairs.
     static let waitingPackets = 4_096
+    /// Memory for waiting packets that an association keeps for the next ones. Most bursts are shorter.
+    static let keptPacketBytes = 262_144
+    /// How long after an association did something `SCTPStack.nextDeadline` counts it as busy: longer than an
+    /// acknowledgement is held back, which is the only timer that is not known otherwise.
+    static let activityNanoseconds: UInt64 = 250_000_000
+    /// Between calls of `SCTPStack.advance` while timers may run that matter within milliseconds.
+    static let busyTickNanoseconds: UInt64 = 10_000_000
+    /// The same while only heartbeats may be due, which come every 15 s.
+    static let idleTickNanoseconds: UInt64 = 1_000_000_000
     /// What one read takes from usrsctp. A longer message comes in parts.
     static let readBytes = 65_536
     /// Of a label and of a subprotocol. The format allows 64 KiB, which nobody writes, times the channels of a
