@@ -85,7 +85,13 @@ let package = Package(
         .executableTarget(name: "turnpike", dependencies: ["Commands"], swiftSettings: settings),
 
         // What the tests of several targets need.
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
+        .target(
+            name: "TestSupport",
+            path: "Tests/TestSupport",
+            swiftSettings: settings,
+            // So that usrsctp and OpenSSL find VirtualClock's before the C library's.
+            linkerSettings: [.unsafeFlags(["-Xlinker", "--export-dynamic-symbol=gettimeofday"])]
+        ),
         // The internet in which the protocols are tested. Optimised in debug builds too, five times as fast: tests run
         // millions of its events.
         .target(

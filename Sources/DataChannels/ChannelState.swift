@@ -15,7 +15,6 @@ struct ChannelState {
     /// Until the peer has shown that it knows the channel, its messages are ordered, so that none overtakes the OPEN
     /// (RFC 8832 section 6).
     var isAcknowledged: Bool
-    var lowThreshold = 0
     var wasRefused = false
     var outgoingIsReset = false
     var incomingIsReset = false

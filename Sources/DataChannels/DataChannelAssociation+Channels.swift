@@ -25,7 +25,12 @@ extension DataChannelAssociation {
             isAcknowledged: isNegotiated
         )
         answeredResets.remove(channel.id)
-        if phase == .open { stack.run { _ in open(channel.id) } }
+        if phase == .open {
+            stack.run { state in
+                open(channel.id)
+                noteActivity(&state)
+            }
+        }
         return channel
     }
 
@@ -48,11 +53,14 @@ extension DataChannelAssociation {
         stack.run { state in
             close(id, .local)
             settle(&state)
+            noteActivity(&state)
         }
     }
 
     /// Below which of its bytes a channel announces `bufferedAmountLow`; 0 at first.
-    package func setBufferedAmountLowThreshold(_ bytes: Int, of id: UInt16) { channels[id]?.lowThreshold = bytes }
+    package func setBufferedAmountLowThreshold(_ bytes: Int, of id: UInt16) {
+        if channels[id] != nil { unsent.setLowThreshold(bytes, of: id) }
+    }
 
     /// Bytes given to a channel and not sent the first time yet.
     package func bufferedAmount(of id: UInt16) -> Int { unsent[id] }
@@ -66,6 +74,12 @@ extension DataChannelAssociation {
     func openAll(inbound: UInt16, outbound: UInt16) {
         streamLimit = min(inbound, outbound)
         phase = .open
+        // Of the association that the peer's INIT may have made in place of the first.
+        if packetLimitBytes != options.packetLimitBytes, let socket {
+            _ = Self.failure { () throws(SCTPSocket.Failure) in
+                try socket.setPacketLimit(packetLimitBytes, isConnected: true)
+            }
+        }
         emit(.opened)
         for id in channels.keys.sorted() { open(id) }
     }
@@ -74,12 +88,13 @@ extension DataChannelAssociation {
         guard let state = channels[id], state.phase == .opening else { return }
         guard id < streamLimit else {
             channels[id] = nil
+            unsent.remove(id)
             emit(.channelClosed(channel: id, .peer))
             return
         }
         channels[id]?.phase = .open
-        if !state.isNegotiated { sendControl(.open(state.channel), on: id) }
         emit(.channelOpened(state.channel, byPeer: false))
+        if !state.isNegotiated { sendControl(.open(state.channel), on: id) }
     }
 
     func close(_ id: UInt16, _ reason: DataChannelCloseReason) {
@@ -87,10 +102,12 @@ extension DataChannelAssociation {
         channels[id]?.closeReason = reason
         guard state.phase == .open else {
             channels[id] = nil
+            unsent.remove(id)
             emit(.channelClosed(channel: id, reason))
             return
         }
         channels[id]?.phase = .closing
+        closing.insert(id)
         // On a stream that is being reset there is never room for it.
         waitingControl.removeAll { $0.stream == id }
         reset(id)
@@ -109,6 +126,7 @@ extension DataChannelAssociation {
     private func removeIfReset(_ id: UInt16) {
         guard let state = channels[id], state.outgoingIsReset, state.incomingIsReset else { return }
         channels[id] = nil
+        closing.remove(id)
         unsent.remove(id)
         partialMessages.remove(id)
         waitingControl.removeAll { $0.stream == id }
@@ -165,7 +183,7 @@ extension DataChannelAssociation {
         else { return refuse(channel.id) }
         answeredResets.remove(channel.id)
         channels[channel.id] = ChannelState(channel: channel, isNegotiated: false, phase: .open, isAcknowledged: true)
-        sendControl(.acknowledgement, on: channel.id)
         emit(.channelOpened(channel, byPeer: true))
+        sendControl(.acknowledgement, on: channel.id)
     }
 }

@@ -8,8 +8,9 @@ extension DataChannelAssociation {
         guard phase == .open, let socket, let state = channels[id], state.phase == .open else { return .notOpen }
         guard message.count <= min(remoteMaxMessageBytes, options.sendBufferBytes) else { return .tooLong }
         // What waits of the establishment protocol goes first, so that no message overtakes its OPEN.
-        guard waitingControl.isEmpty else {
+        guard waitingControl.isEmpty || !waitingControl.contains(where: { $0.stream == id }) else {
             channels[id]?.wasRefused = true
+            hasRefused = true
             return .wouldBlock
         }
         let isEmpty = message.isEmpty
@@ -20,10 +21,13 @@ extension DataChannelAssociation {
             isUnordered: !state.channel.isOrdered && state.isAcknowledged,
             reliability: state.channel.reliability
         )
-        let failure = stack.run { _ in
-            Self.failure { () throws(SCTPSocket.Failure) in
+        let failure = stack.run { state -> SCTPSocket.Failure? in
+            let failure = Self.failure { () throws(SCTPSocket.Failure) in
                 try isEmpty ? Self.sendZero(socket, framing) : socket.send(message, framing)
             }
+            if failure == nil { isOutstanding = true }
+            noteActivity(&state)
+            return failure
         }
         switch failure?.code {
         case nil:
@@ -31,6 +35,7 @@ extension DataChannelAssociation {
             return .sent
         case EWOULDBLOCK, ENOBUFS, ENOMEM:
             channels[id]?.wasRefused = true
+            hasRefused = true
             return .wouldBlock
         case EMSGSIZE: return .tooLong
         default: return .notOpen
@@ -42,12 +47,6 @@ extension DataChannelAssociation {
         try withUnsafeBytes(of: &zero) { (bytes) throws(SCTPSocket.Failure) in try socket.send(bytes, framing) }
     }
 
-    /// A part of a channel's messages was sent the first time.
-    func noteSent(_ id: UInt16, _ before: Int) {
-        guard let state = channels[id], before > state.lowThreshold, unsent[id] <= state.lowThreshold else { return }
-        emit(.bufferedAmountLow(channel: id))
-    }
-
     // MARK: What follows is called in SCTPStack.run.
 
     func sendControl(_ message: EstablishmentMessage, on id: UInt16) {
@@ -55,24 +54,47 @@ extension DataChannelAssociation {
         sendWaitingControl()
     }
 
+    /// Each stream's messages in order. One that is still being reset takes none, and holds up no other.
     private func sendWaitingControl() {
-        while let socket, let (stream, message) = waitingControl.first {
+        guard let socket, !waitingControl.isEmpty else { return }
+        var held: Set<UInt16> = []
+        var refused: [UInt16] = []
+        waitingControl.removeAll { stream, message in
+            if held.contains(stream) { return false }
             let framing = Framing(stream: stream, payload: .establishment)
             let failure = message.bytes.withUnsafeBytes { bytes in
                 Self.failure { () throws(SCTPSocket.Failure) in try socket.send(bytes, framing) }
             }
-            if failure?.code == EWOULDBLOCK { return }
-            waitingControl.removeFirst()
+            switch failure?.code {
+            case nil: isOutstanding = true
+            case EWOULDBLOCK, ENOBUFS, ENOMEM:
+                held.insert(stream)
+                return false
+            default: refused.append(stream)
+            }
+            return true
         }
+        // The peer will not hear of the channel, so it is none.
+        for stream in refused { close(stream, .local) }
     }
 
     /// Reads all that usrsctp has, and does what became possible.
     func settle(_ state: inout SCTPStack.State) {
         readAll(&state)
-        guard phase == .open, let socket else { return }
-        sendWaitingControl()
-        guard waitingControl.isEmpty, channels.values.contains(where: \.wasRefused), socket.isWritable else { return }
+        if phase == .open, let socket {
+            sendWaitingControl()
+            if hasRefused, socket.isWritable { announceWritable() }
+        }
+        countUnsettled(&state)
+    }
+
+    private func announceWritable() {
+        hasRefused = false
         for id in channels.keys.sorted() where channels[id]?.wasRefused == true {
+            if waitingControl.contains(where: { $0.stream == id }) {
+                hasRefused = true
+                continue
+            }
             channels[id]?.wasRefused = false
             if channels[id]?.phase == .open { emit(.writable(channel: id)) }
         }
@@ -162,10 +184,11 @@ extension DataChannelAssociation {
     }
 
     private func noteDry() {
-        let ids = channels.keys.sorted()
-        let before = ids.map { unsent[$0] }
-        unsent.removeAll()
-        for (id, count) in zip(ids, before) { noteSent(id, count) }
+        // The word may be old: while nothing was read here more may have been sent.
+        guard let socket, let status = socket.status, status.sstat_unackdata == 0 else { return }
+        isOutstanding = false
+        unsent.noteDry()
+        for id in unsent.takeFallen() { emit(.bufferedAmountLow(channel: id)) }
     }
 
     private func receiveReset(_ bytes: UnsafeRawBufferPointer, _ flags: Int32) {

@@ -3,7 +3,10 @@ import CUsrSCTP
 /// One peer connection's SCTP association with its data channels (RFC 8831, RFC 8832), without a socket: what DTLS
 /// opens goes in, what DTLS is to seal comes out. For one thread at a time.
 ///
-/// After every call, and whenever `wake` was called, take all of `nextEvent` and then all of `nextPacket`.
+/// Before the calls of a turn `SCTPStack.advance` has to be told the time; after them, and whenever `wake` was called,
+/// `drain` is to be called. (Who wants single steps calls `update`, and then `nextEvent` and `nextPacket` until both
+/// are nil: an event that is taken may lead to packets, and a packet to events.) An association that is released says
+/// nothing to the peer: whoever wants it to know calls `shutdown` or `abort` before, and drains.
 package final class DataChannelAssociation {
     package enum Role: Sendable {
         /// In the DTLS handshake. It decides on the parity of the channels' ids (RFC 8832 section 6).
@@ -19,6 +22,13 @@ package final class DataChannelAssociation {
     /// As the peer's SDP has it. A message is as long as both this and `sendBufferBytes` allow.
     package var remoteMaxMessageBytes: Int
 
+    /// The longest packet handed out.
+    package private(set) var packetLimitBytes: Int
+
+    /// While it is set, `drain` hands over packets alone. Events wait, and beyond `receiveBufferBytes` of them the peer
+    /// is held up, on all channels at once: SCTP has one window for an association.
+    package var isPaused = false
+
     let stack = SCTPStack.shared
     let number: Int
     /// Nil once the association is over.
@@ -31,9 +41,18 @@ package final class DataChannelAssociation {
     var waitingControl: [(stream: UInt16, message: EstablishmentMessage)] = []
     /// Streams without a channel that were reset here, so that the peer's reset in return is not answered again.
     var answeredResets: Set<UInt16> = []
+    /// Those whose streams are being reset.
+    var closing: Set<UInt16> = []
     var partialMessages = PartialMessages()
     var unsent = UnsentBytes()
-    var isAborting = false
+    /// Something was sent that the peer has not acknowledged, as far as is known.
+    var isOutstanding = false
+    /// A channel's message was refused since `writable` was last announced.
+    var hasRefused = false
+    /// As the stack counts it.
+    private var isUnsettled = false
+    private var isDraining = false
+    private var packets = PacketBatch()
     private var events: [DataChannelEvent] = []
     private var takenEvents = 0
     /// What the waiting events hold.
@@ -41,7 +60,8 @@ package final class DataChannelAssociation {
     private(set) var isReadingHeldUp = false
 
     /// - Parameter wake: called, on any thread, when timers have given the association something to do. It must only
-    ///   see to it that the association's own thread takes events and packets soon.
+    ///   see to it that the association's own thread drains it soon. It is kept until the association is released, so
+    ///   it holds whoever owns the association weakly.
     package init(
         _ role: Role,
         options: DataChannelOptions = DataChannelOptions(),
@@ -53,12 +73,16 @@ package final class DataChannelAssociation {
         self.role = role
         self.options = options
         remoteMaxMessageBytes = options.remoteMaxMessageBytes
+        packetLimitBytes = options.packetLimitBytes
         streamLimit = options.streams
         (number, socket) = try Self.open(options, wake)
     }
 
     deinit {
-        stack.run { state in socket?.close(&state) }
+        stack.run { state in
+            socket?.close(&state)
+            if isUnsettled { state.unsettled -= 1 }
+        }
         stack.packets.release(number, isReusable: true)
     }
 
@@ -90,9 +114,13 @@ package final class DataChannelAssociation {
     package func connect() throws(DataChannelError) {
         guard phase == .idle else { return }
         guard let socket else { throw .closed }
-        let failure = stack.run { _ in Self.failure { () throws(SCTPSocket.Failure) in try socket.connect() } }
+        let failure = stack.run { state -> SCTPSocket.Failure? in
+            let failure = Self.failure { () throws(SCTPSocket.Failure) in try socket.connect() }
+            if failure == nil { phase = .connecting }
+            noteActivity(&state)
+            return failure
+        }
         if let failure { throw .stack(errno: failure.code) }
-        phase = .connecting
     }
 
     /// Takes one packet that DTLS opened. Before `connect` it is dropped; the peer sends its INIT again.
@@ -104,11 +132,9 @@ package final class DataChannelAssociation {
             guard let socket else { return }
             socket.input(packet)
             settle(&state)
+            noteActivity(&state)
         }
     }
-
-    /// Does what became possible because of timers; to be called when `wake` was.
-    package func update() { stack.run { state in settle(&state) } }
 
     /// Sends what was given so far, and then ends the association in good order (RFC 9260 section 9.2).
     package func shutdown() {
@@ -122,17 +148,57 @@ package final class DataChannelAssociation {
             let failure = Self.failure { () throws(SCTPSocket.Failure) in try socket.shutdown() }
             if failure != nil { end(.aborted, &state) }
             settle(&state)
+            noteActivity(&state)
         }
     }
 
     /// Ends the association at once, by ABORT.
     package func abort() { stack.run { state in end(.aborted, &state) } }
 
-    /// The next packet for the peer, to be sealed by DTLS as one record; nil when none waits.
-    package func nextPacket() -> [UInt8]? {
-        guard let packet = stack.packets.take(from: number) else { return nil }
-        for (stream, before) in unsent.observe(packet) { noteSent(stream, before) }
-        return packet
+    /// Does what became possible because of timers, and hands over all that waits, until neither event nor packet is
+    /// left. Both closures may call the association; what comes of it is handed over as well. Within a call of `drain`
+    /// another does nothing.
+    ///
+    /// - Parameters:
+    ///   - send: gets a packet for the peer, to be sealed by DTLS as one record. The bytes are its only for the call.
+    ///   - handle: gets an event. Messages and packets go on while it returns; what is slow belongs elsewhere.
+    package func drain(
+        sending send: (UnsafeRawBufferPointer) -> Void,
+        handling handle: (DataChannelEvent) -> Void
+    ) {
+        guard !isDraining else { return }
+        isDraining = true
+        defer { isDraining = false }
+        update()
+        repeat {
+            // First the events: what they cause leaves with the same packets.
+            while !isPaused, let event = nextEvent() { handle(event) }
+            while takePacket(send) != nil {}
+            // A packet that left may have been what a channel waited for.
+        } while !isPaused && takenEvents < events.count
+    }
+
+    /// Does what became possible because of timers.
+    package func update() { stack.run { state in settle(&state) } }
+
+    /// The next packet for the peer; nil when none waits, or `drain` is at it.
+    package func nextPacket() -> [UInt8]? { isDraining ? nil : takePacket { [UInt8]($0) } }
+
+    private func takePacket<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result? {
+        // Moved out, so that the body may call back.
+        var batch = PacketBatch()
+        swap(&batch, &packets)
+        defer { swap(&batch, &packets) }
+        if batch.count == 0 {
+            batch.removeAll()
+            batch = stack.packets.exchange(batch, of: number)
+        }
+        guard let range = batch.takeNext() else { return nil }
+        return batch.withPacket(range) { packet in
+            unsent.observe(packet)
+            for id in unsent.takeFallen() { emit(.bufferedAmountLow(channel: id)) }
+            return body(packet)
+        }
     }
 
     package func nextEvent() -> DataChannelEvent? {
@@ -152,22 +218,36 @@ package final class DataChannelAssociation {
         return event
     }
 
-    /// Changes the longest packet from the next one on, where the path turns out to be wider or narrower.
-    ///
-    /// - Throws: `closed` while the association does not stand.
+    /// Changes the longest packet from the next one on, where the path turns out to be wider or narrower. At any time:
+    /// before the association stands, it begins with the new limit.
     package func setPacketLimit(_ bytes: Int) throws(DataChannelError) {
         guard Self.isPossible(bytes) else { throw .packetLimit(bytes: bytes) }
-        guard let socket, phase == .open else { throw .closed }
+        guard let socket else { throw .closed }
+        let isBegun = phase != .idle
         let failure = stack.run { _ in
-            Self.failure { () throws(SCTPSocket.Failure) in try socket.setPacketLimit(bytes) }
+            Self.failure { () throws(SCTPSocket.Failure) in try socket.setPacketLimit(bytes, isConnected: isBegun) }
         }
         if let failure { throw .stack(errno: failure.code) }
+        packetLimitBytes = bytes
     }
 
     /// What usrsctp says of the path; nil once the association is over.
     package var statistics: AssociationStatistics? {
         guard let socket else { return nil }
         return stack.run { _ in socket.status.map(AssociationStatistics.init) }
+    }
+
+    /// A timer may have been started, or have become needless. To be called in `SCTPStack.run`.
+    func noteActivity(_ state: inout SCTPStack.State) {
+        state.lastActivity = state.now
+        countUnsettled(&state)
+    }
+
+    func countUnsettled(_ state: inout SCTPStack.State) {
+        let isWaiting = phase == .connecting || phase == .shuttingDown || isOutstanding
+        let isUnsettled = socket != nil && (isWaiting || !closing.isEmpty || !answeredResets.isEmpty)
+        if isUnsettled != self.isUnsettled { state.unsettled += isUnsettled ? 1 : -1 }
+        self.isUnsettled = isUnsettled
     }
 
     func emit(_ event: DataChannelEvent) {
@@ -188,6 +268,8 @@ package final class DataChannelAssociation {
         socket?.close(&state)
         socket = nil
         channels.removeAll()
+        closing.removeAll()
+        noteActivity(&state)
         waitingControl.removeAll()
         partialMessages.removeAll()
         unsent.removeAll()
@@ -209,21 +291,6 @@ package final class DataChannelAssociation {
 
     private static let headerBytes = 12
     private static let takenEventsLimit = 256
-}
-
-/// What usrsctp says of an association's path.
-package struct AssociationStatistics: Sendable {
-    package let roundTripMilliseconds: Int
-    package let congestionWindowBytes: Int
-    package let peerWindowBytes: Int
-    package let unacknowledgedChunks: Int
-
-    init(_ status: sctp_status) {
-        roundTripMilliseconds = Int(status.sstat_primary.spinfo_srtt)
-        congestionWindowBytes = Int(status.sstat_primary.spinfo_cwnd)
-        peerWindowBytes = Int(status.sstat_rwnd)
-        unacknowledgedChunks = Int(status.sstat_unackdata)
-    }
 }
 
 extension DataChannelEvent {

@@ -6,19 +6,22 @@ import Synchronization
 /// looked up in this table: a callback that comes late finds nothing, where a pointer would lead to memory that was
 /// freed.
 final class PacketTable: Sendable {
-    private struct Entry {
-        var packets: [[UInt8]] = []
-        /// How many of `packets` were taken.
-        var taken = 0
-        var isWoken = false
-        let wake: @Sendable () -> Void
-    }
-
     private struct State {
-        /// By number; the first is never used, since usrsctp takes address 0 for any address.
-        var entries: [Entry?] = [nil]
+        /// Each by number; the first is never used, since usrsctp takes address 0 for any address. No `wake` stands for
+        /// a number that is not in use.
+        var wakes: [(@Sendable () -> Void)?] = [nil]
+        var packets = [PacketBatch()]
+        var isWoken = [false]
         var free: [Int] = []
         var woken: [Int] = []
+
+        func isInUse(_ number: Int) -> Bool { wakes.indices.contains(number) && wakes[number] != nil }
+
+        mutating func noteWork(_ number: Int) {
+            guard !isWoken[number] else { return }
+            isWoken[number] = true
+            woken.append(number)
+        }
     }
 
     private let state = Mutex(State())
@@ -28,65 +31,57 @@ final class PacketTable: Sendable {
     func reserve(wake: @escaping @Sendable () -> Void) -> Int? {
         state.withLock { state in
             if let number = state.free.popLast() {
-                state.entries[number] = Entry(wake: wake)
+                state.wakes[number] = wake
                 return number
             }
-            guard state.entries.count <= DataChannelLimits.associations else { return nil }
-            state.entries.append(Entry(wake: wake))
-            return state.entries.count - 1
+            guard state.wakes.count <= DataChannelLimits.associations else { return nil }
+            state.wakes.append(wake)
+            state.packets.append(PacketBatch())
+            state.isWoken.append(false)
+            return state.wakes.count - 1
         }
     }
 
     /// Forgets an association and what waits for it.
     /// - Parameter isReusable: false for a number that usrsctp may not have let go of.
     func release(_ number: Int, isReusable: Bool) {
-        state.withLock { state in
-            guard state.entries.indices.contains(number), state.entries[number] != nil else { return }
-            state.entries[number] = nil
+        // What `wake` holds may end with it, and on its end call this table again: not under the lock.
+        let forgotten = state.withLock { state -> (@Sendable () -> Void)? in
+            guard state.isInUse(number) else { return nil }
+            let wake = state.wakes[number]
+            state.wakes[number] = nil
+            state.packets[number] = PacketBatch()
+            state.isWoken[number] = false
             state.woken.removeAll { $0 == number }
             if isReusable { state.free.append(number) }
+            return wake
         }
+        withExtendedLifetime(forgotten) {}
     }
 
     /// A packet for the peer of `number`, from usrsctp.
     func append(_ packet: UnsafeRawBufferPointer, to number: Int) {
-        change(number) { entry in
-            guard entry.packets.count - entry.taken < DataChannelLimits.waitingPackets else { return }
-            entry.packets.append([UInt8](packet))
+        state.withLock { state in
+            guard state.isInUse(number), state.packets[number].count < DataChannelLimits.waitingPackets else { return }
+            state.packets[number].append(packet)
+            state.noteWork(number)
         }
     }
 
     /// usrsctp has something to read for `number`.
-    func noteReadable(_ number: Int) { change(number) { _ in } }
-
-    private func change(_ number: Int, _ body: (inout Entry) -> Void) {
+    func noteReadable(_ number: Int) {
         state.withLock { state in
-            guard state.entries.indices.contains(number), var entry = state.entries[number] else { return }
-            // Moved out, so that the packets are not copied.
-            state.entries[number] = nil
-            body(&entry)
-            if !entry.isWoken {
-                entry.isWoken = true
-                state.woken.append(number)
-            }
-            state.entries[number] = entry
+            if state.isInUse(number) { state.noteWork(number) }
         }
     }
 
-    func take(from number: Int) -> [UInt8]? {
+    /// Exchanges what waits for the peer of `number` with an empty batch, whose memory it goes on with.
+    func exchange(_ batch: PacketBatch, of number: Int) -> PacketBatch {
         state.withLock { state in
-            guard state.entries.indices.contains(number), var entry = state.entries[number] else { return nil }
-            guard entry.taken < entry.packets.count else { return nil }
-            state.entries[number] = nil
-            var packet: [UInt8] = []
-            swap(&packet, &entry.packets[entry.taken])
-            entry.taken += 1
-            if entry.taken == entry.packets.count {
-                entry.packets.removeAll(keepingCapacity: true)
-                entry.taken = 0
-            }
-            state.entries[number] = entry
-            return packet
+            guard state.isInUse(number), state.packets[number].count > 0 else { return batch }
+            var batch = batch
+            swap(&state.packets[number], &batch)
+            return batch
         }
     }
 
@@ -94,8 +89,8 @@ final class PacketTable: Sendable {
     func takeWoken() -> [@Sendable () -> Void] {
         state.withLock { state in
             let wakes = state.woken.compactMap { number in
-                state.entries[number]?.isWoken = false
-                return state.entries[number]?.wake
+                state.isWoken[number] = false
+                return state.wakes[number]
             }
             state.woken.removeAll(keepingCapacity: true)
             return wakes

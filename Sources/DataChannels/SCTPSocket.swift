@@ -51,6 +51,7 @@ struct SCTPSocket {
     func shutdown() throws(Failure) { try check(turnpike_sctp_shutdown(socket)) }
 
     func input(_ packet: UnsafeRawBufferPointer) {
+        guard turnpike_sctp_is_whole(packet.baseAddress, packet.count) else { return }
         usrsctp_conninput(address, packet.baseAddress, packet.count, 0)
     }
 
@@ -84,10 +85,11 @@ struct SCTPSocket {
         try check(turnpike_sctp_reset_outgoing(socket, stream))
     }
 
-    func setPacketLimit(_ bytes: Int) throws(Failure) {
+    /// - Parameter isConnected: of the association; of the endpoint, for an association yet to come, otherwise.
+    func setPacketLimit(_ bytes: Int, isConnected: Bool) throws(Failure) {
         var settings = turnpike_sctp_options(options)
         let limit = UInt32(clamping: bytes)
-        try check(turnpike_sctp_set_path(socket, address, options.remotePort, true, limit, &settings))
+        try check(turnpike_sctp_set_path(socket, address, options.remotePort, isConnected, limit, &settings))
     }
 
     var status: sctp_status? {

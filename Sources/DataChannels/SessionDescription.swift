@@ -111,7 +111,8 @@ package struct TransportDescription: Sendable, Equatable {
 
     package var iceUfrag: String
     package var icePassword: String
-    /// Such as `trickle` (RFC 8840) and `ice2` (RFC 8445).
+    /// What its sender can do, such as `trickle` (RFC 8840), `ice2` (RFC 8445) and `renomination`
+    /// (draft-thatcher-ice-renomination); the ICE agent of Traversal can do all three.
     package var iceOptions: [String]
     package var isICELite = false
     package var setup: Setup
@@ -125,7 +126,7 @@ package struct TransportDescription: Sendable, Equatable {
     package init(
         iceUfrag: String,
         icePassword: String,
-        iceOptions: [String] = ["trickle", "ice2"],
+        iceOptions: [String] = ["trickle", "ice2", "renomination"],
         setup: Setup,
         fingerprints: [CertificateFingerprint]
     ) {
@@ -135,6 +136,13 @@ package struct TransportDescription: Sendable, Equatable {
         self.setup = setup
         self.fingerprints = fingerprints
     }
+
+    /// Of several nominations the sender follows the one with the highest number, so a path may be left for a better
+    /// one without a restart of ICE.
+    package var supportsRenomination: Bool { iceOptions.contains("renomination") }
+
+    /// Its sender takes candidates that come after the description (RFC 8840 section 4.1.3).
+    package var supportsTrickle: Bool { iceOptions.contains("trickle") }
 }
 
 /// A hash over a certificate (RFC 8122 section 5).

@@ -3,39 +3,65 @@
 /// usrsctp does not say. But every packet it sends passes here, and each DATA chunk with a new TSN is a part of a
 /// message that was sent the first time.
 struct UnsentBytes {
-    private var counts: [UInt16: Int] = [:]
+    private struct Count {
+        var bytes = 0
+        var lowThreshold = 0
+    }
+
+    private var counts: [UInt16: Count] = [:]
     private var highestTSN: UInt32?
+    /// Streams whose count fell to their threshold.
+    private var fallen: [UInt16] = []
 
-    subscript(stream: UInt16) -> Int { counts[stream, default: 0] }
+    subscript(stream: UInt16) -> Int { counts[stream]?.bytes ?? 0 }
 
-    mutating func add(_ bytes: Int, to stream: UInt16) { counts[stream, default: 0] += bytes }
+    mutating func add(_ bytes: Int, to stream: UInt16) { counts[stream, default: Count()].bytes += bytes }
 
-    mutating func remove(_ stream: UInt16) { counts[stream] = nil }
+    mutating func setLowThreshold(_ bytes: Int, of stream: UInt16) {
+        counts[stream, default: Count()].lowThreshold = bytes
+    }
+
+    mutating func remove(_ stream: UInt16) {
+        counts[stream] = nil
+        fallen.removeAll { $0 == stream }
+    }
+
+    mutating func removeAll() { self = UnsentBytes() }
 
     /// All was sent, or given up: messages that a channel's reliability ended before they were sent are found here.
-    mutating func removeAll() { counts.removeAll(keepingCapacity: true) }
+    mutating func noteDry() {
+        for (stream, count) in counts where count.bytes > 0 { lower(stream, by: count.bytes) }
+    }
 
     /// Reads the chunks of an outgoing packet (RFC 9260 section 3).
-    /// - Returns: each stream whose count fell, and the count before.
-    mutating func observe(_ packet: [UInt8]) -> [(stream: UInt16, before: Int)] {
-        var fallen: [(stream: UInt16, before: Int)] = []
-        packet.withUnsafeBytes { packet in
-            var offset = Self.headerBytes
-            while offset + Self.chunkHeaderBytes <= packet.count {
-                let length = Int(packet.bigEndian16(offset + 2))
-                guard length >= Self.chunkHeaderBytes, offset + length <= packet.count else { return }
-                if packet[offset] == Self.data, length >= Self.dataHeaderBytes {
-                    let tsn = packet.bigEndian32(offset + 4)
-                    let stream = packet.bigEndian16(offset + 8)
-                    if isNew(tsn), let before = counts[stream] {
-                        counts[stream] = max(0, before - (length - Self.dataHeaderBytes))
-                        fallen.append((stream, before))
-                    }
-                }
-                offset += (length + 3) & ~3
+    mutating func observe(_ packet: UnsafeRawBufferPointer) {
+        var offset = Self.headerBytes
+        while offset + Self.chunkHeaderBytes <= packet.count {
+            let length = Int(packet.bigEndian16(offset + 2))
+            guard length >= Self.chunkHeaderBytes, offset + length <= packet.count else { return }
+            if packet[offset] == Self.data, length >= Self.dataHeaderBytes, isNew(packet.bigEndian32(offset + 4)) {
+                // What opens a channel is no part of its messages.
+                let isMessage = packet.bigEndian32(offset + 12) != PayloadProtocol.establishment.rawValue
+                if isMessage { lower(packet.bigEndian16(offset + 8), by: length - Self.dataHeaderBytes) }
             }
+            offset += (length + 3) & ~3
         }
-        return fallen
+    }
+
+    /// The streams whose counts fell to their thresholds since the last call, the lowest first.
+    mutating func takeFallen() -> [UInt16] {
+        if fallen.isEmpty { return [] }
+        defer { fallen = [] }
+        return fallen.sorted()
+    }
+
+    private mutating func lower(_ stream: UInt16, by bytes: Int) {
+        guard let count = counts[stream], count.bytes > 0 else { return }
+        let left = max(0, count.bytes - bytes)
+        counts[stream]?.bytes = left
+        if count.bytes > count.lowThreshold, left <= count.lowThreshold, !fallen.contains(stream) {
+            fallen.append(stream)
+        }
     }
 
     private mutating func isNew(_ tsn: UInt32) -> Bool {

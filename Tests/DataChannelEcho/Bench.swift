@@ -41,13 +41,14 @@ struct Bench {
 
     /// - Returns: the bytes that arrived.
     private func exchange() -> Int {
-        while let packet = client.nextPacket() { packet.withUnsafeBytes { server.receive($0) } }
-        while let packet = server.nextPacket() { packet.withUnsafeBytes { client.receive($0) } }
         var arrived = 0
-        while let event = server.nextEvent() {
-            if case .message(_, let bytes, _) = event { arrived += bytes.count }
-        }
-        while client.nextEvent() != nil {}
+        client.drain(sending: { server.receive($0) }, handling: { _ in })
+        server.drain(
+            sending: { client.receive($0) },
+            handling: { event in
+                if case .message(_, let bytes, _) = event { arrived += bytes.count }
+            }
+        )
         return arrived
     }
 }

@@ -3,11 +3,7 @@ import Glibc
 
 /// One association over a UDP socket.
 final class EchoPeer {
-    private struct SocketFailure: Error {
-        let code = errno
-    }
-
-    private let descriptor: Int32
+    private let link: DatagramSocket
     private let association: DataChannelAssociation
     private var isConnected = false
     private var isOver = false
@@ -16,71 +12,41 @@ final class EchoPeer {
 
     init() throws {
         association = try DataChannelAssociation(.server, wake: {})
-        descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
-        guard descriptor >= 0 else { throw SocketFailure() }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) { address in
-            address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) | getsockname(descriptor, $0, &length)
-            }
-        }
-        guard result == 0 else { throw SocketFailure() }
-        say("\(UInt16(bigEndian: address.sin_port))")
+        link = try DatagramSocket()
+        say("\(link.port)")
     }
-
-    deinit { close(descriptor) }
 
     func run() throws {
         while !isOver {
-            var request = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            poll(&request, 1, 5)
-            while try receive() {}
+            link.wait(milliseconds: 5)
             SCTPStack.shared.advance(to: monotonicNanoseconds())
-            association.update()
-            handleEvents()
-            sendPackets()
+            while try link.receive(take) {}
+            association.drain(sending: link.send, handling: handle)
         }
     }
 
-    private func receive() throws -> Bool {
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        var source = sockaddr_storage()
-        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-        let count = withUnsafeMutablePointer(to: &source) { source in
-            source.withMemoryRebound(to: sockaddr.self, capacity: 1) { source in
-                let count = recvfrom(descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT), source, &length)
-                if count > 0, !isConnected { Glibc.connect(descriptor, source, length) }
-                return count
-            }
-        }
-        guard count > 0 else { return false }
+    private func take(_ packet: UnsafeRawBufferPointer) throws {
         if !isConnected {
             isConnected = true
             try association.connect()
         }
-        buffer.withUnsafeBytes { association.receive(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
-        return true
+        association.receive(packet)
     }
 
-    private func handleEvents() {
-        while let event = association.nextEvent() {
-            switch event {
-            case .opened: say("opened")
-            case .channelOpened(let channel, let byPeer):
-                let order = channel.isOrdered ? "ordered" : "unordered"
-                let names = "\(channel.label) \(channel.subprotocol)"
-                say("channel \(channel.id) \(byPeer ? "theirs" : "ours") \(names) \(order) \(channel.reliability)")
-            case .message(let channel, let bytes, let isText): answer(channel, bytes, isText)
-            case .writable: flush()
-            case .bufferedAmountLow: break
-            case .channelClosed(let channel, let reason): say("channel \(channel) closed \(reason)")
-            case .closed(let reason):
-                say("closed \(reason)")
-                isOver = true
-            }
+    private func handle(_ event: DataChannelEvent) {
+        switch event {
+        case .opened: say("opened")
+        case .channelOpened(let channel, let byPeer):
+            let order = channel.isOrdered ? "ordered" : "unordered"
+            let names = "\(channel.label) \(channel.subprotocol)"
+            say("channel \(channel.id) \(byPeer ? "theirs" : "ours") \(names) \(order) \(channel.reliability)")
+        case .message(let channel, let bytes, let isText): answer(channel, bytes, isText)
+        case .writable: flush()
+        case .bufferedAmountLow: break
+        case .channelClosed(let channel, let reason): say("channel \(channel) closed \(reason)")
+        case .closed(let reason):
+            say("closed \(reason)")
+            isOver = true
         }
     }
 
@@ -104,20 +70,10 @@ final class EchoPeer {
             waiting.removeFirst()
         }
     }
-
-    private func sendPackets() {
-        while let packet = association.nextPacket() { send(descriptor, packet, packet.count, 0) }
-    }
 }
 
 /// Prints a line at once: a reader waits for it.
 func say(_ line: String) {
     print(line)
     fflush(nil)
-}
-
-func monotonicNanoseconds(_ clock: clockid_t = CLOCK_MONOTONIC) -> Int64 {
-    var time = timespec()
-    clock_gettime(clock, &time)
-    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }

@@ -177,15 +177,15 @@ import Testing
         try await SCTPTime.virtual {
             let first = try DataChannelAssociation(.client, wake: {})
             let second = try DataChannelAssociation(.client, wake: {})
+            SCTPStack.shared.forgetTime()
             SCTPStack.shared.advance(to: 0)
             try first.connect()
             try second.connect()
             let channel = try first.openChannel(.init(label: "x"))
             var events: [DataChannelEvent] = []
             for _ in 0..<20 {
-                while let packet = first.nextPacket() { packet.withUnsafeBytes { second.receive($0) } }
-                while let packet = second.nextPacket() { packet.withUnsafeBytes { first.receive($0) } }
-                while let event = first.nextEvent() { events.append(event) }
+                first.drain(sending: { second.receive($0) }, handling: { events.append($0) })
+                second.drain(sending: { first.receive($0) }, handling: { _ in })
             }
             #expect(events == [.opened, .channelOpened(channel, byPeer: false), .channelClosed(channel: 0, .peer)])
             #expect(second.channelCount == 0)

@@ -1,4 +1,5 @@
 import DataChannels
+import Foundation
 import TestSupport
 import Testing
 
@@ -11,7 +12,9 @@ import Testing
         try await SCTPTime.virtual {
             let before = SCTPStack.shared.associationCount
             var mutated = 0
+            var early: Int?
             while mutated < rounds {
+                if early == nil, mutated > rounds / 10 { early = residentBytes() }
                 let pair = try PeerPair.connected(seed: random.next())
                 var random = SeededGenerator(seed: random.next())
                 pair.tamper = { packet in
@@ -25,6 +28,8 @@ import Testing
                 self.talk(pair, using: &talk)
             }
             #expect(SCTPStack.shared.associationCount == before)
+            // Where few rounds run, other tests run beside them.
+            if rounds >= 100_000, let early { #expect(residentBytes() - early < 32 * 1_048_576) }
         }
     }
 
@@ -63,6 +68,11 @@ import Testing
             #expect(pair.run(for: 1_000) { $0.messages(channel.id, .server) == [[1]] })
         }
     }
+}
+
+private func residentBytes() -> Int {
+    let words = (try? String(contentsOfFile: "/proc/self/statm", encoding: .ascii))?.split(separator: " ") ?? []
+    return (words.count > 1 ? Int(words[1]) ?? 0 : 0) * 4_096
 }
 
 /// Puts the CRC32c of RFC 9260 appendix A into a packet whose checksum is zero.

@@ -1,13 +1,14 @@
 import DataChannels
+import Synchronization
 import TestSupport
 
 /// Two associations and the network between them, in virtual time.
 final class PeerPair {
     struct Network {
         var lossPercent = 0
-        var delayMilliseconds: Int64 = 10
+        var delayMilliseconds: UInt64 = 10
         /// Up to so much is added to the delay, so that packets overtake one another.
-        var jitterMilliseconds: Int64 = 0
+        var jitterMilliseconds: UInt64 = 0
         /// Nothing arrives at all.
         var isCut = false
     }
@@ -15,9 +16,22 @@ final class PeerPair {
     enum Side: CaseIterable { case client, server }
 
     private struct Flight {
-        let arrival: Int64
+        let arrival: UInt64
         let target: Side
         let packet: [UInt8]
+    }
+
+    /// Sides that were told to look.
+    private final class Woken: Sendable {
+        private let sides = Mutex<Set<Side>>([])
+
+        func note(_ side: Side) { _ = sides.withLock { $0.insert(side) } }
+
+        func take() -> Set<Side> {
+            sides.withLock { sides in
+                defer { sides = [] }; return sides
+            }
+        }
     }
 
     let client: DataChannelAssociation
@@ -26,12 +40,16 @@ final class PeerPair {
     /// What each side said and `take` did not take yet.
     private(set) var events: [Side: [DataChannelEvent]] = [.client: [], .server: []]
     /// Sides whose events nobody takes.
-    var sleeping: Set<Side> = []
-    private(set) var now: Int64 = 0
+    var sleeping: Set<Side> = [] {
+        didSet { collect() }
+    }
+    private(set) var now: UInt64 = 0
     private(set) var longestPacket = 0
     private(set) var sentPackets = 0
+    private(set) var steps = 0
     /// Changes what arrives.
     var tamper: ((inout [UInt8]) -> Void)?
+    private let woken = Woken()
     private var flights: [Flight] = []
     private var random: SeededGenerator
 
@@ -43,9 +61,11 @@ final class PeerPair {
     ) throws {
         self.network = network
         random = SeededGenerator(seed: seed)
-        client = try DataChannelAssociation(.client, options: clientOptions, wake: {})
-        server = try DataChannelAssociation(.server, options: serverOptions, wake: {})
-        SCTPStack.shared.advance(to: 0)
+        let woken = woken
+        client = try DataChannelAssociation(.client, options: clientOptions, wake: { woken.note(.client) })
+        server = try DataChannelAssociation(.server, options: serverOptions, wake: { woken.note(.server) })
+        SCTPStack.shared.forgetTime()
+        advance()
     }
 
     /// Both connected, and their first events taken.
@@ -88,20 +108,22 @@ final class PeerPair {
     /// Lets time pass until something holds.
     /// - Returns: whether it did within the time.
     @discardableResult
-    func run(for milliseconds: Int64 = 60_000, until isDone: (PeerPair) -> Bool = { _ in false }) -> Bool {
+    func run(for milliseconds: UInt64 = 60_000, until isDone: (PeerPair) -> Bool = { _ in false }) -> Bool {
         let end = now + milliseconds * Self.millisecond
         collect()
         while !isDone(self) {
             guard now < end else { return false }
-            step()
+            step(before: end)
         }
         return true
     }
 
-    private func step() {
-        let next = flights.map(\.arrival).min() ?? .max
-        now = min(max(next, now), now + 10 * Self.millisecond)
-        SCTPStack.shared.advance(to: now)
+    /// To whatever is next: a packet's arrival, or what the stack wants to be called for.
+    private func step(before end: UInt64) {
+        steps += 1
+        let arrival = flights.map(\.arrival).min() ?? .max
+        now = max(now, min(arrival, SCTPStack.shared.nextDeadline ?? .max, end))
+        advance()
         let arrived = flights.filter { $0.arrival <= now }.sorted { $0.arrival < $1.arrival }
         flights.removeAll { $0.arrival <= now }
         for flight in arrived {
@@ -109,22 +131,26 @@ final class PeerPair {
             tamper?(&packet)
             packet.withUnsafeBytes { self[flight.target].receive($0) }
         }
-        for side in Side.allCases { self[side].update() }
-        collect()
+        // Whom nothing came for and nobody woke is left alone, so a missing wake is noticed.
+        for side in woken.take().union(arrived.map(\.target)) { collect(side) }
+    }
+
+    private func advance() {
+        VirtualClock.set(nanoseconds: now)
+        SCTPStack.shared.advance(to: now)
     }
 
     /// Takes what both have to say and to send.
     func collect() {
-        for side in Side.allCases {
-            while !sleeping.contains(side), let event = self[side].nextEvent() {
-                events[side, default: []].append(event)
-            }
-            while let packet = self[side].nextPacket() { launch(packet, to: side == .client ? .server : .client) }
-            // Taking packets may have said that a channel's buffer is low.
-            while !sleeping.contains(side), let event = self[side].nextEvent() {
-                events[side, default: []].append(event)
-            }
-        }
+        for side in Side.allCases { collect(side) }
+    }
+
+    private func collect(_ side: Side) {
+        self[side].isPaused = sleeping.contains(side)
+        self[side].drain(
+            sending: { launch([UInt8]($0), to: side == .client ? .server : .client) },
+            handling: { events[side, default: []].append($0) }
+        )
     }
 
     private func launch(_ packet: [UInt8], to target: Side) {
@@ -137,12 +163,19 @@ final class PeerPair {
         flights.append(Flight(arrival: now + delay, target: target, packet: packet))
     }
 
-    private static let millisecond: Int64 = 1_000_000
+    private static let millisecond: UInt64 = 1_000_000
 }
 
 extension DataChannelAssociation {
     func send(_ bytes: [UInt8], isText: Bool = false, on id: UInt16) -> SendOutcome {
         bytes.withUnsafeBytes { send($0, isText: isText, on: id) }
+    }
+
+    /// What waits to be sent; its events are dropped.
+    func packets() -> [[UInt8]] {
+        var packets: [[UInt8]] = []
+        drain(sending: { packets.append([UInt8]($0)) }, handling: { _ in })
+        return packets
     }
 }
 

@@ -34,7 +34,7 @@ import Testing
             "v=0", "o=- 42 1 IN IP4 127.0.0.1", "s=-", "t=0 0", "a=group:BUNDLE 0",
             "m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 0.0.0.0",
             "a=candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host", "a=end-of-candidates", "a=ice-ufrag:abcd",
-            "a=ice-pwd:0123456789abcdefghijkl", "a=ice-options:trickle ice2",
+            "a=ice-pwd:0123456789abcdefghijkl", "a=ice-options:trickle ice2 renomination",
             "a=fingerprint:sha-256 " + Array(repeating: "0A", count: 32).joined(separator: ":"), "a=setup:actpass",
             "a=mid:0", "a=sctp-port:5000", "a=max-message-size:262144", "",
         ]
@@ -201,6 +201,19 @@ import Testing
             #expect(try SessionDescription(parsing: description.text) == description)
             _ = description.answer(sessionID: 1, transport: Self.transport(.active), maxMessageBytes: 1)?.text
         }
+    }
+
+    /// draft-thatcher-ice-renomination; libdatachannel separates its options by commas.
+    @Test(arguments: [
+        ("trickle ice2 renomination", true), ("renomination,trickle", true), ("renomination", true), ("trickle", false),
+        ("trickle renominations", false), ("", false),
+    ])
+    func renominationIsOfferedAndRead(options: String, isSupported: Bool) throws {
+        let text = Self.text { $0.hasPrefix("a=ice-options") ? "a=ice-options:\(options)" : $0 }
+        let transport = try #require(try SessionDescription(parsing: text).data?.transport)
+        #expect(transport.supportsRenomination == isSupported)
+        #expect(transport.supportsTrickle == options.contains("trickle"))
+        #expect(Self.transport(.either).supportsRenomination)
     }
 
     static let fingerprint = Array(repeating: "0A", count: 32).joined(separator: ":")

@@ -1,5 +1,4 @@
 import DataChannels
-import Foundation
 import TestSupport
 import Testing
 
@@ -98,7 +97,6 @@ import Testing
         }
     }
 
-    /// usrsctp takes lifetimes by the system's clock, so this test waits for it.
     @Test func aMessageIsGivenUpAfterItsLifetime() async throws {
         try await SCTPTime.virtual {
             let pair = try PeerPair.connected()
@@ -108,14 +106,56 @@ import Testing
             #expect(pair.run(for: 1_000) { $0.has(.channelOpened(channel, byPeer: true), .server) })
             pair.network.isCut = true
             #expect(pair.client.send([1], on: channel.id) == .sent)
-            pair.collect()
-            Thread.sleep(forTimeInterval: 0.05)
+            pair.run(for: 50)
             pair.network.isCut = false
             // By the retransmission its time is over: nothing comes, and the next message does not wait for it.
             pair.run(for: 5_000)
             #expect(pair.client.send([2], on: channel.id) == .sent)
             #expect(pair.run(for: 1_000) { !$0.messages(channel.id, .server).isEmpty })
             #expect(pair.messages(channel.id, .server) == [[2]])
+        }
+    }
+
+    /// Its OPEN waits for room, with no message before it, and the others do not wait for it.
+    @Test func aChannelIsOpenedWhileTheBufferIsFull() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            let first = try pair.client.openChannel(.init(label: "x"))
+            pair.run(for: 100)
+            // To the last byte: an OPEN of twelve bytes does not fit either.
+            for size in [60_000, 1_000, 10] {
+                while pair.client.send(pattern(size, seed: 1), on: first.id) == .sent {}
+            }
+            let second = try pair.client.openChannel(.init(label: "y"))
+            #expect(pair.client.send([1], on: second.id) == .wouldBlock)
+            #expect(pair.run { $0.has(.writable(channel: second.id), .client) })
+            #expect(pair.has(.writable(channel: first.id), .client))
+            #expect(pair.client.send([2], on: second.id) == .sent)
+            #expect(pair.run { $0.messages(second.id, .server) == [[2]] })
+            #expect(pair.has(.channelOpened(second, byPeer: true), .server))
+        }
+    }
+
+    /// Whatever the handlers do, one call leaves nothing behind.
+    @Test func oneDrainHandsOverWhatItsHandlersCause() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            var events: [DataChannelEvent] = []
+            let channel = try pair.client.openChannel(.init(label: "x"))
+            pair.client.drain(
+                sending: { pair.server.receive($0) },
+                handling: { event in
+                    events.append(event)
+                    guard case .channelOpened = event else { return }
+                    for number in UInt8(0)..<10 { #expect(pair.client.send([number], on: channel.id) == .sent) }
+                    pair.client.drain(sending: { _ in Issue.record("a drain in a drain") }, handling: { _ in })
+                    #expect(pair.client.nextPacket() == nil)
+                }
+            )
+            #expect(pair.client.nextPacket() == nil && pair.client.nextEvent() == nil)
+            #expect(events.contains(.bufferedAmountLow(channel: channel.id)))
+            pair.collect()
+            #expect(pair.messages(channel.id, .server) == (0..<10).map { [UInt8($0)] })
         }
     }
 

@@ -13,11 +13,12 @@ package actor SCTPTime {
     private var holders = Holders.none
     private var waiting: [(isVirtual: Bool, turn: CheckedContinuation<Void, Never>)] = []
 
-    /// Runs a test that moves the timers by virtual time, while no other test uses associations.
+    /// Runs a test that moves the timers by virtual time, while no other test uses associations. `VirtualClock` is the
+    /// test's as well.
     package static func virtual<Result>(_ body: () throws -> Result) async rethrows -> Result {
         await turns.enter(isVirtual: true)
         do {
-            let result = try body()
+            let result = try VirtualClock.run(body)
             await turns.leave()
             return result
         } catch {
