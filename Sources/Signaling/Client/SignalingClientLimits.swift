@@ -40,6 +40,11 @@ package enum SignalingClientLimits {
     /// The share of the server's burst that the client uses: on the way messages draw near to each other.
     static let burstShare: (numerator: UInt64, denominator: UInt64) = (3, 4)
 
+    /// How much slower than it may be a client becomes by refusals, and after what time without one it takes half of
+    /// that back.
+    static let slownessMax: UInt64 = 64
+    static let quickenSeconds: UInt64 = 10
+
     // Time.
 
     /// For the handshakes of TCP, TLS and WebSocket.

@@ -111,7 +111,8 @@ extension SignalingSession {
     }
 
     /// Sends a message to a peer. There is no answer when all is well. `.failed` may come as late as the recipient's
-    /// session is kept by the server, half a minute.
+    /// session is kept by the server, half a minute. Messages arrive in order, but that one which is refused because
+    /// the user's other connections use up the server's budget is repeated, and may be overtaken.
     /// - Parameters:
     ///   - payload: anything but null.
     ///   - roomID: the message goes only if both are in that room.

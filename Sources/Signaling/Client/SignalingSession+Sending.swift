@@ -1,16 +1,46 @@
 /// The client's own restraint: a little less than the server would refuse.
+///
+/// The server's budget may be shared with other connections, which nobody tells: after a refusal the client is half as
+/// fast, and after a while without one twice as fast again.
 struct Pace {
-    private let rate: Rate
+    private let limits: SignalingServerLimits
+    private var rate: Rate
+    private var slowness: UInt64 = 1
+    private var quickensAt = UInt64.max
     private var bucket = TokenBucket()
     /// The server has asked for a pause.
-    var pausedUntil: UInt64 = 0
+    private(set) var pausedUntil: UInt64 = 0
 
     init(_ limits: SignalingServerLimits = SignalingServerLimits()) {
-        let share = SignalingClientLimits.burstShare
-        rate = Rate(perSecond: limits.messagesPerSecond, burst: limits.burst * share.numerator / share.denominator)
+        self.limits = limits
+        rate = Self.rate(limits, 1)
     }
 
-    mutating func mayTake(_ now: UInt64) -> Bool { now >= pausedUntil && bucket.tryTake(of: rate, now: now) == 0 }
+    private static func rate(_ limits: SignalingServerLimits, _ slowness: UInt64) -> Rate {
+        let share = SignalingClientLimits.burstShare
+        let burst = limits.burst * share.numerator / share.denominator
+        return Rate(perSecond: limits.messagesPerSecond / slowness, burst: burst / slowness)
+    }
+
+    /// The server has refused a message.
+    mutating func pause(until time: UInt64, quickenAt: UInt64, now: UInt64) {
+        // What was on its way at the same time is refused with it.
+        if now >= pausedUntil {
+            slowness = min(slowness &* 2, SignalingClientLimits.slownessMax)
+            rate = Self.rate(limits, slowness)
+        }
+        pausedUntil = max(pausedUntil, time)
+        quickensAt = quickenAt
+    }
+
+    mutating func mayTake(_ now: UInt64) -> Bool {
+        if slowness > 1, now >= quickensAt {
+            slowness /= 2
+            rate = Self.rate(limits, slowness)
+            quickensAt = now &+ SignalingClientLimits.quickenSeconds &* 1_000_000_000
+        }
+        return now >= pausedUntil && bucket.tryTake(of: rate, now: now) == 0
+    }
 
     mutating func take(_ now: UInt64) { bucket.take(of: rate, now: now) }
 
@@ -98,7 +128,11 @@ extension SignalingSession {
     /// The server has had too much for the moment.
     mutating func pause(_ error: SignalingError, _ now: UInt64) {
         let asked = min(error.retryAfterMilliseconds ?? 1_000, SignalingClientLimits.ratePauseMillisecondsMax)
-        pace.pausedUntil = max(pace.pausedUntil, later(now, milliseconds: asked &+ jittered(asked / 8)))
+        pace.pause(
+            until: later(now, milliseconds: asked &+ jittered(asked / 8)),
+            quickenAt: later(now, seconds: SignalingClientLimits.quickenSeconds),
+            now: now
+        )
     }
 
     /// What nobody waits for any more.
