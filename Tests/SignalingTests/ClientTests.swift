@@ -63,7 +63,11 @@ import Testing
         alice.start()
         world.run(seconds: 300)
         #expect(alice.connects.count == 1)
-        #expect(alice.session.state == .refused(.wrongCredentials))
+        guard case .refused(let refusal) = alice.session.state else {
+            Issue.record("\(alice.session.state)")
+            return
+        }
+        #expect(refusal.reason == .unauthenticated && refusal.text == "Wrong username, password or token")
         guard case .disconnected(let error, nil)? = alice.events.last else {
             Issue.record("no end: \(alice.events)")
             return

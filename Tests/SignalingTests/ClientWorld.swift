@@ -144,6 +144,13 @@ final class Station {
         events.compactMap { if case .failed(_, let error) = $0 { error } else { nil } }
     }
 
+    func reject(status: Int, retryAfterSeconds: UInt64?) {
+        let socket = socket
+        perform {
+            $0.rejected(socket: socket, status: status, retryAfterSeconds: retryAfterSeconds, now: $1, into: &$2)
+        }
+    }
+
     func forgetResume() { session.resume = nil }
 
     /// The line breaks: what is on it is lost.

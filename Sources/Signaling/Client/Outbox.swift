@@ -55,7 +55,6 @@ struct OutgoingMessage {
 struct Outbox {
     private(set) var waiting: [OutgoingMessage] = []
     private(set) var sent: [OutgoingMessage] = []
-    private(set) var waitingBytes = 0
     /// Of those that are not confirmed.
     private(set) var unconfirmedCount = 0
     private(set) var unconfirmedBytes = 0
@@ -65,9 +64,12 @@ struct Outbox {
     private(set) var nextExpiry = UInt64.max
     private var lastOrder: UInt64 = 0
 
+    /// Whether the caller may add to what waits. What the session adds by itself is bounded by what the caller has
+    /// registered.
     var hasRoom: Bool {
-        waiting.count < SignalingClientLimits.waitingMessagesMax
-            && waitingBytes < SignalingClientLimits.waitingBytesMax
+        let callers = waiting.lazy.filter { !$0.isInternal }
+        return callers.count < SignalingClientLimits.waitingMessagesMax
+            && callers.reduce(0) { $0 + $1.byteCount } < SignalingClientLimits.waitingBytesMax
     }
 
     /// Whether more may be sent before some is confirmed.
@@ -91,7 +93,6 @@ struct Outbox {
         lastOrder &+= 1
         message.order = lastOrder
         waiting.append(message)
-        waitingBytes += message.byteCount
         nextExpiry = min(nextExpiry, message.expiresAt)
     }
 
@@ -105,7 +106,6 @@ struct Outbox {
     mutating func sendFirst(_ now: UInt64, bytesMax: Int) -> OutgoingMessage? {
         guard !waiting.isEmpty else { return nil }
         var message = waiting.removeFirst()
-        waitingBytes -= message.byteCount
         guard message.byteCount <= bytesMax else { return message }
         message.sequence = count()
         message.sentAt = now
@@ -147,16 +147,19 @@ struct Outbox {
         message.isConfirmed = false
         let place = waiting.firstIndex { $0.order > message.order } ?? waiting.endIndex
         waiting.insert(message, at: place)
-        waitingBytes += message.byteCount
         nextExpiry = min(nextExpiry, message.expiresAt)
     }
 
     /// The session goes on. What the server has not got is sent again, before what waits; what it has got is not.
-    /// - Parameter serverReceived: how many messages it had got since the last `welcome`. One that does not say it is
-    ///   sent everything again that it has not confirmed otherwise.
+    /// - Parameters:
+    ///   - serverReceived: how many messages it had got since the last `welcome`. One that does not say it is sent
+    ///     everything again that it has not confirmed otherwise.
+    ///   - hasMissed: answers may have been lost for good.
     /// - Returns: how many messages are sent again.
-    mutating func resume(serverReceived: UInt64?) -> UInt64 {
+    mutating func resume(serverReceived: UInt64?, hasMissed: Bool) -> UInt64 {
         if let serverReceived { confirm(through: serverReceived) }
+        // The caller's requests end with their time; the session's own are made anew.
+        if hasMissed { sent.removeAll { $0.isConfirmed && $0.isInternal } }
         // The server does not repeat what its clock showed; it is asked anew.
         sent.removeAll { $0.purpose.isClock }
         waiting.removeAll { $0.purpose.isClock }
@@ -168,7 +171,6 @@ struct Outbox {
         unconfirmedBytes = 0
         waiting = again + waiting
         for index in waiting.indices { waiting[index].sequence = 0 }
-        waitingBytes = waiting.reduce(0) { $0 + $1.byteCount }
         return UInt64(again.count)
     }
 
@@ -196,7 +198,6 @@ struct Outbox {
         }
         sent.removeAll { $0.expiresAt <= now }
         waiting.removeAll { $0.expiresAt <= now }
-        waitingBytes = waiting.reduce(0) { $0 + $1.byteCount }
         nextExpiry = (sent + waiting).reduce(.max) { min($0, $1.expiresAt) }
         return expired
     }

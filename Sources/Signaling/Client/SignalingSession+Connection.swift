@@ -11,6 +11,7 @@ extension SignalingSession {
         ping = nil
         malformed = 0
         heardAt = now
+        sentAt = now
         actions.append(
             .connect(
                 socket: socket,
@@ -19,9 +20,10 @@ extension SignalingSession {
         )
     }
 
-    mutating func sendHello(_ actions: inout [SignalingAction]) {
+    mutating func sendHello(_ now: UInt64, _ actions: inout [SignalingAction]) {
         let id = nextID()
         helloID = id
+        sentAt = now
         var writer = FrameWriter("hello", reserving: 256)
         writer.member("id", Int64(clamping: id))
         if configuration.credentialPlace == .hello {
@@ -43,6 +45,7 @@ extension SignalingSession {
     /// What comes before the session is open.
     mutating func greeted(_ message: ServerMessage?, _ now: UInt64, _ actions: inout [SignalingAction]) {
         counters.messagesReceived &+= 1
+        spareWelcome?.received &+= 1
         guard let message else { return noteMalformed(now, &actions) }
         switch message.type {
         case "welcome":
@@ -51,8 +54,8 @@ extension SignalingSession {
             else { return noteMalformed(now, &actions) }
             if helloID == nil, resume != nil {
                 // It came at the upgrade, for a session of its own. The one before may still be had.
-                spareWelcome = (message, token)
-                sendHello(&actions)
+                spareWelcome = (message, token, 0)
+                sendHello(now, &actions)
             } else {
                 open(message, resumeToken: token, received: 0, sent: 0, now, &actions)
             }
@@ -67,17 +70,23 @@ extension SignalingSession {
         lastFailure = failure
         guard let helloID, message.wholeNumber(.id) == helloID else { return }
         if let spare = spareWelcome {
-            // There is nothing to resume; that session was sent one message, this refusal, and sent one, its hello.
-            return open(spare.welcome, resumeToken: spare.resumeToken, received: 1, sent: 1, now, &actions)
+            // There is nothing to resume; that session was sent this refusal, and took one message, its hello.
+            return open(
+                spare.welcome,
+                resumeToken: spare.resumeToken,
+                received: spare.received,
+                sent: 1,
+                now,
+                &actions
+            )
         }
+        actions.append(.close(code: 1001))
         if failure.reason == .unauthenticated, failure.retryAfterMilliseconds == nil, failure.text != Hub.lateText {
-            actions.append(.close(code: 1000))
-            refuse(.wrongCredentials, now, &actions)
-        } else if failure.reason == .unauthenticated {
-            actions.append(.close(code: 1000))
-            disconnect(failure, pauseMilliseconds: failure.retryAfterMilliseconds ?? 0, now, &actions)
+            return refuse(haveCredentialsExpired(now) ? .credentialsExpired : failure, now, &actions)
         }
-        // After any other refusal the server closes the connection, or forgets it in time.
+        let isBrief = failure.reason == .unauthenticated || failure.reason == .draining
+        let pause = isBrief ? 0 : SignalingClientLimits.policyPauseMilliseconds
+        disconnect(failure, pauseMilliseconds: max(failure.retryAfterMilliseconds ?? 0, pause), now, &actions)
     }
 
     /// - Parameters:
@@ -112,17 +121,20 @@ extension SignalingSession {
         spareWelcome = nil
         lastFailure = nil
         pace = Pace(welcome.limits)
-        sentAt = now
         if isResumed { counters.sessionsResumed &+= 1 } else { counters.sessionsOpened &+= 1 }
         scheduleICE(welcome.ttlSeconds, now)
         if let time = message[.serverTime]?.value.number {
-            clock.noteWelcome(serverMilliseconds: time, askedAt: heardAt, now: now)
+            clock.noteWelcome(serverMilliseconds: time, askedAt: sentAt, now: now)
             scheduleCredentialNotice(serverMilliseconds: time, now)
         }
+        sentAt = now
         if configuration.synchronizesTime { sampleClockAt = now }
         actions.append(.deliver(.opened(welcome)))
         if isResumed {
-            counters.resent &+= outbox.resume(serverReceived: message.wholeNumber(.received))
+            counters.resent &+= outbox.resume(
+                serverReceived: message.wholeNumber(.received),
+                hasMissed: welcome.missed > 0
+            )
             restore(message.registrations, now)
         } else {
             startAnew(sent: sent, now, &actions)
@@ -170,8 +182,7 @@ extension SignalingSession {
             // A hello that came too late says nothing about what was in it.
             if failure?.text == Hub.lateText { break }
             if case .open = phase { return refuse(.credentialsExpired, now, &actions) }
-            guard failure?.reason == .unauthenticated else { break }
-            return refuse(.wrongCredentials, now, &actions)
+            return refuse(wrongOrExpired(now), now, &actions)
         default: break
         }
         var error = problem ?? failure ?? Self.cut
@@ -239,51 +250,6 @@ extension SignalingSession {
             &actions
         )
     }
-
-    // MARK: Credentials
-
-    private mutating func scheduleCredentialNotice(serverMilliseconds: Double, _ now: UInt64) {
-        credentialNoticeAt = .max
-        guard let left = millisecondsUntilExpiry(serverMilliseconds) else { return }
-        let margin = min(SignalingClientLimits.credentialNoticeSeconds &* 1_000, left / 2)
-        credentialNoticeAt = later(now, milliseconds: left &- margin)
-    }
-
-    func credentialsLeftMilliseconds(_ now: UInt64) -> UInt64 {
-        clock.milliseconds(atNanoseconds: now).flatMap(millisecondsUntilExpiry) ?? 0
-    }
-
-    private func millisecondsUntilExpiry(_ serverMilliseconds: Double) -> UInt64? {
-        credentials.expirySeconds.map {
-            UInt64(exactly: max(0, Double($0) * 1_000 - serverMilliseconds).rounded()) ?? .max
-        }
-    }
-
-    // MARK: Small things
-
-    mutating func nextID() -> UInt64 {
-        lastID &+= 1
-        return lastID
-    }
-
-    /// Saturating, so that nothing wraps into the past.
-    func later(_ now: UInt64, milliseconds: UInt64) -> UInt64 {
-        let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
-        let (sum, carry) = now.addingReportingOverflow(product)
-        return overflow || carry ? .max : sum
-    }
-
-    func later(_ now: UInt64, seconds: UInt64) -> UInt64 {
-        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000)
-        return later(now, milliseconds: overflow ? .max : product)
-    }
-
-    /// From half of it to all of it.
-    func jittered(_ milliseconds: UInt64) -> UInt64 {
-        milliseconds &- milliseconds / 2 &+ draw(below: milliseconds / 2 &+ 1)
-    }
-
-    private func draw(below bound: UInt64) -> UInt64 { random().multipliedFullWidth(by: bound).high }
 
     private static let cut = SignalingError(
         .unreachable,

@@ -60,7 +60,7 @@ package struct SignalingSession {
     /// The `id` of the `hello` that is not answered.
     var helloID: UInt64?
     /// A `welcome` that came at the upgrade, while the session before is asked for.
-    var spareWelcome: (welcome: ServerMessage, resumeToken: String)?
+    var spareWelcome: (welcome: ServerMessage, resumeToken: String, received: UInt64)?
 
     // This connection.
     var received: UInt64 = 0
@@ -173,7 +173,7 @@ package struct SignalingSession {
         phase = .greeting
         phaseEndsAt = later(now, seconds: SignalingClientLimits.greetingSeconds)
         heardAt = now
-        if configuration.credentialPlace == .hello { sendHello(&actions) }
+        if configuration.credentialPlace == .hello { sendHello(now, &actions) }
     }
 
     /// A text message came.
@@ -226,7 +226,7 @@ package struct SignalingSession {
     ) {
         guard socket == self.socket, case .connecting = phase else { return }
         if configuration.credentialPlace == .upgrade, status == 401 || status == 403 {
-            return refuse(status == 401 ? .wrongCredentials : .revoked, now, &actions)
+            return refuse(status == 401 ? wrongOrExpired(now) : .revoked, now, &actions)
         }
         let pause = min(retryAfterSeconds ?? 0, SignalingClientLimits.pauseMillisecondsMax / 1_000) &* 1_000
         let error = SignalingError(
