@@ -104,7 +104,8 @@ extension SignalingSession {
     mutating func scheduleICE(_ ttlSeconds: UInt64, _ now: UInt64) {
         // The server sends new ones half a minute before that, if it can.
         let margin = min(SignalingClientLimits.iceMarginSeconds, ttlSeconds / 4)
-        refreshICEAt = ttlSeconds == 0 ? .max : later(now, seconds: max(ttlSeconds &- margin, 1))
+        let wait = max(ttlSeconds &- margin, SignalingClientLimits.iceRetrySeconds)
+        refreshICEAt = ttlSeconds == 0 ? .max : later(now, seconds: wait)
     }
 
     /// When the next of these is to be done.
