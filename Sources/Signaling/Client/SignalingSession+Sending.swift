@@ -93,8 +93,9 @@ extension SignalingSession {
     private var pingDueAt: UInt64 {
         if outbox.wantsConfirmation { return 0 }
         let limits = welcome?.limits ?? SignalingServerLimits()
-        let interval = min(configuration.keepAliveSeconds &* 1_000, limits.peerTimeoutMilliseconds / 3)
-        // The server has to hear something, too.
+        let wanted = later(0, seconds: configuration.keepAliveSeconds) / 1_000_000
+        // The server has to hear something, too. A question a second is enough for any of them.
+        let interval = max(1_000, min(wanted, limits.peerTimeoutMilliseconds / 3))
         let due = later(min(heardAt, sentAt), milliseconds: interval)
         guard let oldest = outbox.oldestUnconfirmedAt else { return due }
         return min(due, later(oldest, seconds: SignalingClientLimits.confirmSeconds))
