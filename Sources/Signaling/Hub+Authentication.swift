@@ -79,12 +79,13 @@ extension Hub {
 
     /// A `hello` of a client that is known already: it authenticated at its upgrade, and wants its old session.
     func helloAgain(_ request: Request, _ actions: inout [Action]) throws(Refusal) {
-        guard let resume = try resumption(request.message), let grant = request.connection.unusedGrant else {
+        guard let asked = try resumption(request.message), let grant = request.connection.unusedGrant else {
             throw Refusal(.badMessage, "This connection is authenticated already")
         }
-        guard let old = session(ofResumeToken: resume.token), old.user === request.session.user,
-            old !== request.session
+        guard let resume = resumption(asked, mayRepeat: true), resume.session.user === request.session.user,
+            resume.session !== request.session
         else { throw Self.resumeRefused }
+        let old = resume.session
         guard resume.received ?? 0 <= old.replay.sentThrough else { throw Self.countRefused }
         request.connection.unusedGrant = nil
         request.connection.helloID = Array(request.id)
@@ -93,13 +94,13 @@ extension Hub {
         end(request.session, request.now, &actions)
         if resume.received == nil, old.connection != nil {
             request.connection.state = .checking
-            request.connection.resume = resume
+            request.connection.resume = asked
             request.connection.deadline = request.now.after(seconds: SignalingLimits.checkSeconds)
             unauthenticatedConnections += 1
             arm(request.connection)
             return open(request.connection, grant, request.now, &actions)
         }
-        attach(request.connection, to: old, received: resume.received, grant, request.now, &actions)
+        attach(request.connection, resume, grant, request.now, &actions)
     }
 
     /// Keeps what a client sends behind its `hello`, until the account store has answered.
@@ -126,19 +127,21 @@ extension Hub {
             answerHello(Refusal(.unauthenticated, "The user is not allowed in any more"), connection, &actions)
             return close(connection, .revoked, "revoked", now, &actions)
         }
-        let resume = connection.resume
+        let asked = connection.resume
         connection.resume = nil
-        let old = resume.flatMap { session(ofResumeToken: $0.token) }
-        if let resume, let old, old.user.name == grant.user, resume.received ?? 0 <= old.replay.sentThrough {
-            if resume.received == nil, let before = old.connection, connection.measured != before.id {
+        let resume = asked.flatMap { resumption($0, mayRepeat: !connection.showedOnlyToken) }
+        if let resume, resume.session.user.name == grant.user,
+            resume.received ?? 0 <= resume.session.replay.sentThrough
+        {
+            if resume.received == nil, let before = resume.session.connection, connection.measured != before.id {
                 // The cut has not been seen here, and the client does not say what came before it: its TCP may.
                 connection.measured = before.id
-                connection.resume = resume
+                connection.resume = asked
                 connection.unusedGrant = grant
                 return actions.append(.measure(before.id, for: connection.id))
             }
             leaveAnteroom(connection)
-            attach(connection, to: old, received: resume.received, grant, now, &actions)
+            attach(connection, resume, grant, now, &actions)
         } else if connection.showedOnlyToken {
             // Another connection was faster, or the count is impossible.
             answerHello(Self.resumeRefused, connection, &actions)

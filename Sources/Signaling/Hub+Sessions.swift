@@ -11,27 +11,31 @@ extension Hub {
     }
 
     /// Gives an old session its new connection, and the client what it missed.
-    /// - Parameter received: how many messages the client counted since the last `welcome`.
     func attach(
         _ connection: Connection,
-        to session: Session,
-        received: UInt64?,
+        _ resume: Resumption,
         _ grant: Grant,
         _ now: HubTime,
         _ actions: inout [Action]
     ) {
+        let session = resume.session
         if let before = session.connection {
             // The client knows of a cut that the server has not noticed.
             session.connection = nil
             actions.append(.close(before.id, .policy, reason: "resumed on another connection"))
             forget(before, now)
         }
-        // Single use: the token that came is worth nothing from here on (case SG-12).
+        // Single use: the token that came is worth nothing by itself from here on (case SG-12).
+        let told = resume.isRepeated ? session.replaced : nil
+        let spent = session.resumeSecret
         session.resumeSecret = randomBytes(words: 4)
-        let start = received ?? session.replay.deliveredThrough
-        let (missed, entries) = session.replay.restart(after: start, total: &replayBytes)
+        let start = resume.received ?? session.replay.deliveredThrough
+        let (gone, entries) = session.replay.restart(after: start, total: &replayBytes)
+        let missed = gone &+ (told?.missed ?? 0)
+        session.replaced = (told?.secret ?? spent, told?.received ?? session.received, missed)
+        session.received = 0
         counters.sessionsResumed &+= 1
-        counters.messagesMissed &+= missed
+        counters.messagesMissed &+= gone
         welcome(connection, session, grant, resumed: missed, now, &actions)
         for entry in entries where entry.isLasting {
             counters.messagesReplayed &+= 1
@@ -97,13 +101,27 @@ extension Hub {
         return token.map { ($0, received) }
     }
 
+    /// The session that a `hello` wants back.
+    /// - Parameter mayRepeat: whether the client has shown more than the token. It may then come with the one before
+    ///   the newest, as long as it has said nothing since: the `welcome` with the newest was lost, and all behind it.
+    func resumption(_ asked: (token: String, received: UInt64?), mayRepeat: Bool) -> Resumption? {
+        if let session = session(ofResumeToken: asked.token) {
+            return Resumption(session: session, received: asked.received, isRepeated: false)
+        }
+        guard mayRepeat, let session = session(ofResumeToken: asked.token, { $0.replaced?.secret }) else { return nil }
+        return Resumption(session: session, received: 0, isRepeated: true)
+    }
+
     /// The session that a resume token belongs to. The token is the session's id, which is looked up, and a secret,
     /// which is compared in constant time.
-    func session(ofResumeToken token: String) -> Session? {
+    func session(ofResumeToken token: String, _ secret: (Session) -> [UInt8]? = { $0.resumeSecret })
+        -> Session?
+    {
         let parts = token.utf8.split(separator: UInt8(ascii: "."), maxSplits: 1, omittingEmptySubsequences: false)
-        guard parts.count == 2, let session = sessions[String(Substring(parts[0]))] else { return nil }
+        guard parts.count == 2, let session = sessions[String(Substring(parts[0]))], let secret = secret(session)
+        else { return nil }
         let given = Array(parts[1])
-        let own = Self.hexadecimal(session.resumeSecret)
+        let own = Self.hexadecimal(secret)
         guard given.count == own.count else { return nil }
         var difference: UInt8 = 0
         for index in own.indices { difference |= own[index] ^ given[index] }
@@ -157,6 +175,7 @@ extension Hub {
         writer.member("resumed", missed != nil)
         if let missed {
             writer.member("missed", Int64(clamping: missed))
+            writer.member("received", Int64(clamping: session.replaced?.received ?? 0))
             writer.list("peers", session.peers) { writer, peer in
                 writer.element {
                     $0.member("peerId", raw: peer.encodedID)
@@ -192,4 +211,13 @@ extension Hub {
             users.removeValue(forKey: user.name)
         }
     }
+}
+
+/// A session that is to go on.
+struct Resumption {
+    let session: Session
+    /// How many messages the client counted since the last `welcome`.
+    let received: UInt64?
+    /// Whether the client was told so before, and did not hear it.
+    let isRepeated: Bool
 }

@@ -80,6 +80,10 @@ package final class Hub {
     ) {
         guard frame.count <= configuration.maxMessageBytes else { return refuseTooLarge(connection, now, &actions) }
         if case .checking = connection.state { return hold(frame, connection, now, &actions) }
+        if let session = connection.session {
+            session.received &+= 1
+            session.replaced = nil
+        }
         do throws(JSONFault) {
             let message = try Message.decode(frame, scratch: &scratch)
             handle(message, connection, now, &actions)

@@ -51,6 +51,10 @@ final class Session: Alarmed {
     let user: UserRecord
     /// The half of the resume token that is not the session's id.
     var resumeSecret: [UInt8]
+    /// What the last resumption used up, until the client shows that it has the new token.
+    var replaced: (secret: [UInt8], received: UInt64, missed: UInt64)?
+    /// Messages of the client since its last `welcome`, whatever became of them.
+    var received: UInt64 = 0
     /// `nil` while the client is away.
     var connection: Connection?
     var peers: [Peer] = []

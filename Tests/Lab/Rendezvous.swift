@@ -84,7 +84,10 @@ package final class Rendezvous {
             let sequence = payload.reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
             hub.acknowledged(id, through: sequence, now: time)
             arm()
-        case .close: close(id, .goodbye)
+        case .close:
+            // 1000, or no code, is for good; after any other the client may come back.
+            let isGoodbye = payload.count < 2 || payload.prefix(2) == [0x03, 0xE8]
+            close(id, isGoodbye ? .goodbye : .lost(deliveredThrough: nil))
         case .ping: break
         }
     }

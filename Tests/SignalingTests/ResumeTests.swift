@@ -169,10 +169,41 @@ import Testing
             #expect(replay.refusal() == "forbidden: The session cannot be resumed")
         }
         #expect(again.closedWith == nil)
-        // With the right credentials and an old token there is a new session.
+        // With the right credentials and an old token there is a new session, as soon as its owner has said anything:
+        // until then he may not have heard of the new one.
+        again.send(["type": "ping"])
         let fresh = lab.socket()
         fresh.send(["type": "hello", "username": "alice", "password": "pw-alice", "resume": alice.token])
         #expect(fresh.take("welcome")?["resumed"] as? Bool == false)
+    }
+
+    /// The `welcome` that told the new token was lost on the way, and so was all behind it.
+    @Test func aClientThatDidNotHearOfItsNewTokenShowsTheOldOneAndItsCredentials() throws {
+        let lab = Lab()
+        let alice = try lab.peer("alice")
+        let bob = try lab.peer("bob")
+        bob.send(["type": "signal", "to": "alice", "signal": 1])
+        let counted = alice.received
+        alice.isReading = false
+        for number in 2...3 { bob.send(["type": "signal", "to": "alice", "signal": number]) }
+        alice.send(["type": "signal", "to": "bob", "signal": 9])
+        func comeBack(reading: Bool, as user: String = "alice") -> Client {
+            let socket = lab.socket()
+            socket.isReading = reading
+            let hello: [String: Any] = ["type": "hello", "username": user, "password": "pw-\(user)"]
+            socket.send(hello.merging(["resume": alice.token, "received": Int(counted)]) { $1 })
+            return socket
+        }
+        _ = comeBack(reading: false)
+        bob.send(["type": "signal", "to": "alice", "signal": 4])
+        _ = comeBack(reading: false)
+        #expect(comeBack(reading: true, as: "mallory").take("welcome")?["resumed"] as? Bool == false)
+        let again = comeBack(reading: true)
+        let messages = again.takeAll()
+        #expect(messages.first?["resumed"] as? Bool == true && messages.first?["missed"] as? Int == 0)
+        // Its `register` and the signal.
+        #expect(messages.first?["received"] as? Int == 2)
+        #expect(messages.dropFirst().map { $0["signal"] as? Int } == [2, 3, 4])
     }
 
     @Test func sg12ATokenIsForTheWindow() throws {

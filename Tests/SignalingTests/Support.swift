@@ -5,7 +5,7 @@ import Testing
 
 /// A hub with virtual time and an account store that knows everyone: the password of `alice` is `pw-alice`.
 final class Lab {
-    let hub: Hub
+    private(set) var hub: Hub
     private(set) var now = HubTime(monotonicNanoseconds: 1_000_000_000_000, wallMilliseconds: 1_800_000_000_000)
     private(set) var clients: [ConnectionID: Client] = [:]
     /// Off: `authenticate` and `issueCredentials` wait in these.
@@ -28,12 +28,29 @@ final class Lab {
         hub = Hub(configuration: configuration) { ids.next() }
     }
 
+    /// The server stops without a word and starts anew: sessions are gone, and connections with them.
+    func restart() {
+        var ids = SeededGenerator(seed: generator.next())
+        hub = Hub(configuration: hub.configuration) { ids.next() }
+        for client in clients.values { client.vanish() }
+        clients = [:]
+        actions = []
+        pendingChecks = []
+        pendingMeasures = []
+        pendingTickets = []
+    }
+
     // MARK: Clients
 
     /// A WebSocket that has said nothing yet.
-    func socket(address: UInt32 = 0xC000_0201, grant: Grant? = nil) -> Client {
+    func socket(
+        address: UInt32 = 0xC000_0201,
+        grant: Grant? = nil,
+        _ prepare: (Client) -> Void = { _ in }
+    ) -> Client {
         lastConnection += 1
         let client = Client(ConnectionID(lastConnection), self)
+        prepare(client)
         clients[client.id] = client
         perform { hub.connect(client.id, address: AddressKey(ipv4: address), grant: grant, now: now, into: &$0) }
         return client
@@ -67,8 +84,9 @@ final class Lab {
 
     // MARK: Time
 
-    func advance(seconds: Double) {
-        let end = now.monotonicNanoseconds + UInt64(seconds * 1e9)
+    func advance(seconds: Double) { advance(to: now.monotonicNanoseconds + UInt64(seconds * 1e9)) }
+
+    func advance(to end: UInt64) {
         while let deadline = hub.nextDeadline, deadline <= end {
             move(to: max(deadline, now.monotonicNanoseconds))
             perform { hub.expire(now: now, into: &$0) }
@@ -99,7 +117,7 @@ final class Lab {
         switch action {
         case .send(let id, let frame): clients[id]?.arrive(frame)
         case .probe(let id, let sequence): clients[id]?.probes.append(sequence)
-        case .close(let id, let code, _): clients[id]?.closedWith = code
+        case .close(let id, let code, _): clients[id]?.close(code)
         case .measure(let old, let id):
             pendingMeasures.append((old, id))
             if measuresAtOnce { answerMeasures() }
@@ -178,7 +196,11 @@ final class Client {
     var probes: [UInt64] = []
     /// What the gateway says when it is asked how far the connection has come.
     var acknowledgedByItsKernel: UInt64?
-    var closedWith: CloseCode?
+    private(set) var closedWith: CloseCode?
+    /// Something else reads what arrives.
+    var onFrame: ((String) -> Void)?
+    /// The server closed the connection; nil: it is gone without a word.
+    var onClose: ((CloseCode?) -> Void)?
 
     init(_ id: ConnectionID, _ lab: Lab) {
         self.id = id
@@ -190,6 +212,7 @@ final class Client {
     func arrive(_ frame: Frame) {
         guard isReading, closedWith == nil else { return }
         let text = String(decoding: frame.bytes, as: UTF8.self)
+        if let onFrame { return onFrame(text) }
         let isWelcome = text.hasPrefix(#"{"type":"welcome""#)
         if isWelcome { newestWelcome = Client.object(text) }
         received = isWelcome ? 0 : received + (frame.sequence > 0 ? 1 : 0)
@@ -216,6 +239,13 @@ final class Client {
     }
 
     func end(_ ending: Ending) { lab.perform { lab.hub.closed(id, ending, now: lab.now, into: &$0) } }
+
+    fileprivate func close(_ code: CloseCode) {
+        closedWith = code
+        onClose?(code)
+    }
+
+    fileprivate func vanish() { onClose?(nil) }
 
     func answerProbes() {
         for probe in probes { lab.hub.acknowledged(id, through: probe, now: lab.now) }
