@@ -16,7 +16,10 @@ extension ICEAgent {
 
     private func watch(_ pair: ICEPair) {
         guard pair.state == .succeeded else { return }
-        guard now < pair.liveness.consentEnd else { return fail(pair, .consentExpired) }
+        guard now < pair.liveness.consentEnd else {
+            fail(pair, .consentExpired)
+            return noteLoss(of: pair)
+        }
         if let probing = pair.liveness.probing {
             if now >= deathTime(pair, probing.since) {
                 die(pair)

@@ -89,6 +89,31 @@ import Traversal
         }
     }
 
+    /// After half a minute of silence a pair is over, and its like have to be checked anew.
+    @Test(arguments: [true, false])
+    func whatCannotComeBackByItselfAsksForARestart(isDirect: Bool) throws {
+        for seed in 1...10 as ClosedRange<UInt64> {
+            let network = SimulatedNetwork(seed: seed)
+            let offerer = try network.addPeer(.portRestricted, role: .controlling)
+            let answerer = try network.addPeer(.portRestricted, role: .controlled)
+            network.connect(offerer, answerer)
+            #expect(network.run(for: 5 * seconds) { network.isDirect })
+            network.run(for: 30 * seconds)
+            network.grantRestarts(signaling: 50 * milliseconds)
+            network.exchangeData(every: 100 * milliseconds) { true }
+            if isDirect { network.isDirectCut = true } else { network.isRelayCut = true }
+            // All consent is over by then, and the checks after the restart are not.
+            network.run(for: 31 * seconds)
+            #expect(network.peers.contains { $0.restartsWanted > 0 }, "seed \(seed)")
+            #expect(network.peers.allSatisfy { $0.restartsWanted <= 3 }, "seed \(seed)")
+            (network.isDirectCut, network.isRelayCut) = (false, false)
+            network.run(for: 20 * seconds)
+            #expect(network.isDirect, "seed \(seed)\n\(offerer.agent.report)")
+            network.isDirectCut = true
+            #expect(network.run(for: 3 * seconds) { network.isRelayed }, "seed \(seed)\n\(offerer.agent.report)")
+        }
+    }
+
     @Test func optionsAndPacingAreReadFromADescription() throws {
         let credentials = try ICECredentials(usernameFragment: "abcd", password: "0123456789012345678901")
         let one = ICERemoteParameters(credentials: credentials, options: ["trickle", "renomination"])

@@ -96,6 +96,20 @@ extension SimulatedNetwork {
         }
     }
 
+    /// Restarts by whoever wants one, if none is under way: offers that cross are for signaling to sort out.
+    func grantRestarts(signaling: UInt64, renomination: Bool = true) {
+        var isUnderWay = false
+        for (peer, other) in zip(peers, peers.reversed()) {
+            peer.onRestartWanted = { [unowned self] in
+                peer.restartsWanted += 1
+                guard !isUnderWay else { return }
+                isUnderWay = true
+                restart(by: peer, with: other, signaling: signaling, renomination: renomination)
+                after(2 * signaling + milliseconds) { isUnderWay = false }
+            }
+        }
+    }
+
     /// What the agent has already.
     private func candidates(_ peer: SimulatedPeer) -> [ICECandidate] {
         var list = [ICELocalCandidate(base: SimulatedPeer.socket, type: .host, endpoint: peer.host)]

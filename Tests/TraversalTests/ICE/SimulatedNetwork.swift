@@ -122,6 +122,7 @@ final class SimulatedPeer {
     var channels: [Endpoint] = []
     /// What the caller does when the agent wants a restart.
     var onRestartWanted: (() -> Void)?
+    var restartsWanted = 0
     var reports: [ICEReport] = []
     /// When data came in.
     var arrivals: [UInt64] = []
