@@ -114,6 +114,32 @@ import Traversal
         }
     }
 
+    /// The checks of a session end after 23.5 s; what was cut off for longer comes back all the same.
+    @Test(arguments: [true, false])
+    func whatWasCutOffForMinutesComesBack(isDirect: Bool) throws {
+        for seed in 1...5 as ClosedRange<UInt64> {
+            let network = SimulatedNetwork(seed: seed)
+            let offerer = try network.addPeer(.portRestricted, role: .controlling)
+            let answerer = try network.addPeer(.portRestricted, role: .controlled)
+            network.grantRestarts(signaling: 50 * milliseconds)
+            if isDirect { network.isDirectCut = true } else { network.isRelayCut = true }
+            network.connect(offerer, answerer)
+            network.run(for: 300 * seconds)
+            #expect(network.isConnected && network.isDirect != isDirect, "seed \(seed)")
+            let count = offerer.sent.count
+            network.run(for: 100 * seconds)
+            // Consent each 5 s, two warm pairs each 10 s with their answers, and one trial each 5 s.
+            #expect(offerer.sent.count - count <= 140, "seed \(seed): \(offerer.sent.count - count)")
+            (network.isDirectCut, network.isRelayCut) = (false, false)
+            network.run(for: 45 * seconds)
+            #expect(network.isDirect, "seed \(seed)\n\(offerer.agent.report)")
+            network.exchangeData(every: 100 * milliseconds) { true }
+            network.run(for: seconds)
+            network.isDirectCut = true
+            #expect(network.run(for: 3 * seconds) { network.isRelayed }, "seed \(seed)\n\(offerer.agent.report)")
+        }
+    }
+
     @Test func optionsAndPacingAreReadFromADescription() throws {
         let credentials = try ICECredentials(usernameFragment: "abcd", password: "0123456789012345678901")
         let one = ICERemoteParameters(credentials: credentials, options: ["trickle", "renomination"])
