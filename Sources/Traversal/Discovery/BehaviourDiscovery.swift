@@ -172,16 +172,18 @@ package struct BehaviourDiscovery {
     /// A socket is broken, and closed already; what was asked by it stays without an answer.
     package mutating func lost(_ socket: Int, now: UInt64, into actions: inout [Action]) {
         guard !isOver, sockets.removeValue(forKey: socket) != nil else { return }
-        for probe in transactions.abandon(where: { request, _ in request.socket == socket }) {
-            missed(probe, now: now, into: &actions)
-        }
-        guard !isOver else { return }
         if socket == 0, !isConcluded {
             report.name = .undetermined(
                 report.local == nil ? "no socket could be opened" : "the socket broke before there was an answer"
             )
+            // Nothing can be told of a socket that is not there.
+            report.local = nil
             conclude(now: now, into: &actions)
         }
+        for probe in transactions.abandon(where: { request, _ in request.socket == socket }) {
+            missed(probe, now: now, into: &actions)
+        }
+        guard !isOver else { return }
         lifetimeLost(socket, into: &actions)
         pump(now: now, into: &actions)
         settleLifetime(into: &actions)

@@ -4,6 +4,7 @@ extension ICEAgent {
     /// Consent and probes of every valid pair, and of the path that a restart has left.
     func watch() {
         for pair in pairs { watch(pair) }
+        tryAgain()
         guard let old = previous else { return }
         if let pair = old.pair { watch(pair) }
         // The peer may be a little behind on its way to the new session's path; after the lifetime of consent it is not.
@@ -16,7 +17,10 @@ extension ICEAgent {
 
     private func watch(_ pair: ICEPair) {
         guard pair.state == .succeeded else { return }
-        guard now < pair.liveness.consentEnd else { return fail(pair, .consentExpired) }
+        guard now < pair.liveness.consentEnd else {
+            fail(pair, .consentExpired)
+            return noteLoss(of: pair)
+        }
         if let probing = pair.liveness.probing {
             if now >= deathTime(pair, probing.since) {
                 die(pair)
@@ -78,6 +82,30 @@ extension ICEAgent {
         if pair === selected { silentSince = nil }
     }
 
+    /// One of the failed pairs is asked again every few seconds, as long as data flows and there is no direct path, or
+    /// none by a relay to fall back to: what was cut off for longer than a check lasts comes back without a restart.
+    private func tryAgain() {
+        let next = missingPairs.min { $0.triedAgainAt < $1.triedAgainAt }
+        guard selected != nil, let next else { return nextTrial = nil }
+        guard let due = nextTrial else { return nextTrial = after(configuration.trialInterval) }
+        guard now >= due else { return }
+        nextTrial = after(configuration.trialInterval)
+        next.triedAgainAt = now
+        permit(next)
+        guard next.failure != .forbidden else { return }
+        send(next)
+    }
+
+    private var missingPairs: [ICEPair] {
+        let lacksDirect = !pairs.contains { $0.relays == 0 && ($0.isAlive || $0.isPending) }
+        let lacksRelayed = !pairs.contains { $0.relays > 0 && ($0.isAlive || $0.isPending) }
+        guard lacksDirect || lacksRelayed else { return [] }
+        return pairs.filter {
+            $0.state == .failed && ($0.failure == .noAnswer || $0.failure == .unreachable)
+                && ($0.relays == 0 ? lacksDirect : lacksRelayed)
+        }
+    }
+
     /// An answer renews consent (RFC 7675 section 5.1). A dead pair has to give two, so that a path that drops most
     /// packets does not come and go.
     func renew(_ pair: ICEPair) {
@@ -108,6 +136,7 @@ extension ICEAgent {
             if let pair = previous.pair { considerLiveness(of: pair, consider) }
             if let end = previous.expiresAt { consider(end) }
         }
+        if let nextTrial, selected != nil { consider(nextTrial) }
         for permit in permits { if let time = releaseTime(of: permit) { consider(time) } }
         for lookup in lookups { if let time = lookup.nextAt { consider(time) } }
         if remote != nil, hasWork { consider(nextPace) }

@@ -51,6 +51,15 @@ extension ICEAgent {
         actions.append(.restartWanted)
     }
 
+    /// A pair is over (RFC 7675 section 5.1), and no check of this session brings it back. Data flows; but without the
+    /// restart there would be no direct path again, or nothing to fall back to.
+    func noteLoss(of pair: ICEPair) {
+        guard let selected, selected.isAlive, pair !== previous?.pair else { return }
+        let others = pairs.filter { $0 !== selected && ($0.isAlive || $0.isPending) }
+        let isReplaced = selected.relays <= pair.relays || others.contains { $0.relays <= pair.relays }
+        if !isReplaced || others.isEmpty { actions.append(.restartWanted) }
+    }
+
     /// The pair of this session that is the one in use since before the restart. After a fallback it is known to work,
     /// and the peer waits for it.
     func isProven(_ pair: ICEPair) -> Bool {

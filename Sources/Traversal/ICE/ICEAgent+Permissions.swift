@@ -50,7 +50,6 @@ extension ICEAgent {
     /// only a permission lets through. After a restart the new session has as long to ask for the same again.
     func settlePermits() {
         guard !permits.isEmpty else { return }
-        if state == .failed { return releaseAll() }
         let inUse = pairs + (previous?.pair.map { [$0] } ?? [])
         for index in permits.indices {
             let permit = permits[index]
@@ -64,8 +63,9 @@ extension ICEAgent {
         }
     }
 
+    /// An agent that has failed waits for nobody.
     func releaseTime(of permit: Permit) -> UInt64? {
-        permit.unusedSince.map { $0.addingSaturated(configuration.patience) }
+        permit.unusedSince.map { $0.addingSaturated(state == .failed ? 0 : configuration.patience) }
     }
 
     func releaseAll() {

@@ -43,6 +43,8 @@ package final class ICEAgent {
     var checks: [TransactionID: ICECheck] = [:]
     var early: [EarlyCheck] = []
     var nextPace: UInt64 = 0
+    /// When a failed pair is asked again; nil while none has to be.
+    var nextTrial: UInt64?
 
     var selected: ICEPair?
     /// The path as the caller was told of it last.

@@ -113,6 +113,8 @@ package struct ICEConfiguration: Hashable, Sendable {
     package var deathBeforeRestart: UInt64 = 600_000_000
     /// A dead path is asked this often, and is taken up again after two answers.
     package var revival: UInt64 = 1_000_000_000
+    /// While a direct path or a relayed one is missing, one of the pairs that have failed is asked so often.
+    package var trialInterval: UInt64 = 5_000_000_000
     /// Peers without renomination may stop their own checks at the first nomination, so a relayed pair, which carries
     /// data from the start, is nominated only when nothing better came for so long.
     package var relayNominationDelay: UInt64 = 1_000_000_000

@@ -66,6 +66,8 @@ final class ICEPair {
     var isUnreachable = false
     /// Answers with 487.
     var refusals = 0
+    /// When it was asked last though it had failed.
+    var triedAgainAt: UInt64 = 0
 
     var checksSent: UInt64 = 0
     var answers: UInt64 = 0

@@ -122,6 +122,7 @@ final class SimulatedPeer {
     var channels: [Endpoint] = []
     /// What the caller does when the agent wants a restart.
     var onRestartWanted: (() -> Void)?
+    var restartsWanted = 0
     var reports: [ICEReport] = []
     /// When data came in.
     var arrivals: [UInt64] = []
@@ -243,8 +244,16 @@ final class SimulatedNetwork {
 
     func sendData(_ peer: SimulatedPeer) {
         guard let path = peer.agent.path else { return }
-        transmit(peer, path.base, path.remote, [22, 0, 0])
+        sendData(peer, by: path)
         peer.agent.noteSent(now: now)
+    }
+
+    /// By a path of the caller's choice.
+    func sendData(_ peer: SimulatedPeer, by path: ICEPath) { transmit(peer, path.base, path.remote, [22, 0, 0]) }
+
+    func every(_ interval: UInt64, _ body: @escaping () -> Void) {
+        body()
+        after(interval) { [self] in every(interval, body) }
     }
 
     /// Data in both directions at this interval, until the condition holds.
