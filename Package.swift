@@ -8,6 +8,7 @@ let settings: [SwiftSetting] = [
 
 let package = Package(
     name: "turnpike",
+    products: [.library(name: "TurnpikeClient", targets: ["TurnpikeClient"])],
     dependencies: [
         // Why each is here: docs/architecture.md.
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
@@ -58,6 +59,14 @@ let package = Package(
         .target(name: "LinuxIO", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "OpenSSLCrypto", dependencies: ["COpenSSL", "STUN"], swiftSettings: settings),
         .target(
+            name: "PeerCommands",
+            dependencies: [
+                "TurnpikeClient",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "Relay",
             dependencies: ["LinuxIO", "OpenSSLCrypto", "STUN", "TURN"],
             swiftSettings: settings
@@ -82,7 +91,20 @@ let package = Package(
         .target(name: "Signaling", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
         .target(name: "Traversal", dependencies: ["STUN"], swiftSettings: settings),
+        .target(
+            name: "TurnpikeClient",
+            dependencies: [
+                "OpenSSLCrypto",
+                "Traversal",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         .executableTarget(name: "turnpike", dependencies: ["Commands"], swiftSettings: settings),
+        .executableTarget(name: "turnpike-peer", dependencies: ["PeerCommands"], swiftSettings: settings),
 
         // What the tests of several targets need.
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: settings),
@@ -159,6 +181,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "TreeTests", swiftSettings: settings),
+        .testTarget(
+            name: "TurnpikeClientTests",
+            dependencies: [
+                "OpenSSLCrypto", "STUN", "TURN", "TestSupport", "Traversal", "TurnpikeClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         // The other end of data channels for implementations that are not ours; it is in no product of ours.
         .executableTarget(
             name: "data-channel-echo",
