@@ -5,14 +5,14 @@ package enum ClientLimits {
 
     // MARK: Sockets
 
-    /// The longest datagram that is read: more does not fit into an IP packet.
-    static let datagramBytes = 65_536
     /// Datagrams taken from a socket by one system call, and room for each. A path's packets have 1,500 bytes and the
     /// few that are longer come out cut, and do not authenticate.
     static let datagramsPerRead = 16
     static let datagramRoomBytes = 2_048
     /// What the system holds for a socket whose loop is busy: 20 ms at a gigabit.
     static let datagramBufferBytes = 2_097_152
+    /// Destinations that one turn of the loop tells of that they cannot be reached.
+    static let unreachableAtOnce = 64
     /// What waits to be sent on a connection whose other side does not take it: a second at 16 Mbit/s. A relay's
     /// datagrams are dropped long before.
     package static let streamQueueBytes = 2_097_152
