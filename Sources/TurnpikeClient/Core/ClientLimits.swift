@@ -20,6 +20,13 @@ package enum ClientLimits {
     static let connectTime = 10 * second
     /// TLS and the upgrade behind it: what a slow server with a slow path needs.
     static let handshakeTime = 10 * second
+    /// Contexts with what is trusted: one for TLS, one for DTLS and one for signaling, and as many again.
+    static let secureContexts = 6
+    /// Datagrams of a handshake fit through what IPv6 guarantees, with its header and UDP's (RFC 8200 section 5).
+    static let handshakeDatagramBytes = 1_232
+    /// Before a flight of a handshake is sent again, in microseconds: it doubles, and RFC 6347's second is long for who
+    /// waits to be connected.
+    static let flightTimeMicroseconds: UInt32 = 400_000
     /// A message of the signaling server; its longest is 64 KiB, and a list of a room's peers has that as well.
     static let webSocketMessageBytes = 1_048_576
     /// How long the other side may take to answer a ping.
