@@ -29,6 +29,8 @@ package enum ClientLimits {
     static let flightTimeMicroseconds: UInt32 = 400_000
     /// A message of the signaling server; its longest is 64 KiB, and a list of a room's peers has that as well.
     static let webSocketMessageBytes = 1_048_576
+    /// Pieces of one message.
+    static let webSocketFragments = 1_024
     /// How long the other side may take to answer a ping.
     static let pongTime = 10 * second
     /// How long a goodbye may take.

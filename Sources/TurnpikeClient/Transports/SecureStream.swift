@@ -13,6 +13,8 @@ package final class SecureStream: StreamLink {
     private var waiting: [UInt8] = []
     private var local = Endpoint(address: .anyIPv4, port: 0)
     private var isOpen = false
+    private var isOverflowing = false
+    private let network: any ClientNetwork
 
     /// - Parameters:
     ///   - serverName: what the certificate is to be made out to, and SNI.
@@ -35,11 +37,16 @@ package final class SecureStream: StreamLink {
             throw NetworkFailure(.tls, "TLS to \(AddressText.text(endpoint))", detail: "\(error)")
         }
         self.receive = receive
+        self.network = network
         // The links and alarms hold these closures until they are closed, and this object is to go when its owner lets
         // it go.
         deadline = network.alarm { [weak self] in
             guard let self else { return }
-            self.end(NetworkFailure(.timedOut, self.subject, detail: "the TLS handshake was not answered in time"))
+            self.end(
+                self.isOverflowing
+                    ? NetworkFailure(.overflow, self.subject)
+                    : NetworkFailure(.timedOut, self.subject, detail: "the TLS handshake was not answered in time")
+            )
         }
         deadline?.set(at: network.nowNanoseconds &+ ClientLimits.connectTime &+ ClientLimits.handshakeTime)
         link = network.connect(to: endpoint) { [weak self] event in self?.take(event) }
@@ -53,7 +60,12 @@ package final class SecureStream: StreamLink {
         guard link != nil else { return }
         guard waiting.isEmpty, isOpen, session.write(bytes) else {
             // The network's link closes for too many bytes by itself; these are not with it yet.
-            if waiting.count + bytes.count <= ClientLimits.streamQueueBytes { waiting.append(contentsOf: bytes) }
+            if waiting.count + bytes.count <= ClientLimits.streamQueueBytes {
+                waiting.append(contentsOf: bytes)
+            } else {
+                isOverflowing = true
+                deadline?.set(at: network.nowNanoseconds)
+            }
             return
         }
         flush()
