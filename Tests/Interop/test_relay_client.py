@@ -30,6 +30,12 @@ def certificate(tmp_path_factory):
     return issued_pair(tmp_path_factory.mktemp("certificate"), [HOST])
 
 
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    """An authority that has signed nothing here."""
+    return issued_pair(tmp_path_factory.mktemp("stranger"), [HOST])[2]
+
+
 @pytest.fixture
 def turnpike(serve, certificate):
     chain, key, _ = certificate
@@ -95,8 +101,7 @@ def test_a_wrong_password_is_named(coturn, certificate, transport):
 
 
 @pytest.mark.parametrize("transport", ["tls", "dtls"])
-def test_a_certificate_of_nobody_known_is_named(turnpike, tmp_path, transport):
-    stranger = issued_pair(tmp_path / "stranger", [HOST])[2]
+def test_a_certificate_of_nobody_known_is_named(turnpike, stranger, transport):
     failure = exchange(turnpike[transport], transport, stranger, count=1)["failure"]
     assert "signed by nobody that is trusted here" in failure
     assert "TURNPIKE_CA_FILE" in failure
