@@ -186,7 +186,9 @@ let package = Package(
             dependencies: [
                 "Lab", "OpenSSLCrypto", "STUN", "TestSupport", "Traversal", "TurnpikeClient",
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
             ],
             swiftSettings: settings
         ),
