@@ -95,6 +95,7 @@ let package = Package(
             name: "TurnpikeClient",
             dependencies: [
                 "OpenSSLCrypto",
+                "Signaling",
                 "Traversal",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -151,6 +152,11 @@ let package = Package(
         .testTarget(
             name: "OpenSSLCryptoTests",
             dependencies: ["COpenSSL", "OpenSSLCrypto"],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "PeerCommandsTests",
+            dependencies: ["PeerCommands", "TurnpikeClient"],
             swiftSettings: settings
         ),
         .testTarget(
