@@ -1,6 +1,7 @@
 // OpenSSL 3 as Swift sees it. Macros become functions here, so that no other C target is needed.
 #pragma once
 
+#include <arpa/inet.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -47,6 +48,7 @@ static inline const char *turnpike_openssl_version(void) {
 static const uint64_t turnpike_op_no_compression = SSL_OP_NO_COMPRESSION;
 static const uint64_t turnpike_op_no_renegotiation = SSL_OP_NO_RENEGOTIATION;
 static const uint64_t turnpike_op_no_query_mtu = SSL_OP_NO_QUERY_MTU;
+static const uint64_t turnpike_op_no_ticket = SSL_OP_NO_TICKET;
 
 // Settings of a context, which OpenSSL spells as macros over SSL_CTX_ctrl.
 static inline int turnpike_ctx_set_versions(SSL_CTX *context, int lowest, int highest) {
@@ -84,6 +86,16 @@ static inline void turnpike_ssl_set_message_argument(SSL *ssl, void *argument) {
 
 static inline int turnpike_ssl_set_mtu(SSL *ssl, long bytes) {
     return (int)SSL_set_mtu(ssl, bytes);
+}
+
+// The name that a client asks for (RFC 6066 section 3).
+static inline int turnpike_ssl_set_host_name(SSL *ssl, const char *name) {
+    return (int)SSL_set_tlsext_host_name(ssl, name);
+}
+
+// Whether the keys are bound to the whole handshake (RFC 7627); to be asked once it is over.
+static inline int turnpike_ssl_has_extended_master_secret(SSL *ssl) {
+    return SSL_get_extms_support(ssl) == 1;
 }
 
 // Microseconds until the flight in the air has to be sent again; -1 where none is.
@@ -208,4 +220,15 @@ static inline int turnpike_general_names_dns(const void *names, int index, unsig
     if (length <= 0 || (size_t)length > capacity) return 0;
     memcpy(bytes, ASN1_STRING_get0_data(name->d.dNSName), (size_t)length);
     return length;
+}
+
+// Likewise the text of an address.
+static inline int turnpike_general_names_address(const void *names, int index, unsigned char *bytes, size_t capacity) {
+    const GENERAL_NAME *name = sk_GENERAL_NAME_value((const GENERAL_NAMES *)names, index);
+    if (!name || name->type != GEN_IPADD) return 0;
+    int length = ASN1_STRING_length(name->d.iPAddress);
+    if (length != 4 && length != 16) return 0;
+    const unsigned char *address = ASN1_STRING_get0_data(name->d.iPAddress);
+    if (!inet_ntop(length == 4 ? AF_INET : AF_INET6, address, (char *)bytes, (socklen_t)capacity)) return 0;
+    return (int)strlen((const char *)bytes);
 }

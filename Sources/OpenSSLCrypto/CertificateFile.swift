@@ -28,29 +28,6 @@ package struct CertificateFile: Sendable {
         self.addresses = Set(addresses.filter { X509_check_ip_asc(certificate, $0, 0) == 1 })
         self.hosts = Set(hosts.filter { X509_check_host(certificate, $0, $0.utf8.count, 0, nil) == 1 })
         ERR_clear_error()
-        guard let names = turnpike_x509_names(certificate) else {
-            hostNames = []
-            return
-        }
-        defer { turnpike_general_names_free(names) }
-        // A name of DNS has 253 characters at most (RFC 1035 section 2.3.4); longer ones are no names.
-        var text = [UInt8](repeating: 0, count: 253)
-        var found: [String] = []
-        for index in 0..<turnpike_general_names_count(names) {
-            let length = turnpike_general_names_dns(names, index, &text, text.count)
-            let bytes = text.prefix(Int(max(length, 0)))
-            guard !bytes.isEmpty, bytes.allSatisfy(Self.isNameByte) else { continue }
-            found.append(String(decoding: bytes, as: UTF8.self))
-        }
-        hostNames = found
-    }
-
-    private static func isNameByte(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."):
-            true
-        default: false
-        }
+        hostNames = CertificateNames.hosts(of: certificate)
     }
 }

@@ -25,9 +25,10 @@ package struct DTLSGate: ~Copyable {
 
     /// - Parameter firstTimeoutMicroseconds: before a flight is sent again; it doubles each time. RFC 6347 section
     ///   4.2.4.1 recommends one second.
-    /// - Throws: `TLSError` for a context that is not for DTLS; `CryptographyError` where OpenSSL lacks HMAC.
+    /// - Throws: `TLSError` for a context that is not for servers by DTLS; `CryptographyError` where OpenSSL lacks HMAC.
     package init(_ context: TLSContext, firstTimeoutMicroseconds: UInt32 = 1_000_000) throws {
         guard context.kind == .dtls else { throw TLSError("a DTLS gate needs a DTLS context; this one is for TLS") }
+        guard case .server = context.role else { throw TLSError("a DTLS gate needs a server's context") }
         let cryptography = try OpenSSLCryptography()
         guard let peer = BIO_ADDR_new() else { throw TLSError("OpenSSL has no memory for an address") }
         self.peer = peer
@@ -47,7 +48,7 @@ package struct DTLSGate: ~Copyable {
 
     /// Has sessions from now on made from that context, which must be for DTLS. Cookies given out stay good.
     package mutating func renew(_ context: TLSContext) {
-        guard context.kind == .dtls else { return }
+        guard context.kind == .dtls, case .server = context.role else { return }
         if let listening { Self.discard(listening) }
         listening = nil
         self.context = context

@@ -18,7 +18,7 @@ package final class DTLSSession: SecureSession {
     ///
     /// - Returns: false where it was dropped: the handshake is over, or has had more than one takes.
     package func keep(_ datagram: UnsafeRawBufferPointer) -> Bool {
-        guard state == .handshaking, handshakeBytes &+ datagram.count <= SessionPipe.handshakeByteLimit else {
+        guard state == .handshaking, handshakeBytes &+ datagram.count <= pipe.pointee.handshakeByteLimit else {
             return false
         }
         if DTLSRecordHeader.reachesPastEpochZero(datagram) {

@@ -61,8 +61,10 @@ enum PipeBIO {
         if !pipe.pointee.isEstablished {
             // OpenSSL reads record by record, so this counts no application data sent along with the last flight.
             pipe.pointee.handshakeBytes += count
-            if pipe.pointee.handshakeBytes > SessionPipe.handshakeByteLimit {
-                pipe.pointee.brokenBound = "the handshake took more than 16384 bytes"
+            if pipe.pointee.handshakeBytes > pipe.pointee.handshakeByteLimit {
+                pipe.pointee.brokenBound =
+                    pipe.pointee.verification == nil
+                    ? "the handshake took more than 16384 bytes" : "the handshake took more than 65536 bytes"
                 return -1
             }
         }

@@ -16,6 +16,10 @@ package class SecureSession {
     /// Why the session failed, for a log; nil while it did not.
     package private(set) final var failure: String?
 
+    /// What is wrong with the other side's certificate; nil where nothing is, and before it came. A session with such a
+    /// problem has failed, and never was established.
+    package final var verificationFailure: CertificateProblem? { pipe.pointee.verification?.problem }
+
     /// Nil once the session goes on without OpenSSL's.
     private(set) final var ssl: OpaquePointer?
     final let pipe: UnsafeMutablePointer<SessionPipe>
@@ -98,7 +102,9 @@ package class SecureSession {
 
     /// - Parameter reason: nil for the one that OpenSSL has.
     final func fail(_ reason: String? = nil) {
-        failure = pipe.pointee.brokenBound.map { "\($0)" } ?? reason ?? TLSError.takeReason()
+        failure =
+            pipe.pointee.brokenBound.map { "\($0)" } ?? verificationFailure?.description ?? reason
+            ?? TLSError.takeReason()
         state = .failed
         pipe.pointee.input.free()
         ERR_clear_error()

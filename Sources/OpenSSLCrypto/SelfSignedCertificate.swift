@@ -1,6 +1,6 @@
 import COpenSSL
 
-/// A certificate for a server that was given none.
+/// A certificate for a server that was given none, and for a peer.
 package enum SelfSignedCertificate {
     /// An ECDSA P-256 certificate for TLS servers, signed by its own key, valid from an hour ago.
     ///
@@ -20,27 +20,53 @@ package enum SelfSignedCertificate {
         guard (1...36_500).contains(days) else {
             throw TLSError("a certificate for \(days) days cannot be made; give 1 to 36500")
         }
-        ERR_clear_error()
-        guard let key = turnpike_generate_p256(), let certificate = X509_new() else {
-            throw TLSError("OpenSSL makes no P-256 key: \(TLSError.takeReason())")
+        let (certificate, key) = try make { (certificate, key) throws(TLSError) in
+            try fill(certificate, key: key, commonName: commonName, days: days, usage: "serverAuth")
+            try addNames(hosts: hosts, addresses: addresses, to: certificate)
         }
         defer {
             X509_free(certificate)
             EVP_PKEY_free(key)
         }
-        try fill(certificate, key: key, commonName: commonName, days: days)
-        try addNames(hosts: hosts, addresses: addresses, to: certificate)
-        try require(X509_sign(certificate, key, EVP_sha256()) > 0, "sign the certificate")
         let certificatePEM = try text { PEM_write_bio_X509($0, certificate) }
         let privateKeyPEM = try text { PEM_write_bio_PrivateKey($0, key, nil, nil, 0, nil, nil) }
         return (certificatePEM, privateKeyPEM)
+    }
+
+    /// One for both ends of DTLS between peers, with a random name. The caller owns both.
+    static func makePeers(days: Int) throws(TLSError) -> (certificate: OpaquePointer, key: OpaquePointer) {
+        try make { (certificate, key) throws(TLSError) in
+            let name = SecureRandom.bytes(16).map { String($0, radix: 16) }.joined(separator: "-")
+            try fill(certificate, key: key, commonName: name, days: days, usage: "serverAuth,clientAuth")
+        }
+    }
+
+    private static func make(
+        _ fill: (_ certificate: OpaquePointer, _ key: OpaquePointer) throws(TLSError) -> Void
+    ) throws(TLSError) -> (certificate: OpaquePointer, key: OpaquePointer) {
+        ERR_clear_error()
+        guard let certificate = X509_new() else { throw TLSError("OpenSSL has no memory for a certificate") }
+        guard let key = turnpike_generate_p256() else {
+            X509_free(certificate)
+            throw TLSError("OpenSSL makes no P-256 key: \(TLSError.takeReason())")
+        }
+        do throws(TLSError) {
+            try fill(certificate, key)
+            try require(X509_sign(certificate, key, EVP_sha256()) > 0, "sign the certificate")
+        } catch {
+            X509_free(certificate)
+            EVP_PKEY_free(key)
+            throw error
+        }
+        return (certificate, key)
     }
 
     private static func fill(
         _ certificate: OpaquePointer,
         key: OpaquePointer,
         commonName: String,
-        days: Int
+        days: Int,
+        usage: String
     ) throws(TLSError) {
         // 20 bytes at most, and positive (RFC 5280 section 4.1.2.2).
         var serial = SecureRandom.bytes(16)
@@ -63,7 +89,7 @@ package enum SelfSignedCertificate {
         try require(X509_set_pubkey(certificate, key) == 1, "set the key")
         try add(NID_basic_constraints, "critical,CA:FALSE", to: certificate)
         try add(NID_key_usage, "critical,digitalSignature", to: certificate)
-        try add(NID_ext_key_usage, "serverAuth", to: certificate)
+        try add(NID_ext_key_usage, usage, to: certificate)
     }
 
     private static func add(_ identifier: Int32, _ value: String, to certificate: OpaquePointer) throws(TLSError) {
@@ -99,7 +125,7 @@ package enum SelfSignedCertificate {
         )
     }
 
-    private static func isHostCharacter(_ byte: UInt8) -> Bool {
+    static func isHostCharacter(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
             UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),

@@ -13,6 +13,8 @@ struct SessionPipe {
     var space: UnsafeMutablePointer<OutputSpace.Storage>?
 
     var isEstablished = false
+    /// The retransmission timer's first value (RFC 6347 section 4.2.4.1).
+    var firstTimeoutMicroseconds: UInt32 = 1_000_000
     /// Why the session was ended by us, where it broke a bound.
     var brokenBound: StaticString?
     /// Ciphertext that OpenSSL took before the handshake was over.
@@ -27,8 +29,8 @@ struct SessionPipe {
     /// What the handshake ends with, for a session that wants it.
     var secrets: HandshakeSecrets?
 
-    /// The retransmission timer's first value (RFC 6347 section 4.2.4.1).
-    var firstTimeoutMicroseconds: UInt32 = 1_000_000
+    /// How the other side's certificate is judged; nil for a server, which asks for none.
+    var verification: CertificateVerification?
     /// The cookies of this and the last time window while a `DTLSGate` listens; nil once the address was verified.
     var cookies: UnsafePointer<CookiePair>?
 
@@ -47,6 +49,11 @@ struct SessionPipe {
 
     /// A client's hello with a post-quantum share and a ticket takes 2 to 3 KiB; it sends no certificate.
     static let handshakeByteLimit = 16_384
+    /// Where the other side sends certificates. A long chain takes 10 KiB, and over DTLS its flight may come a few times.
+    static let certificateByteLimit = 65_536
+
+    /// What this session's handshake may take.
+    var handshakeByteLimit: Int { verification == nil ? Self.handshakeByteLimit : Self.certificateByteLimit }
     /// A client needs five or six. One that cuts its hello has reasons, as some have to get past a filter, but not one
     /// for a record around every byte (case RE-08).
     static let handshakeRecordLimit = 64

@@ -1,7 +1,8 @@
 import COpenSSL
 
-/// A certificate, its key, and the rules that every session made from them obeys: TLS 1.2 and 1.3, or DTLS 1.2, with
-/// forward secrecy and authenticated encryption only (Mozilla's "intermediate", version 5.8).
+/// What sessions are made from: a server's certificate and its key, or what a client trusts. And the rules that each of
+/// them obeys: TLS 1.2 and 1.3, or DTLS 1.2, with forward secrecy and authenticated encryption only (Mozilla's
+/// "intermediate", version 5.8).
 ///
 /// A renewed certificate is a new context: sessions keep the one they were made from. The keys of session tickets
 /// belong to the context, so a ticket of an older one costs a full handshake.
@@ -10,15 +11,27 @@ package final class TLSContext: @unchecked Sendable {
     // in it, and nothing else changes it after `init`. The ticket keys have a lock of their own.
     package enum Kind: Sendable { case tls, dtls }
 
+    /// Which ends of a connection are made from a context.
+    enum Role: Sendable {
+        case server
+        /// - Parameters:
+        ///   - pins: nil where authorities decide.
+        ///   - nowSeconds: seconds since 1970 for tests; nil for the system's clock.
+        case client(pins: [CertificateFingerprint]?, nowSeconds: Int64?)
+        /// Both, with a certificate each.
+        case peer
+    }
+
     package let kind: Kind
-    /// The end of the leaf certificate's life, in seconds since 1970.
+    /// The end of the leaf certificate's life, in seconds since 1970; `Int64.max` for a client's context, which has none.
     package let notAfterSeconds: Int64
-    /// SHA-256 over the leaf certificate's DER: 32 bytes.
+    /// SHA-256 over the leaf certificate's DER: 32 bytes; none for a client's context.
     package let fingerprint: [UInt8]
 
+    let role: Role
     let handle: OpaquePointer
     private let protocols: ApplicationProtocols
-    private let ticketKeys: TicketKeys
+    private let ticketKeys: TicketKeys?
 
     /// - Parameters:
     ///   - certificateChainPath: PEM, the leaf first and its issuers behind it.
@@ -56,10 +69,44 @@ package final class TLSContext: @unchecked Sendable {
     ) throws(TLSError) {
         try self.init(
             kind: kind,
+            role: .server,
             applicationProtocols: applicationProtocols,
             ticketKeys: ticketKeys
         ) { (context) throws(TLSError) in
             try Self.load(certificate: certificateChainPath, key: privateKeyPath, into: context, at: nowSeconds)
+        }
+    }
+
+    /// A client's, with a clock of the caller's where that is not nil.
+    convenience init(
+        trusting trust: ServerTrust,
+        applicationProtocols: [String],
+        isDatagram: Bool,
+        nowSeconds: Int64?
+    ) throws(TLSError) {
+        try self.init(
+            kind: isDatagram ? .dtls : .tls,
+            role: .client(pins: try trust.pins(), nowSeconds: nowSeconds),
+            applicationProtocols: applicationProtocols,
+            ticketKeys: nil
+        ) { (context) throws(TLSError) in
+            try trust.install(in: context)
+            return nil
+        }
+    }
+
+    /// For both ends of associations between peers. Takes references of its own.
+    convenience init(peersCertificate certificate: OpaquePointer, key: OpaquePointer) throws(TLSError) {
+        try self.init(
+            kind: .dtls,
+            role: .peer,
+            applicationProtocols: [],
+            ticketKeys: nil
+        ) { (context) throws(TLSError) in
+            guard SSL_CTX_use_certificate(context, certificate) == 1, SSL_CTX_use_PrivateKey(context, key) == 1 else {
+                throw TLSError("OpenSSL takes no certificate for peers: \(TLSError.takeReason())")
+            }
+            return certificate
         }
     }
 
@@ -68,49 +115,55 @@ package final class TLSContext: @unchecked Sendable {
 
     private init(
         kind: Kind,
+        role: Role,
         applicationProtocols: [String],
-        ticketKeys: TicketKeys,
-        load: (OpaquePointer) throws(TLSError) -> OpaquePointer
+        ticketKeys: TicketKeys?,
+        load: (OpaquePointer) throws(TLSError) -> OpaquePointer?
     ) throws(TLSError) {
         ERR_clear_error()
-        guard let context = SSL_CTX_new(kind == .tls ? TLS_server_method() : DTLS_server_method()) else {
+        guard let context = SSL_CTX_new(Self.method(kind, role)) else {
             throw TLSError("OpenSSL makes no TLS context: \(TLSError.takeReason())")
         }
         let protocols = ApplicationProtocols(applicationProtocols)
-        let leaf: OpaquePointer
+        let leaf: OpaquePointer?
         do throws(TLSError) {
-            try Self.applyPolicy(to: context, kind: kind)
-            guard ticketKeys.install(in: context) else {
+            try Self.applyPolicy(to: context, kind: kind, role: role)
+            if let ticketKeys, !ticketKeys.install(in: context) {
                 throw TLSError("OpenSSL takes no keys for session tickets: \(TLSError.takeReason())")
             }
             leaf = try load(context)
+            try protocols.install(in: context, role: role)
         } catch {
             SSL_CTX_free(context)
             throw error
         }
-        SSL_CTX_set_alpn_select_cb(
-            context,
-            ApplicationProtocols.select,
-            Unmanaged.passUnretained(protocols).toOpaque()
-        )
         self.kind = kind
+        self.role = role
         self.protocols = protocols
         self.ticketKeys = ticketKeys
         handle = context
-        notAfterSeconds = turnpike_asn1_time_seconds(X509_get0_notAfter(leaf))
-        var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
-        var length: UInt32 = 0
-        fingerprint =
-            X509_digest(leaf, EVP_sha256(), &digest, &length) == 1 ? Array(digest.prefix(Int(length))) : []
+        notAfterSeconds = leaf.map { turnpike_asn1_time_seconds(X509_get0_notAfter($0)) } ?? .max
+        fingerprint = leaf.flatMap { CertificateFingerprint(of: $0, .sha256)?.bytes } ?? []
     }
 
     /// Makes new keys for tickets if it is time: those of a server without handshakes grow old as well.
-    package func renewTicketKeys() { _ = ticketKeys.current() }
+    package func renewTicketKeys() { _ = ticketKeys?.current() }
 
     // Every session holds its context, so none outlives the protocols and keys that the callbacks point at.
     deinit { SSL_CTX_free(handle) }
 
-    private static func applyPolicy(to context: OpaquePointer, kind: Kind) throws(TLSError) {
+    private static func method(_ kind: Kind, _ role: Role) -> OpaquePointer? {
+        switch (kind, role) {
+        case (.tls, .server): TLS_server_method()
+        case (.tls, .client): TLS_client_method()
+        case (.tls, .peer): TLS_method()
+        case (.dtls, .server): DTLS_server_method()
+        case (.dtls, .client): DTLS_client_method()
+        case (.dtls, .peer): DTLS_method()
+        }
+    }
+
+    private static func applyPolicy(to context: OpaquePointer, kind: Kind, role: Role) throws(TLSError) {
         let lowest = kind == .tls ? TLS1_2_VERSION : DTLS1_2_VERSION
         let highest = kind == .tls ? TLS1_3_VERSION : DTLS1_2_VERSION
         // X25519MLKEM768 exists from OpenSSL 3.5. The library that runs decides, not the headers of the build.
@@ -133,14 +186,25 @@ package final class TLSContext: @unchecked Sendable {
         turnpike_ctx_disable_session_cache(context)
         _ = SSL_CTX_set_num_tickets(context, 1)
         SSL_CTX_set_msg_callback(context, SessionWatch.message)
-        if kind == .tls { HandshakeSecrets.install(in: context) }
-        if kind == .dtls {
-            _ = SSL_CTX_set_options(context, turnpike_op_no_query_mtu)
-            // Room for handshake messages that come in pieces is given by the length they claim. A client here sends no
-            // certificate, so none is long; OpenSSL brings this up to 17 KiB.
+        if kind == .dtls { _ = SSL_CTX_set_options(context, turnpike_op_no_query_mtu) }
+        // Room for handshake messages that come in pieces is given by the length they claim.
+        switch (kind, role) {
+        case (.tls, .server):
+            HandshakeSecrets.install(in: context)
+        case (.dtls, .server):
+            // A client here sends no certificate, so none is long; OpenSSL brings this up to 17 KiB.
             turnpike_ctx_set_longest_message(context, 1_024)
             SSL_CTX_set_cookie_generate_cb(context, CookieCallbacks.generate)
             SSL_CTX_set_cookie_verify_cb(context, CookieCallbacks.verify)
+        case (_, .client):
+            // A chain of certificates, which OpenSSL would have up to 100 KiB.
+            turnpike_ctx_set_longest_message(context, SessionPipe.certificateByteLimit / 2)
+            CertificateVerification.install(in: context)
+        case (_, .peer):
+            turnpike_ctx_set_longest_message(context, SessionPipe.handshakeByteLimit)
+            // A connection is made anew with its keys, so there is nothing to resume.
+            _ = SSL_CTX_set_options(context, turnpike_op_no_ticket)
+            CertificateVerification.install(in: context)
         }
     }
 
@@ -198,40 +262,6 @@ package final class TLSContext: @unchecked Sendable {
             )
         }
         return leaf
-    }
-}
-
-/// The protocols that ALPN may settle on, and the choice among them.
-final class ApplicationProtocols: Sendable {
-    private let names: [[UInt8]]
-
-    init(_ names: [String]) { self.names = names.map { Array($0.utf8) } }
-
-    typealias Select =
-        @convention(c) (
-            OpaquePointer?, UnsafeMutablePointer<UnsafePointer<UInt8>?>?, UnsafeMutablePointer<UInt8>?,
-            UnsafePointer<UInt8>?, UInt32, UnsafeMutableRawPointer?
-        ) -> Int32
-
-    /// Our first name that is the client's too; no_application_protocol where none is (RFC 7301 section 3.2).
-    static let select: Select = { _, chosen, chosenLength, offered, offeredLength, argument in
-        guard let argument, let offered, let chosen, let chosenLength else { return SSL_TLSEXT_ERR_ALERT_FATAL }
-        let protocols = Unmanaged<ApplicationProtocols>.fromOpaque(argument).takeUnretainedValue()
-        let list = UnsafeBufferPointer(start: offered, count: Int(offeredLength))
-        var best = protocols.names.count
-        var index = 0
-        while index < list.count {
-            let end = index + 1 + Int(list[index])
-            guard end <= list.count else { break }
-            let name = list[(index + 1)..<end]
-            if let place = protocols.names[..<best].firstIndex(where: { $0.elementsEqual(name) }) {
-                best = place
-                chosen.pointee = offered + index + 1
-                chosenLength.pointee = list[index]
-            }
-            index = end
-        }
-        return best < protocols.names.count ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL
     }
 }
 

@@ -27,8 +27,15 @@ package final class TLSSession: SecureSession {
     ///   - isCompact: gives OpenSSL's session back after a handshake of TLS 1.3, and goes on with the traffic keys
     ///     alone: a third of the memory, for connections that are many and idle. See `RecordLayer`.
     /// - Throws: `TLSError` where OpenSSL has no memory, or the context is for DTLS.
-    package init(_ context: TLSContext, space: OutputSpace? = nil, isCompact: Bool = false) throws(TLSError) {
+    package convenience init(
+        _ context: TLSContext,
+        space: OutputSpace? = nil,
+        isCompact: Bool = false
+    ) throws(TLSError) {
         guard context.kind == .tls else { throw TLSError("a TLS session needs a TLS context; this one is for DTLS") }
+        guard case .server = context.role else {
+            throw TLSError("a server's session needs a context with a certificate; this one is for clients")
+        }
         let pipe = SessionPipe.make()
         guard let (ssl, bio) = PipeBIO.makeSession(context.handle, over: pipe, datagrams: false) else {
             SessionPipe.destroy(pipe)
@@ -41,7 +48,7 @@ package final class TLSSession: SecureSession {
             pipe.pointee.secrets = HandshakeSecrets()
             turnpike_ssl_set_app_data(ssl, pipe)
         }
-        super.init(context, ssl: ssl, pipe: pipe)
+        self.init(context, ssl: ssl, pipe: pipe)
         use(space)
     }
 
