@@ -41,4 +41,35 @@ package enum ClientLimits {
     static let localAddresses = 64
     /// Names that are looked up at once; each takes a thread for as long as the name service does.
     static let lookups = 16
+
+    // MARK: Relays
+
+    /// Of one server's name; more are there for load alone.
+    static let addressesTried = 6
+    /// Between the beginnings of two attempts (RFC 8305 section 5).
+    static let addressStagger = 250 * millisecond
+    /// What an attempt that has come so far as to be answered gets before another begins.
+    static let promiseTime = 2 * second
+    /// From the name to the allocation. Half of `connectionTimeout`, so that who waits for a connection hears of it.
+    static let relayTime = 15 * second
+    /// Datagrams that wait on a connection to a relay: 100 ms at 20 Mbit/s. More would only be late.
+    static let relayQueueBytes = 262_144
+    /// Between the transports of a server, in the order UDP, TCP, TLS, DTLS.
+    static let transportStagger = 250 * millisecond
+    /// Servers on which relays are kept. One is needed, and one for the case that it goes.
+    static let relayHosts = 2
+    /// Servers by transport that are looked at.
+    static let relayServers = 32
+    /// Before a relay that was lost or not to be had is tried again; it doubles.
+    static let relayRetry = 2 * second
+    static let longestRelayRetry = 300 * second
+
+    // MARK: NATs
+
+    /// STUN servers that are looked up; discovery asks four of them at once.
+    static let natServers = 8
+    /// How often this machine's addresses are looked at, which is one system call.
+    static let addressCheck = 3 * second
+    /// From a change of addresses to asking the servers anew.
+    static let addressRest = 500 * millisecond
 }

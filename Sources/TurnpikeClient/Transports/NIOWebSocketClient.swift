@@ -74,11 +74,11 @@ final class NIOWebSocketClient: WebSocketLink {
         guard !addresses.isEmpty else { return end(failure ?? NetworkFailure(.unknownName, subject)) }
         let share = ClientLimits.connectTime / UInt64(min(addresses.count, 4))
         let endpoint = Endpoint(address: addresses.removeFirst(), port: request.port)
-        let self_ = NIOLoopBound(self, eventLoop: network.loop)
+        let bound = NIOLoopBound(self, eventLoop: network.loop)
         let made = ClientBootstrap(group: network.loop)
             .connectTimeout(.nanoseconds(Int64(share)))
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try self_.value.fill(channel.pipeline.syncOperations) }
+                channel.eventLoop.makeCompletedFuture { try bound.value.fill(channel.pipeline.syncOperations) }
             }
             .connect(to: SystemAddress.socketAddress(endpoint))
         made.assumeIsolated().whenComplete { result in
@@ -99,12 +99,12 @@ final class NIOWebSocketClient: WebSocketLink {
         if request.isSecure { try pipeline.addHandler(ClientTLSHandler(makeSession(), subject: subject)) }
         let opener = WebSocketOpener(request, self)
         let openerBox = NIOLoopBound(opener, eventLoop: network.loop)
-        let self_ = NIOLoopBound(self, eventLoop: network.loop)
+        let bound = NIOLoopBound(self, eventLoop: network.loop)
         let upgrader = NIOWebSocketClientUpgrader(
             maxFrameSize: ClientLimits.webSocketMessageBytes
         ) { channel, response in
             channel.eventLoop.makeCompletedFuture {
-                try self_.value.upgraded(channel.pipeline.syncOperations, response, openerBox.value)
+                try bound.value.upgraded(channel.pipeline.syncOperations, response, openerBox.value)
             }
         }
         try pipeline.addHTTPClientHandlers(withClientUpgrade: (upgraders: [upgrader], completionHandler: { _ in }))
@@ -150,7 +150,8 @@ final class NIOWebSocketClient: WebSocketLink {
         var data = frame.unmaskedData
         switch frame.opcode {
         case .text:
-            guard let bytes = data.readBytes(length: data.readableBytes), let text = String(validating: bytes, as: UTF8.self)
+            guard let bytes = data.readBytes(length: data.readableBytes),
+                let text = String(validating: bytes, as: UTF8.self)
             else { return violated("a text that is not UTF-8", code: 1007) }
             receive?(.text(text))
         case .ping:

@@ -123,7 +123,8 @@ package final class SecureDatagrams: StreamLink {
     private func flush() {
         guard let port else { return }
         while session.hasOutput {
-            let count = withUnsafeTemporaryAllocation(byteCount: ClientLimits.datagramRoomBytes, alignment: 16) { room in
+            let count = withUnsafeTemporaryAllocation(byteCount: ClientLimits.datagramRoomBytes, alignment: 16) {
+                room in
                 let count = session.takeOutput(into: room)
                 if count > 0 { port.send(UnsafeRawBufferPointer(rebasing: room[..<count]), to: endpoint) }
                 return count

@@ -56,7 +56,8 @@ enum SystemAddress {
     /// Nil for what is neither IPv4 nor IPv6.
     static func endpoint(_ address: UnsafePointer<sockaddr>) -> Endpoint? {
         switch CInt(address.pointee.sa_family) {
-        case AF_INET: UnsafeRawPointer(address).withMemoryRebound(to: sockaddr_in.self, capacity: 1) { endpoint($0.pointee) }
+        case AF_INET:
+            UnsafeRawPointer(address).withMemoryRebound(to: sockaddr_in.self, capacity: 1) { endpoint($0.pointee) }
         case AF_INET6:
             UnsafeRawPointer(address).withMemoryRebound(to: sockaddr_in6.self, capacity: 1) { endpoint($0.pointee) }
         default: nil
