@@ -17,58 +17,54 @@ final class LoadConnection {
     var receive: ((UnsafeRawBufferPointer) -> Void)?
 
     private let network: any ClientNetwork
-    private var connection: TURNConnection?
+    private var link: RelayLink?
+    private var relayed: Endpoint?
     private var startedAt: UInt64 = 0
     private var partner: Endpoint?
-    private var isClosing = false
 
-    /// - Parameter configuration: of the TURN client.
-    init(
-        _ number: Int,
-        _ configuration: TURNConfiguration,
-        serverName: String,
-        in surroundings: TURNConnection.Surroundings
-    ) {
-        (self.number, network) = (number, surroundings.network)
-        connection = TURNConnection(configuration, serverName: serverName, in: surroundings) { [weak self] event in
+    init(_ number: Int, _ server: RelayServer, on network: any ClientNetwork, contexts: SecureContexts) {
+        (self.number, self.network) = (number, network)
+        // A second relayed address would take another port of the server's, and carry nothing.
+        link = RelayLink(server, families: .ipv4, network: network, contexts: contexts) { [weak self] event in
             self?.take(event)
         }
     }
 
     func start(now: UInt64) {
         (state, startedAt) = (.connecting, now)
-        connection?.start()
+        link?.start()
     }
 
     /// Binds a channel to the other connection's relayed address. Each does so, as an allocation lets in only whom it
     /// knows.
     func pair(with other: LoadConnection) {
-        guard state == .allocated, let peer = other.connection?.allocation?.relayed.first else { return }
+        guard state == .allocated, let peer = other.relayed else { return }
         (state, partner) = (.connecting, peer)
-        connection?.bindChannel(to: peer)
+        link?.bindChannel(to: peer)
     }
 
     /// Whether a stream takes another packet; a queue of seconds would only be late.
-    var hasRoom: Bool { state == .ready && (connection?.queuedBytes ?? 0) < Self.queueBytes }
+    var hasRoom: Bool { state == .ready && (link?.queuedBytes ?? 0) < Self.queueBytes }
 
     func send(_ bytes: UnsafeRawBufferPointer) {
         guard let partner else { return }
-        connection?.send(bytes, to: partner)
+        link?.send(bytes, to: partner)
     }
 
+    /// Gives the allocation back.
     func close() {
-        guard state != .new, state != .ended else { return }
-        isClosing = true
-        connection?.close()
+        state = .ended
+        link?.close()
     }
 
-    private func take(_ event: TURNConnection.Event) {
+    private func take(_ event: RelayEvent) {
         switch event {
-        case .allocated:
+        case .allocated(let allocation):
             allocationNanoseconds = network.nowNanoseconds &- startedAt
-            state = .allocated
-        case .bound: if state == .connecting { state = .ready }
-        case .refused(let failure):
+            (state, relayed) = (.allocated, allocation.relayed.first)
+        // A channel permits its peer, and nothing else was asked for.
+        case .permitted: if state == .connecting { state = .ready }
+        case .refused(_, let failure):
             problem = Problem(
                 .forbidden,
                 "the server does not relay to its own relayed addresses: \(failure.description.escapedForTerminal)",
@@ -76,12 +72,13 @@ final class LoadConnection {
             )
             close()
         case .received(let bytes, let peer): if peer == partner { receive?(bytes) }
-        case .ended(let problem):
+        case .ended(let failure):
             state = .ended
-            if !isClosing, let problem { self.problem = problem }
+            problem = failure.map { Problem($0, nowSeconds: network.wallMilliseconds / 1_000) }
+        case .peerError, .renewed, .renewalRefused: break
         }
     }
 
-    /// A tenth of a second at 20 Mbit/s.
-    private static let queueBytes = 262_144
+    /// Half of what the library lets wait before it drops.
+    private static let queueBytes = 131_072
 }

@@ -8,7 +8,6 @@ final class LoadRun {
         case load
         /// Waits for what is still on its way.
         case drain
-        case close
         case over
     }
 
@@ -37,13 +36,16 @@ final class LoadRun {
     /// - Parameter finish: called once, on the loop.
     init(
         _ plan: BenchPlan,
-        connections: [LoadConnection],
+        _ server: RelayServer,
         on network: any ClientNetwork,
         progress: ProgressLine?,
         _ finish: @escaping (Result<BenchReport, Problem>) -> Void
     ) {
-        (self.plan, self.network, self.connections) = (plan, network, connections)
-        (self.progress, self.finish) = (progress, finish)
+        (self.plan, self.network, self.progress, self.finish) = (plan, network, progress, finish)
+        let contexts = SecureContexts()
+        connections = (0..<plan.connections).map {
+            LoadConnection($0, server, on: network, contexts: contexts)
+        }
         startedAt = network.nowNanoseconds
         packet = [UInt8](repeating: 0, count: plan.packetBytes)
         var drawn: UInt32 = 0
@@ -62,8 +64,17 @@ final class LoadRun {
     ) async throws -> BenchReport {
         Interruption.watch()
         defer { Interruption.unwatch() }
+        let server = RelayServer(
+            host: plan.host,
+            port: plan.port,
+            transport: plan.transport,
+            credential: credential,
+            trust: trust
+        )
         let result: Result<BenchReport, Problem> = try await NIONetwork.job { network, finish in
-            LoadStarter(plan, credential, trust, network, progress, finish)
+            let run = LoadRun(plan, server, on: network, progress: progress, finish)
+            run.start()
+            return run
         }
         switch result {
         case .success(let report): return report
@@ -92,7 +103,6 @@ final class LoadRun {
         case .setup: setUp(now)
         case .load: load(now)
         case .drain: drain(now)
-        case .close: closed(now)
         case .over: return
         }
         guard phase != .over else { return }
@@ -214,23 +224,16 @@ final class LoadRun {
     // MARK: The end
 
     private func close(_ now: UInt64) {
-        phase = .close
-        phaseEndsAt = now + Self.farewellTime
-        for connection in connections { connection.close() }
-        closed(now)
-        if phase != .over { alarm?.set(at: now + Self.slowTickTime) }
-    }
-
-    private func closed(_ now: UInt64) {
-        guard now >= phaseEndsAt || connections.allSatisfy({ $0.state == .ended || $0.state == .new }) else { return }
         phase = .over
         alarm?.set(at: nil)
         progress?.clear()
+        let problems = connections.compactMap(\.problem)
+        for connection in connections { connection.close() }
         guard var report else {
-            let problem = connections.lazy.compactMap(\.problem).first
-            return finish(.failure(problem ?? Problem(.other, isCutShort ? "interrupted" : "no two connections came up")))
+            let words = isCutShort ? "interrupted before any packet was sent" : "no two connections came up in time"
+            return finish(.failure(problems.first ?? Problem(.other, words)))
         }
-        for problem in connections.compactMap(\.problem) { report.failures[problem.message, default: 0] += 1 }
+        for problem in problems { report.failures[problem.message, default: 0] += 1 }
         report.isCutShort = isCutShort
         finish(.success(report))
     }
@@ -265,5 +268,4 @@ final class LoadRun {
     /// A packet that is on its way for so long after the last one is lost.
     private static let patience: UInt64 = 500_000_000
     private static let streamPatience = 3 * second
-    private static let farewellTime = 2 * second
 }

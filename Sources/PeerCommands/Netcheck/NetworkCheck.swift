@@ -4,23 +4,14 @@ import TurnpikeClient
 final class NetworkCheck {
     private let configuration: Configuration
     private let measuresLifetime: Bool
-    private let surroundings: TURNConnection.Surroundings
+    private let network: any ClientNetwork
     private let finish: (NetworkReport) -> Void
-    private var network: any ClientNetwork { surroundings.network }
     private let startedAt: UInt64
     private var deadline: (any Alarm)?
-    private var names: NameTable
     private var relays: [RelayProbe] = []
-    private var stunServers: [StunServer] = []
-    private var surveys: [AddressFamily: NATSurvey] = [:]
-    private var reports: [AddressFamily: NetworkReport.Family] = [:]
-    private var hasSurveyed = false
+    private var monitor: NATMonitor?
+    private var findings = NATFindings()
     private var isOver = false
-
-    private struct StunServer {
-        let text: String
-        let url: ServerURL
-    }
 
     /// - Parameter finish: called once, on the loop.
     init(
@@ -29,14 +20,9 @@ final class NetworkCheck {
         on network: any ClientNetwork,
         _ finish: @escaping (NetworkReport) -> Void
     ) {
-        (self.configuration, self.measuresLifetime, self.finish) = (configuration, measuresLifetime, finish)
-        surroundings = TURNConnection.Surroundings(
-            network: network,
-            contexts: SecureContexts(),
-            trust: configuration.serverTrust
-        )
+        (self.configuration, self.measuresLifetime) = (configuration, measuresLifetime)
+        (self.network, self.finish) = (network, finish)
         startedAt = network.nowNanoseconds
-        names = NameTable(network)
     }
 
     /// The whole check on the machine's own network.
@@ -57,115 +43,97 @@ final class NetworkCheck {
         }
     }
 
-    private func start() {
-        deadline = network.alarm { [weak self] in self?.conclude() }
+    func start() {
         let patience = min(configuration.connectionTimeout.nanoseconds, Self.patience)
+        deadline = network.alarm { [weak self] in self?.conclude() }
         deadline?.set(at: startedAt + (measuresLifetime ? Self.lifetimePatience : patience))
-        stunServers = configuration.stunServers.compactMap { text in
-            (try? ServerURL(text, usual: .stun)).map { StunServer(text: text, url: $0) }
-        }
+        let contexts = SecureContexts()
         for server in configuration.turnServers {
             guard let url = try? ServerURL(server.url, usual: .turn) else { continue }
             for transport in url.transports {
-                let probe = RelayProbe(server, transport, in: surroundings) { [weak self] in self?.advance() }
-                relays.append(probe)
-                names.resolve(url.host) { [weak self] result in
-                    self?.begin(probe, url, result)
-                }
+                let way = RelayServer(
+                    host: url.host,
+                    port: url.port,
+                    transport: transport,
+                    credential: TURNCredential(username: server.username, password: server.password),
+                    trust: configuration.serverTrust
+                )
+                relays.append(
+                    RelayProbe(server.url, way, on: network, contexts: contexts) { [weak self] in self?.advance() }
+                )
             }
         }
-        for server in stunServers { names.resolve(server.url.host) { [weak self] _ in self?.advance() } }
-        advance()
-    }
-
-    private func begin(_ probe: RelayProbe, _ url: ServerURL, _ result: Result<[IPAddress], NetworkFailure>) {
-        let patience = min(configuration.connectionTimeout.nanoseconds, Self.patience)
-        switch result {
-        case .success(let addresses):
-            let best = addresses.first { families.contains($0.family) } ?? addresses.first
-            probe.start(best.map { Endpoint(address: $0, port: url.port) }, url.host, patienceNanoseconds: patience)
-        case .failure(let failure): probe.fail(Problem(failure))
-        }
-        advance()
-    }
-
-    /// Families that this machine has an address of.
-    private var families: Set<AddressFamily> { Set(network.localAddresses().map(\.address.family)) }
-
-    /// Does what has become possible.
-    private func advance() {
-        guard !isOver else { return }
-        if !hasSurveyed, names.isComplete {
-            hasSurveyed = true
-            for family in [AddressFamily.ipv4, .ipv6] { survey(family) }
-        }
-        let running = relays.filter(\.hasAnswered).compactMap(\.address)
-        if !running.isEmpty {
-            for survey in surveys.values { survey.confirmRunning(at: Set(running.map(\.address))) }
-        }
-        if hasSurveyed, surveys.isEmpty, relays.allSatisfy(\.isOver) { conclude() }
-    }
-
-    // MARK: The NAT
-
-    private func survey(_ family: AddressFamily) {
-        let own = network.localAddresses().filter { $0.address.family == family }
-        let stun = stunServers.flatMap { server in
-            names.addresses(server.url.host).map { Endpoint(address: $0, port: server.url.port) }
-        }
-        // A TURN server by UDP answers as a STUN server does (RFC 8656 section 5).
-        let turn = relays.filter { $0.transport == .udp }.compactMap(\.address)
-        var servers: [Endpoint] = []
-        for endpoint in stun + turn where endpoint.family == family && !servers.contains(endpoint) {
-            servers.append(endpoint)
-        }
-        let name = family == .ipv4 ? "IPv4" : "IPv6"
-        guard !own.isEmpty else {
-            reports[family] = NetworkReport.Family(absence: "this machine has no \(name) address")
-            return
-        }
-        guard !servers.isEmpty else {
-            reports[family] = NetworkReport.Family(absence: "no STUN server has an \(name) address")
-            return
-        }
-        let survey = NATSurvey(
-            servers: servers,
-            family: family,
-            measuresLifetime: measuresLifetime,
-            on: network
-        ) { [weak self] report in
-            guard let self else { return }
-            self.surveys[family] = nil
-            self.reports[family] = NetworkReport.Family(nat: report)
+        monitor = NATMonitor(measuresLifetime: measuresLifetime, network: network) { [weak self] event in
+            guard let self, case .changed(let findings) = event else { return }
+            self.findings = findings
             self.advance()
         }
-        surveys[family] = survey
-        survey.start()
+        monitor?.use(natServers)
+        // Before all is over, so that what was not answered in time can be told.
+        for relay in relays { relay.start(patienceNanoseconds: patience / 10 * 9) }
     }
 
-    // MARK: The end
+    private var stunServers: [(text: String, url: ServerURL)] {
+        configuration.stunServers.compactMap { text in (try? ServerURL(text, usual: .stun)).map { (text, $0) } }
+    }
+
+    /// A TURN server by UDP answers as a STUN server does (RFC 8656 section 5).
+    private var natServers: [NATServer] {
+        stunServers.map { NATServer(host: $0.url.host, port: $0.url.port) }
+            + relays.map(\.server).filter { $0.transport == .udp }.map { NATServer(host: $0.host, port: $0.port) }
+    }
+
+    private func advance() {
+        guard !isOver else { return }
+        for relay in relays where relay.server.transport.isStream {
+            if let server = relay.answeringServer { monitor?.confirmRunning(server) }
+        }
+        if relays.allSatisfy(\.isOver), hasSurveyed { conclude() }
+    }
+
+    private var hasSurveyed: Bool {
+        let reports = [findings.ipv4, findings.ipv6].compactMap { $0 }
+        return findings.isComplete && (!measuresLifetime || reports.allSatisfy { $0.lifetime != NATReport().lifetime })
+    }
 
     private func conclude() {
         guard !isOver else { return }
         isOver = true
         deadline?.set(at: nil)
-        for (family, survey) in surveys { reports[family] = NetworkReport.Family(nat: survey.stop()) }
-        surveys = [:]
-        for probe in relays { probe.stop() }
-        let unresolved = stunServers.compactMap { server in
-            names.problem(server.url.host).map { NetworkReport.Unasked(url: server.text, problem: $0) }
-        }
-        let absence = NetworkReport.Family(absence: "the names of the servers were not resolved in time")
+        monitor?.close()
+        for relay in relays { relay.stop() }
+        let seconds = network.wallMilliseconds / 1_000
         finish(
             NetworkReport(
-                ipv4: reports[.ipv4] ?? absence,
-                ipv6: reports[.ipv6] ?? absence,
-                relays: relays.map(\.result),
-                unasked: unresolved,
+                ipv4: family(.ipv4, findings.ipv4),
+                ipv6: family(.ipv6, findings.ipv6),
+                relays: relays.map { $0.result(nowSeconds: seconds) },
+                unasked: unasked,
                 issues: configuration.issues.map(\.description),
                 tookNanoseconds: network.nowNanoseconds - startedAt
             )
         )
+    }
+
+    private func family(_ family: AddressFamily, _ report: NATReport?) -> NetworkReport.Family {
+        if let report { return NetworkReport.Family(nat: report) }
+        let name = family == .ipv4 ? "IPv4" : "IPv6"
+        guard network.localAddresses().contains(where: { $0.address.family == family }) else {
+            return NetworkReport.Family(absence: "this machine has no \(name) address")
+        }
+        return NetworkReport.Family(
+            absence: findings.isComplete
+                ? "no STUN server has an \(name) address" : "the names of the servers were not resolved in time"
+        )
+    }
+
+    /// STUN servers without an address; TURN servers tell of theirs by themselves.
+    private var unasked: [NetworkReport.Unasked] {
+        stunServers.compactMap { text, url in
+            findings.unresolved.first { $0.subject.hasSuffix(" \(url.host)") }.map {
+                NetworkReport.Unasked(url: text, problem: Problem($0))
+            }
+        }
     }
 
     private static let second: UInt64 = 1_000_000_000

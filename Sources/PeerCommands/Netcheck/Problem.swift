@@ -91,6 +91,19 @@ extension Problem {
             : "where a firewall drops UDP, use TCP or TLS; else check that the server runs"
     }
 
+    /// - Parameter nowSeconds: since 1970.
+    package init(_ failure: RelayFailure, nowSeconds: Int64) {
+        switch failure.cause {
+        case .network(let cause): self.init(cause)
+        case .turn(let cause):
+            self.init(cause, username: failure.server.credential.username, nowSeconds: nowSeconds)
+        case .noFamily:
+            self.init(.addressUnavailable, "this machine has no address of the server's family")
+        case .tooLate:
+            self.init(.silent, "the server was not reached in time", mend: Self.silenceMend(failure.server.transport))
+        }
+    }
+
     package init(_ failure: NetworkFailure) {
         // These say what is wrong, then the mend behind a semicolon, and at the end what the system said.
         var text = failure.description.escapedForTerminal

@@ -2,103 +2,95 @@ import TurnpikeClient
 
 /// Allocates on one TURN server by one transport, and gives the allocation back.
 final class RelayProbe {
-    let transport: TURNConfiguration.Transport
-    private(set) var address: Endpoint?
+    let server: RelayServer
     private(set) var isOver = false
-    private let server: Configuration.TURNServer
-    private let surroundings: TURNConnection.Surroundings
+    private let url: String
+    private let network: any ClientNetwork
     private let changed: () -> Void
-    private var connection: TURNConnection?
+    private var link: RelayLink?
     private var deadline: (any Alarm)?
     private var relayed: [Endpoint]?
-    private var problem: Problem?
-
-    /// - Parameter changed: called when something has been found out.
-    init(
-        _ server: Configuration.TURNServer,
-        _ transport: TURNConfiguration.Transport,
-        in surroundings: TURNConnection.Surroundings,
-        _ changed: @escaping () -> Void
-    ) {
-        (self.server, self.transport, self.surroundings, self.changed) = (server, transport, surroundings, changed)
-    }
+    private var address: Endpoint?
+    private var failure: RelayFailure?
 
     /// - Parameters:
-    ///   - endpoint: nil where the name has no address.
-    ///   - host: what the certificate is to be made out to.
-    func start(_ endpoint: Endpoint?, _ host: String, patienceNanoseconds: UInt64) {
-        guard let endpoint else {
-            return fail(Problem(.nameUnknown, "the name \(host.escapedForTerminal) has no address"))
-        }
-        address = endpoint
-        var configuration = TURNConfiguration(
-            server: endpoint,
-            transport: transport,
-            credential: TURNCredential(username: server.username, password: server.password)
-        )
-        configuration.families = .both
-        let connection = TURNConnection(configuration, serverName: host, in: surroundings) { [weak self] event in
-            self?.take(event)
-        }
-        self.connection = connection
-        deadline = surroundings.network.alarm { [weak self] in
+    ///   - url: as it was configured, for the report.
+    ///   - changed: called when something has been found out.
+    init(
+        _ url: String,
+        _ server: RelayServer,
+        on network: any ClientNetwork,
+        contexts: SecureContexts,
+        _ changed: @escaping () -> Void
+    ) {
+        (self.url, self.server, self.network, self.changed) = (url, server, network, changed)
+        link = RelayLink(server, network: network, contexts: contexts) { [weak self] event in self?.take(event) }
+        deadline = network.alarm { [weak self] in
             self?.stop()
-            self?.changed()
+            changed()
         }
-        // Before all is over, so that the allocation of a slow server is given back.
-        deadline?.set(at: surroundings.network.nowNanoseconds + patienceNanoseconds / 10 * 9)
-        connection.start()
     }
 
-    func fail(_ problem: Problem) {
-        guard !isOver else { return }
-        self.problem = problem
-        over()
+    func start(patienceNanoseconds: UInt64) {
+        deadline?.set(at: network.nowNanoseconds + patienceNanoseconds)
+        link?.start()
     }
 
     /// What has not come by now does not come.
     func stop() {
         guard !isOver else { return }
-        if relayed == nil, problem == nil {
-            let words = address == nil ? "its name was not resolved in time" : "it has not answered in time"
-            problem = Problem(.silent, words, mend: Problem.silenceMend(transport))
-        }
-        connection?.close()
-        over()
+        isOver = true
+        deadline?.set(at: nil)
+        link?.close()
     }
 
-    /// The server has said something, whatever it was.
-    var hasAnswered: Bool { connection?.hasAnswered == true }
+    /// Where the server has said something, whatever it was.
+    var answeringServer: Endpoint? {
+        if let address { return address }
+        if case .turn(let failure)? = failure?.cause, failure.isAnswer { return failure.server }
+        return nil
+    }
 
-    var result: NetworkReport.Relay {
-        let time = connection?.roundTripNanoseconds
+    /// - Parameter nowSeconds: since 1970.
+    func result(nowSeconds: Int64) -> NetworkReport.Relay {
+        let time = link?.roundTripNanoseconds
         let outcome: NetworkReport.Relay.Outcome
         if let relayed {
             outcome = .works(roundTripNanoseconds: time, relayed: relayed)
+        } else if let failure {
+            let problem = Problem(failure, nowSeconds: nowSeconds)
+            outcome = answeringServer == nil ? .failed(problem) : .reached(roundTripNanoseconds: time, problem)
         } else {
-            let problem = problem ?? Problem(.silent, "it was not asked")
-            outcome = hasAnswered ? .reached(roundTripNanoseconds: time, problem) : .failed(problem)
+            outcome = .failed(
+                Problem(.silent, "it has not answered in time", mend: Problem.silenceMend(server.transport))
+            )
         }
-        return NetworkReport.Relay(url: server.url, transport: transport, address: address, outcome: outcome)
+        return NetworkReport.Relay(url: url, transport: server.transport, address: answeringServer, outcome: outcome)
     }
 
-    private func take(_ event: TURNConnection.Event) {
+    private func take(_ event: RelayEvent) {
         switch event {
         case .allocated(let allocation):
-            relayed = allocation.relayed
-            connection?.close()
-        case .ended(let problem):
-            if relayed == nil, self.problem == nil {
-                self.problem = problem ?? Problem(.silent, "the connection was closed")
-            }
-            over()
-        case .bound, .refused, .received: break
+            (relayed, address) = (allocation.relayed, link?.serverEndpoint)
+            // One more exchange, for an allocation is made in the rush of the beginning: whatever the server answers,
+            // the time is a round trip. It says about our own address, which bothers nobody.
+            if link?.permit(allocation.mapped.address) == true { stop() }
+        case .permitted, .refused: stop()
+        case .ended(let failure):
+            if relayed == nil { self.failure = failure }
+            stop()
+        case .received, .peerError, .renewed, .renewalRefused: return
         }
         changed()
     }
+}
 
-    private func over() {
-        isOver = true
-        deadline?.set(at: nil)
+extension TURNFailure {
+    /// The server has said it, and not its silence.
+    fileprivate var isAnswer: Bool {
+        switch reason {
+        case .serverSilent, .connectionLost, .desynchronised, .allocationExpired, .tooManyRequests, .longCredential: false
+        default: true
+        }
     }
 }
