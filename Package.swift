@@ -94,9 +94,7 @@ let package = Package(
         .target(
             name: "TurnpikeClient",
             dependencies: [
-                "OpenSSLCrypto",
-                "Signaling",
-                "Traversal",
+                "DataChannels", "OpenSSLCrypto", "Signaling", "Traversal",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

@@ -45,10 +45,12 @@ public struct Configuration: Sendable, Hashable {
 
     /// The signaling server, as `wss://host:8443/signal`; `nil` for none.
     public var signalingServer: String?
-    /// For signaling: the user's name and password, or a token alone.
+    /// Who signs in at the signaling server: a user, or a time-limited username.
     public var username: String?
     /// The password of `username`.
     public var password: String?
+    /// What signs in at the signaling server in place of a username and a password.
+    public var token: String?
     /// The id to register with when a program names none.
     public var peerID: PeerID?
     /// Servers that tell the outside address, as `stun:host:port` or `host:port`.

@@ -38,10 +38,10 @@ public final class Connection: Sendable {
     let coordinator: P2PCoordinator
     private let queue: MessageQueue
     private let state: Mutex<State>
-    private let incoming: AsyncStream<Channel>.Continuation
+    private let incoming: AsyncStream<MessageChannel>.Continuation
 
     /// Channels that the peer opens. Only one task may read them.
-    public let channels: AsyncStream<Channel>
+    public let channels: AsyncStream<MessageChannel>
 
     init(_ id: UInt64, to peer: PeerID, of coordinator: P2PCoordinator, path: ICEPath?, queue: MessageQueue) {
         self.id = id
@@ -77,15 +77,15 @@ public final class Connection: Sendable {
     public var messages: Messages { Messages(queue: queue) }
 
     /// Sends bytes. It returns when they are taken over to be sent, which waits for the peer where it reads more slowly.
-    /// - Throws: `ChannelError`.
+    /// - Throws: `MessageChannelError`.
     public func send(_ bytes: [UInt8]) async throws { try await send(Message(bytes), on: SessionChannels.own) }
 
     /// Sends text.
-    /// - Throws: `ChannelError`.
+    /// - Throws: `MessageChannelError`.
     public func send(_ text: String) async throws { try await send(Message(text), on: SessionChannels.own) }
 
     /// Sends a message.
-    /// - Throws: `ChannelError`.
+    /// - Throws: `MessageChannelError`.
     public func send(_ message: Message) async throws { try await send(message, on: SessionChannels.own) }
 
     func send(_ message: Message, on channel: Int) async throws {
@@ -96,13 +96,13 @@ public final class Connection: Sendable {
     /// - Parameters:
     ///   - label: what the peer is told of it.
     ///   - subprotocol: likewise.
-    /// - Throws: `ChannelError`.
+    /// - Throws: `MessageChannelError`.
     public func openChannel(
         label: String,
         subprotocol: String = "",
         ordered: Bool = true,
-        reliability: Channel.Reliability = .reliable
-    ) async throws -> Channel {
+        reliability: MessageChannel.Reliability = .reliable
+    ) async throws -> MessageChannel {
         var configuration = DataChannelConfiguration(label: label)
         configuration.subprotocol = subprotocol
         configuration.isOrdered = ordered
@@ -142,7 +142,7 @@ public final class Connection: Sendable {
 
     func note(roundTripNanoseconds: UInt64?) { state.withLock { $0.roundTripNanoseconds = roundTripNanoseconds } }
 
-    func offer(_ channel: Channel) { incoming.yield(channel) }
+    func offer(_ channel: MessageChannel) { incoming.yield(channel) }
 
     func end() {
         state.withLock { state in

@@ -54,23 +54,24 @@ final class PathRouter {
 
     // MARK: Ways
 
-    func add(_ port: any DatagramPort) -> ICEBase { add(.socket(port)) }
-
-    func add(_ relay: any RelayWay) -> ICEBase { add(.relay(relay)) }
-
-    private func add(_ way: Way) -> ICEBase {
+    func add(_ port: any DatagramPort) -> ICEBase {
         let base = ICEBase(rawValue: nextBase)
         nextBase &+= 1
-        ways[base] = way
+        ways[base] = .socket(port)
         return base
     }
+
+    /// - Parameter base: from `ClientLimits.firstRelayBase` on.
+    func add(_ relay: any RelayWay, as base: ICEBase) { ways[base] = .relay(relay) }
 
     func remove(_ base: ICEBase) {
         ways[base] = nil
         for route in routes.keys where route.base == base { routes[route] = nil }
-        for id in users.keys {
-            users[id]?.permits = users[id]?.permits.filter { $0.base != base } ?? []
-            users[id]?.routes = users[id]?.routes.filter { $0.base != base } ?? []
+        for (id, user) in users {
+            var user = user
+            user.permits = user.permits.filter { $0.base != base }
+            user.routes = user.routes.filter { $0.base != base }
+            users[id] = user
         }
     }
 

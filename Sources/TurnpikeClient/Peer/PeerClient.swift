@@ -5,7 +5,7 @@ import Traversal
 
 /// A peer: signaling, the ways out, and the connections, as plain code on one loop. `P2PCoordinator` is its public
 /// face.
-package final class PeerClient: SessionHost {
+final class PeerClient: SessionHost {
     struct SessionKey: Hashable {
         let local: PeerID
         let remote: PeerID
@@ -87,9 +87,9 @@ package final class PeerClient: SessionHost {
         phase = .running
         startedAt = now
         startAlarm.set(at: now &+ min(ClientLimits.startTime, configuration.connectionTimeout.clampedNanoseconds))
+        startSignaling()
         gatherer.start()
         servers.start()
-        startSignaling()
         finishStartIfReady()
     }
 
@@ -108,10 +108,17 @@ package final class PeerClient: SessionHost {
 
     func finishStartIfReady() {
         guard !starting.isEmpty else { return }
-        if let signaling, !signaling.isUp, signaling.problem == nil { return }
-        if !servers.isReady { return }
+        if awaitsSignaling || !servers.isReady { return }
         finishStart()
     }
+
+    /// The first attempt to reach the signaling server is under way, or has not begun.
+    var awaitsSignaling: Bool {
+        guard let signaling else { return canSignal && startedAt == nil }
+        return !signaling.isUp && signaling.problem == nil
+    }
+
+    private var canSignal: Bool { serverURL != nil && configuration.signalingCredentials != nil }
 
     private func finishStart() {
         startAlarm.set(at: nil)
@@ -275,6 +282,7 @@ package final class PeerClient: SessionHost {
     func resumer(_ session: UInt64) -> @Sendable () -> Void { resume(session) }
 
     func opened(_ session: PeerSession) {
+        onEvent(.opening(session))
         counts.succeeded += 1
         if session.isDirect {
             counts.punched += 1
@@ -298,7 +306,7 @@ package final class PeerClient: SessionHost {
 
     func ended(_ session: PeerSession, _ end: PeerLink.End) {
         forget(session)
-        if session.connection != nil { onEvent(.disconnected(session, end)) }
+        if session.connection != nil { onEvent(.disconnected(session, reason: end.words)) }
     }
 
     func failed(_ session: PeerSession, _ failure: ConnectionFailure) {
@@ -311,9 +319,12 @@ package final class PeerClient: SessionHost {
 
     private func take(_ event: SignalingLink.Event) {
         switch event {
-        case .up(let welcome): servers.use(welcome.iceServers)
+        case .up(let welcome):
+            servers.use(welcome.iceServers)
+            servers.noteSignaling()
         case .iceServers(let found): servers.use(found)
-        case .down, .closed: break
+        case .down: servers.noteSignaling()
+        case .closed: break
         case .registered(let id):
             if !registered.contains(id) { registered.append(id) }
             onEvent(.peerRegistered(id))
@@ -321,7 +332,6 @@ package final class PeerClient: SessionHost {
         case .message(let message): take(message)
         }
         finishStartIfReady()
-        if phase == .closing, case .closed = event { finishClose() }
     }
 
     private func take(_ message: SignalingMessage) {
@@ -423,9 +433,11 @@ package final class PeerClient: SessionHost {
 /// What a client tells its public face.
 enum ClientEvent {
     case peerRegistered(PeerID)
+    /// The session needs its public face; `connected` follows.
+    case opening(PeerSession)
     case connected(PeerSession)
     case connectionFailed(ConnectionFailure)
     case pathChanged(PeerSession)
     case natChanged(NATInfo)
-    case disconnected(PeerSession, PeerLink.End)
+    case disconnected(PeerSession, reason: String)
 }

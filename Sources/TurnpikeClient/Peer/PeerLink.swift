@@ -25,6 +25,15 @@ final class PeerLink {
         case closed
         case closedByPeer
         case failed(ConnectionFailure.Reason, String)
+
+        /// As the end of a sentence about the connection.
+        var words: String {
+            switch self {
+            case .closed: "the connection was closed"
+            case .closedByPeer: "the peer closed the connection"
+            case .failed(_, let words): words
+            }
+        }
     }
 
     enum Phase {
@@ -291,7 +300,6 @@ final class PeerLink {
                 beginHandshake()
             case .state(let state): outputs.append(.state(state))
             case .role, .failed: break
-            default: break
             }
         }
         if !due.isEmpty, phase != .ended { setAlarm() }

@@ -79,6 +79,9 @@ final class PeerSession {
     /// The program's end; there from the opening on.
     var connection: Connection?
     var hasBeenDirect = false
+    /// What arrives on the connection's own channel.
+    private(set) lazy var ownQueue = makeQueue()
+    private var closing: [() -> Void] = []
     private lazy var alarm = host.context.network.alarm { [weak self] in self?.advance() }
 
     init(_ number: UInt64, local: PeerID, remote: PeerID, host: any SessionHost) {
@@ -116,8 +119,10 @@ final class PeerSession {
         setAlarm()
     }
 
-    func close() {
-        guard phase != .ended else { return }
+    /// - Parameter done: called when the goodbye is over.
+    func close(_ done: @escaping () -> Void = {}) {
+        guard phase != .ended else { return done() }
+        closing.append(done)
         guard let link, phase == .open else { return end(.closed) }
         link.close()
     }
@@ -236,22 +241,18 @@ final class PeerSession {
 
     func end(_ end: PeerLink.End) {
         guard phase != .ended else { return }
-        let wasOpen = phase == .open
-        let text =
-            switch end {
-            case .closed: "the connection was closed"
-            case .closedByPeer: "the peer closed the connection"
-            case .failed(_, let words): words
-            }
-        let failed = waiters.map { ($0, failure(.closedByPeer, text)) }
+        let failed = waiters.map { ($0, failure(.closedByPeer, end.words)) }
         waiters = []
         phase = .ended
         alarm.set(at: nil)
         dropLink()
         channels.endAll()
         connection?.end()
-        if wasOpen { host.ended(self, end) }
+        host.ended(self, end)
         for (waiter, failure) in failed { waiter.done(.failure(failure)) }
+        let waiting = closing
+        closing = []
+        for done in waiting { done() }
     }
 
     private func endIfUnwanted() {

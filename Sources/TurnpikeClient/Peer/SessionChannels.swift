@@ -5,11 +5,11 @@ import DataChannels
 struct SessionChannels {
     struct Sending {
         let message: Message
-        let done: (ChannelError?) -> Void
+        let done: (MessageChannelError?) -> Void
     }
 
     struct Entry {
-        let channel: Channel?
+        let channel: MessageChannel?
         let queue: MessageQueue
         /// Nil until the association has it.
         var stream: UInt16?
@@ -24,7 +24,7 @@ struct SessionChannels {
     private var nextNumber = 1
 
     /// - Parameter channel: nil for the connection's own.
-    mutating func add(_ make: (Int) -> (Channel?, MessageQueue), stream: UInt16?) -> Int {
+    mutating func add(_ make: (Int) -> (MessageChannel?, MessageQueue), stream: UInt16?) -> Int {
         let number = nextNumber
         nextNumber += 1
         let (channel, queue) = make(number)
@@ -85,7 +85,7 @@ extension PeerSession {
     /// The association stands. The offerer opens the connection's own channel; the other side sends once it comes.
     private func noteAssociation() {
         guard let link, let association = link.association else { return }
-        if connection == nil, channels[SessionChannels.own] == nil { channels.addOwn(makeQueue()) }
+        if channels[SessionChannels.own] == nil { channels.addOwn(ownQueue) }
         if link.isOfferer {
             do throws(DataChannelError) {
                 let channel = try association.openChannel(.init(label: ClientLimits.ownChannelLabel))
@@ -113,9 +113,9 @@ extension PeerSession {
             return
         }
         let queue = makeQueue()
-        var made: Channel?
+        var made: MessageChannel?
         _ = channels.add({ number in
-            let accepted = Channel(channel, number: number, of: connection, queue: queue)
+            let accepted = MessageChannel(channel, number: number, of: connection, queue: queue)
             made = accepted
             return (accepted, queue)
         }, stream: channel.id)
@@ -134,14 +134,14 @@ extension PeerSession {
 
     // MARK: Calls
 
-    func open(_ configuration: DataChannelConfiguration) -> Result<Channel, ChannelError> {
+    func open(_ configuration: DataChannelConfiguration) -> Result<MessageChannel, MessageChannelError> {
         guard phase == .open, let association = link?.association, let connection else { return .failure(.closed) }
         do throws(DataChannelError) {
             let opened = try association.openChannel(configuration)
             let queue = makeQueue()
-            var made: Channel?
+            var made: MessageChannel?
             _ = channels.add({ number in
-                let channel = Channel(opened, number: number, of: connection, queue: queue)
+                let channel = MessageChannel(opened, number: number, of: connection, queue: queue)
                 made = channel
                 return (channel, queue)
             }, stream: opened.id)
@@ -153,7 +153,7 @@ extension PeerSession {
     }
 
     /// - Parameter done: called when the message was taken, or is not going to be.
-    func send(_ message: Message, on number: Int, _ done: @escaping (ChannelError?) -> Void) {
+    func send(_ message: Message, on number: Int, _ done: @escaping (MessageChannelError?) -> Void) {
         guard phase == .open, let entry = channels[number] else { return done(.closed) }
         guard entry.waiting.isEmpty, entry.stream != nil else {
             return channels.wait(SessionChannels.Sending(message: message, done: done), on: number)
@@ -175,7 +175,7 @@ extension PeerSession {
         return outcome
     }
 
-    private func tooLong(_ message: Message) -> ChannelError {
+    private func tooLong(_ message: Message) -> MessageChannelError {
         let limit = min(
             link?.association?.remoteMaxMessageBytes ?? 0,
             link?.association?.options.sendBufferBytes ?? 0

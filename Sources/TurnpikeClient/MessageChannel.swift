@@ -1,7 +1,7 @@
 import DataChannels
 
 /// A way for messages within a connection, beside others.
-public final class Channel: Sendable {
+public final class MessageChannel: Sendable {
     /// What becomes of a message that gets lost on the way.
     public enum Reliability: Sendable, Hashable {
         /// It is sent again until it arrives.
@@ -39,15 +39,15 @@ public final class Channel: Sendable {
     public var messages: Messages { Messages(queue: queue) }
 
     /// Sends bytes. It returns when they are taken over to be sent, which waits for the peer where it reads more slowly.
-    /// - Throws: `ChannelError`.
+    /// - Throws: `MessageChannelError`.
     public func send(_ bytes: [UInt8]) async throws { try await connection.send(Message(bytes), on: number) }
 
     /// Sends text.
-    /// - Throws: `ChannelError`.
+    /// - Throws: `MessageChannelError`.
     public func send(_ text: String) async throws { try await connection.send(Message(text), on: number) }
 
     /// Sends a message.
-    /// - Throws: `ChannelError`.
+    /// - Throws: `MessageChannelError`.
     public func send(_ message: Message) async throws { try await connection.send(message, on: number) }
 
     /// Closes the channel once its messages are through.
@@ -55,7 +55,7 @@ public final class Channel: Sendable {
 }
 
 /// Why a message or a channel was refused.
-public enum ChannelError: Error, Sendable, Hashable, CustomStringConvertible {
+public enum MessageChannelError: Error, Sendable, Hashable, CustomStringConvertible {
     /// The channel or its connection is closed.
     case closed
     /// The peer takes no message of this length.
@@ -74,7 +74,7 @@ public enum ChannelError: Error, Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-extension Channel.Reliability {
+extension MessageChannel.Reliability {
     init(_ reliability: DataChannel.Reliability) {
         self =
             switch reliability {
