@@ -10,7 +10,6 @@ final class NetworkCheck {
     private var deadline: (any Alarm)?
     private var relays: [RelayProbe] = []
     private var monitor: NATMonitor?
-    private var findings = NATFindings()
     private var isOver = false
 
     /// - Parameter finish: called once, on the loop.
@@ -64,9 +63,7 @@ final class NetworkCheck {
             }
         }
         monitor = NATMonitor(measuresLifetime: measuresLifetime, network: network) { [weak self] event in
-            guard let self, case .changed(let findings) = event else { return }
-            self.findings = findings
-            self.advance()
+            if case .changed = event { self?.advance() }
         }
         monitor?.use(natServers)
         // Before all is over, so that what was not answered in time can be told.
@@ -92,6 +89,7 @@ final class NetworkCheck {
     }
 
     private var hasSurveyed: Bool {
+        guard let findings = monitor?.findings else { return false }
         let reports = [findings.ipv4, findings.ipv6].compactMap { $0 }
         return findings.isComplete && (!measuresLifetime || reports.allSatisfy { $0.lifetime != NATReport().lifetime })
     }
@@ -105,8 +103,8 @@ final class NetworkCheck {
         let seconds = network.wallMilliseconds / 1_000
         finish(
             NetworkReport(
-                ipv4: family(.ipv4, findings.ipv4),
-                ipv6: family(.ipv6, findings.ipv6),
+                ipv4: family(.ipv4, monitor?.findings.ipv4),
+                ipv6: family(.ipv6, monitor?.findings.ipv6),
                 relays: relays.map { $0.result(nowSeconds: seconds) },
                 unasked: unasked,
                 issues: configuration.issues.map(\.description),
@@ -122,7 +120,7 @@ final class NetworkCheck {
             return NetworkReport.Family(absence: "this machine has no \(name) address")
         }
         return NetworkReport.Family(
-            absence: findings.isComplete
+            absence: monitor?.findings.isComplete == true
                 ? "no STUN server has an \(name) address" : "the names of the servers were not resolved in time"
         )
     }
@@ -130,7 +128,7 @@ final class NetworkCheck {
     /// STUN servers without an address; TURN servers tell of theirs by themselves.
     private var unasked: [NetworkReport.Unasked] {
         stunServers.compactMap { text, url in
-            findings.unresolved.first { $0.subject.hasSuffix(" \(url.host)") }.map {
+            monitor?.findings.unresolved.first { $0.subject.hasSuffix(" \(url.host)") }.map {
                 NetworkReport.Unasked(url: text, problem: Problem($0))
             }
         }
