@@ -94,8 +94,7 @@ let package = Package(
         .target(
             name: "TurnpikeClient",
             dependencies: [
-                "OpenSSLCrypto",
-                "Traversal",
+                "DataChannels", "OpenSSLCrypto", "Signaling", "Traversal",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -151,6 +150,11 @@ let package = Package(
         .testTarget(
             name: "OpenSSLCryptoTests",
             dependencies: ["COpenSSL", "OpenSSLCrypto"],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "PeerCommandsTests",
+            dependencies: ["PeerCommands", "TurnpikeClient"],
             swiftSettings: settings
         ),
         .testTarget(

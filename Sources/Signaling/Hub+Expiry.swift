@@ -23,7 +23,7 @@ extension Hub {
         }
         if let deadline = connection.deadline, deadline <= time {
             counters.count(.helloTimeout)
-            let refusal = Refusal(.unauthenticated, "Not authenticated in time")
+            let refusal = Refusal(.unauthenticated, Self.lateText)
             send(Self.error(refusal, originalType: [], id: connection.helloID), to: connection, &actions)
             return close(connection, .unauthenticated, "not authenticated", now, &actions)
         }
@@ -52,5 +52,7 @@ extension Hub {
         arm(session)
     }
 
+    /// By this a client tells a `hello` that was late from one that was wrong.
+    static let lateText = "Not authenticated in time"
     private static let expired = Refusal(.unauthenticated, "The credentials have expired")
 }

@@ -8,15 +8,24 @@ struct JSONScanner {
     let base: UnsafePointer<UInt8>
     let count: Int
     var index = 0
-    private var membersLeft = SignalingLimits.jsonMembersMax
-    private var valuesLeft = SignalingLimits.jsonValuesMax
+    private let depthMax: Int
+    private var membersLeft: Int
+    private var valuesLeft: Int
     /// The keys of all objects that are open, those of the innermost last.
     private var keys: [JSONKey]
 
     /// - Parameter scratch: memory of a scanner before, taken back with `releaseScratch`.
-    init(base: UnsafePointer<UInt8>, count: Int, scratch: consuming [JSONKey] = []) {
+    init(
+        base: UnsafePointer<UInt8>,
+        count: Int,
+        limits: JSONLimits = .fromClients,
+        scratch: consuming [JSONKey] = []
+    ) {
         self.base = base
         self.count = count
+        depthMax = limits.depthMax
+        membersLeft = limits.membersMax
+        valuesLeft = limits.valuesMax
         keys = scratch
         keys.removeAll(keepingCapacity: true)
     }
@@ -81,7 +90,7 @@ struct JSONScanner {
         depth: Int,
         _ member: (borrowing JSONScanner, JSONKey, JSONSpan) -> Void
     ) throws(JSONFault) {
-        guard depth <= SignalingLimits.jsonDepthMax else { throw fault(.tooDeep) }
+        guard depth <= depthMax else { throw fault(.tooDeep) }
         let outer = keys.count
         index &+= 1
         skipBlanks()
@@ -108,7 +117,7 @@ struct JSONScanner {
     }
 
     private mutating func array(depth: Int) throws(JSONFault) {
-        guard depth <= SignalingLimits.jsonDepthMax else { throw fault(.tooDeep) }
+        guard depth <= depthMax else { throw fault(.tooDeep) }
         index &+= 1
         skipBlanks()
         if current == UInt8(ascii: "]") {
@@ -129,7 +138,10 @@ struct JSONScanner {
     /// A key that the object, whose keys begin at `outer`, does not have yet.
     private mutating func key(since outer: Int) throws(JSONFault) -> JSONKey {
         guard current == UInt8(ascii: "\"") else { throw fault(.syntax) }
-        guard membersLeft > 0 else { throw fault(.tooManyMembers) }
+        // No object has more members than a client's message may have, wherever it came from.
+        guard membersLeft > 0, keys.count &- outer < SignalingLimits.jsonMembersMax else {
+            throw fault(.tooManyMembers)
+        }
         membersLeft &-= 1
         let start = index &+ 1
         let isEscaped = try string()

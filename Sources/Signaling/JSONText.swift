@@ -12,6 +12,30 @@ package enum JSONObject {
     }
 }
 
+/// How large a JSON text may be in what it holds.
+struct JSONLimits {
+    var depthMax: Int
+    var membersMax: Int
+    var valuesMax: Int
+
+    static let fromClients = JSONLimits(
+        depthMax: SignalingLimits.jsonDepthMax,
+        membersMax: SignalingLimits.jsonMembersMax,
+        valuesMax: SignalingLimits.jsonValuesMax
+    )
+    /// What is to stand in a message, which has some members of its own.
+    static let inMessages = JSONLimits(
+        depthMax: SignalingLimits.jsonDepthMax,
+        membersMax: SignalingLimits.jsonMembersMax - 16,
+        valuesMax: SignalingLimits.jsonValuesMax - 16
+    )
+    static let fromServers = JSONLimits(
+        depthMax: SignalingClientLimits.jsonDepthMax,
+        membersMax: SignalingClientLimits.jsonMembersMax,
+        valuesMax: SignalingClientLimits.jsonValuesMax
+    )
+}
+
 /// What a value of a JSON text is.
 enum JSONKind: UInt8 {
     case string

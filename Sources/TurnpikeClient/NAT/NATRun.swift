@@ -83,8 +83,20 @@ final class NATRun {
         }
     }
 
+    /// The system chooses it; but to servers of this machine it sends from another than to the world, and what is
+    /// compared with their answers has to be the one.
+    private var ownAddress: IPAddress {
+        switch family {
+        case .ipv4 where endpoints.allSatisfy { $0.address.v4 >> 24 == 127 }: IPAddress(v4: 0x7F00_0001)
+        case .ipv6 where endpoints.allSatisfy { $0.address == Self.loopback }: Self.loopback
+        default: .any(family)
+        }
+    }
+
+    private static let loopback = IPAddress(high: 0, low: 1)
+
     private func open(_ number: Int) {
-        let port = try? network.openDatagrams(at: .any(family), port: 0) { [weak self] event in
+        let port = try? network.openDatagrams(at: ownAddress, port: 0) { [weak self] event in
             guard let self else { return }
             switch event {
             case .datagram(let bytes, let source):

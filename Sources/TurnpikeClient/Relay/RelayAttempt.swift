@@ -16,6 +16,10 @@ final class RelayAttempt {
     private(set) var local: Endpoint?
     /// What the way did not take.
     private(set) var droppedDatagrams: UInt64 = 0
+    /// The shortest time in which something came back for the one thing that had been sent.
+    private(set) var roundTripNanoseconds: UInt64?
+    private var sendsUnderWay = 0
+    private var lastSentAt: UInt64 = 0
 
     private let network: any ClientNetwork
     private let contexts: SecureContexts
@@ -60,6 +64,9 @@ final class RelayAttempt {
     var endpoint: Endpoint { client.server }
 
     var isLive: Bool { client.isLive }
+
+    /// What waits on a stream.
+    var queuedBytes: Int { carrier?.queuedBytes ?? 0 }
 
     func begin() {
         keptUntilTheEnd = self
@@ -157,6 +164,7 @@ final class RelayAttempt {
                 run { $0.start(now: $1, into: &$2) }
             }
         case .bytes(let bytes):
+            noteArrival()
             if server.transport == .udp, !client.isLive { tell?(.promising) }
             run { $0.receive(bytes, now: $1, into: &$2) }
         case .writable: break
@@ -165,6 +173,13 @@ final class RelayAttempt {
             if client.isLive, client.allocation?.isMobile == true, !isMoving { return move() }
             lost(failure)
         }
+    }
+
+    private func noteArrival() {
+        if sendsUnderWay == 1 {
+            roundTripNanoseconds = min(roundTripNanoseconds ?? .max, network.nowNanoseconds &- lastSentAt)
+        }
+        sendsUnderWay = 0
     }
 
     private func lost(_ failure: NetworkFailure?) {
@@ -195,7 +210,9 @@ final class RelayAttempt {
 
     private func perform(_ action: TURNAction) {
         switch action {
-        case .send(let bytes): bytes.withUnsafeBytes { carrier?.send($0) }
+        case .send(let bytes):
+            (sendsUnderWay, lastSentAt) = (sendsUnderWay + 1, network.nowNanoseconds)
+            bytes.withUnsafeBytes { carrier?.send($0) }
         case .reconnect(_, let name):
             if let name { certificateName = name }
             open()

@@ -64,6 +64,12 @@ package final class RelayLink {
     /// This end of the way to the server.
     package var local: Endpoint? { winner?.local }
 
+    /// The shortest exchange with the server so far, also of attempts that have failed.
+    package private(set) var roundTripNanoseconds: UInt64?
+
+    /// What waits to be sent on a stream.
+    package var queuedBytes: Int { winner?.queuedBytes ?? 0 }
+
     /// Datagrams that the connection to the server was too slow for.
     package var droppedDatagrams: UInt64 { winner?.droppedDatagrams ?? 0 }
 
@@ -151,6 +157,9 @@ package final class RelayLink {
     }
 
     private func take(_ event: RelayAttempt.Event, of attempt: RelayAttempt) {
+        if let time = attempt.roundTripNanoseconds {
+            roundTripNanoseconds = min(roundTripNanoseconds ?? .max, time)
+        }
         switch event {
         case .promising:
             // What is on its way to an allocation gets time for it before another address is troubled.
