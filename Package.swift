@@ -189,6 +189,13 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // Two coordinators in one program, for the tests of the client library; it is in no product of ours.
+        .executableTarget(
+            name: "coordinator-pair",
+            dependencies: ["TurnpikeClient"],
+            path: "Tests/CoordinatorPair",
+            swiftSettings: settings
+        ),
         // The other end of data channels for implementations that are not ours; it is in no product of ours.
         .executableTarget(
             name: "data-channel-echo",

@@ -111,6 +111,15 @@ public actor P2PCoordinator {
     ///
     /// - Throws: `ConnectionFailure`, within the timeout.
     public func connectToPeer(_ id: PeerID, options: ConnectOptions = .init()) async throws -> Connection {
+        let call = WaitingCall()
+        return try await withTaskCancellationHandler {
+            try await connect(id, options, call)
+        } onCancel: {
+            if let waiter = call.cancel() { Task { await self.cancel(waiter) } }
+        }
+    }
+
+    private func connect(_ id: PeerID, _ options: ConnectOptions, _ call: WaitingCall) async throws -> Connection {
         guard let client else {
             throw ConnectionFailure(
                 peerId: id,
@@ -119,21 +128,16 @@ public actor P2PCoordinator {
                 report: ConnectionReport()
             )
         }
-        let call = WaitingCall()
-        let result = await withTaskCancellationHandler {
-            await withCheckedContinuation { (continuation: CheckedContinuation<ConnectResult, Never>) in
-                let waiter = client.connect(id, options) { result in
-                    continuation.resume(
-                        returning: result.flatMap { session in
-                            session.connection.map(Result.success)
-                                ?? .failure(session.failure(.closedByPeer, "the connection was closed"))
-                        }
-                    )
-                }
-                if call.note(waiter) { client.cancel(waiter) }
+        let result = await withCheckedContinuation { (continuation: CheckedContinuation<ConnectResult, Never>) in
+            let waiter = client.connect(id, options) { result in
+                continuation.resume(
+                    returning: result.flatMap { session in
+                        session.connection.map(Result.success)
+                            ?? .failure(session.failure(.closedByPeer, "the connection was closed"))
+                    }
+                )
             }
-        } onCancel: {
-            if let waiter = call.cancel() { Task { await self.cancel(waiter) } }
+            if call.note(waiter) { client.cancel(waiter) }
         }
         return try result.get()
     }
