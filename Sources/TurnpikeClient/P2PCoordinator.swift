@@ -26,6 +26,7 @@ public actor P2PCoordinator {
     private nonisolated let log: DetailedLog
     private var client: PeerClient?
     private var startedAt: ContinuousClock.Instant?
+    private var isInitialized = false
     private var isOver = false
     private var startFailure: String?
 
@@ -36,6 +37,9 @@ public actor P2PCoordinator {
         loop = group.next()
         log = DetailedLog(isEnabled: configuration.enableDetailedLogging)
     }
+
+    // Not in `shutdown()`: the actor runs on the loop as long as it lives. Sockets that are left are closed.
+    deinit { group.shutdownGracefully { _ in } }
 
     /// Everything of a coordinator happens on one event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.executor.asUnownedSerialExecutor() }
@@ -56,7 +60,8 @@ public actor P2PCoordinator {
         {
             throw InitializationFailure(issues: health.issues)
         }
-        tell(.initialized)
+        if !isInitialized { tell(.initialized) }
+        isInitialized = true
     }
 
     private func makeClient() throws -> PeerClient {
