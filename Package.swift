@@ -149,7 +149,7 @@ let package = Package(
         ),
         .testTarget(
             name: "OpenSSLCryptoTests",
-            dependencies: ["COpenSSL", "OpenSSLCrypto"],
+            dependencies: ["COpenSSL", "OpenSSLCrypto", "TestSupport"],
             swiftSettings: settings
         ),
         .testTarget(
