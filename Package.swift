@@ -183,7 +183,7 @@ let package = Package(
         .testTarget(
             name: "TurnpikeClientTests",
             dependencies: [
-                "OpenSSLCrypto", "STUN", "TURN", "TestSupport", "Traversal", "TurnpikeClient",
+                "Lab", "OpenSSLCrypto", "STUN", "TestSupport", "Traversal", "TurnpikeClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
@@ -201,6 +201,17 @@ let package = Package(
             name: "data-channel-echo",
             dependencies: ["DataChannels"],
             path: "Tests/DataChannelEcho",
+            swiftSettings: settings
+        ),
+        // The client library's relays on any TURN server; it is in no product of ours.
+        .executableTarget(
+            name: "relay-client",
+            dependencies: [
+                "OpenSSLCrypto", "Traversal", "TurnpikeClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Tests/RelayClient",
             swiftSettings: settings
         ),
         // What the suites of WebSocket cases talk to; it is in no product of ours.

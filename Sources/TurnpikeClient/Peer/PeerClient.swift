@@ -381,6 +381,13 @@ final class PeerClient: SessionHost {
         session.setAlarm()
     }
 
+    /// A relay does not relay to that peer.
+    func refuse(_ peer: IPAddress, on base: ICEBase) {
+        for session in sessions.values {
+            session.link?.ice { agent, now, actions in agent.refuse(peer, on: base, now: now, into: &actions) }
+        }
+    }
+
     private func take(_ change: Gatherer.Change) {
         for session in sessions.values {
             switch change {

@@ -124,8 +124,7 @@ extension PeerLink: PathUser {
             return
         }
         context.router.send(record, to: path.remote, on: path.base, for: self)
-        agent.noteSent(now: now)
-        noteDeadlineMoved()
+        if agent.noteSent(now: now) { noteDeadlineMoved() }
     }
 
     private static func explanation(_ dtls: DTLSSession) -> String {
