@@ -154,7 +154,9 @@ public actor P2PCoordinator {
     // MARK: State
 
     /// What is known of the NAT. Its type is `.unknown` until it is found out.
-    public func getNATInfo() -> NATInfo { client?.servers.nat ?? NATInfo(unknownBecause: "initialize() was not called") }
+    public func getNATInfo() -> NATInfo {
+        client?.servers.nat ?? NATInfo(unknownBecause: "initialize() was not called")
+    }
 
     /// What was done so far.
     public func getStats() -> Statistics {

@@ -30,14 +30,19 @@ enum Scenes {
 
         let count = 400
         let sending = Task {
-            for number in 0..<count { try await connection.send([UInt8](repeating: UInt8(number & 255), count: 50_000)) }
+            for number in 0..<count {
+                try await connection.send([UInt8](repeating: UInt8(number & 255), count: 50_000))
+            }
         }
         // The reader begins late, so the sender has to wait.
         try await Task.sleep(for: .milliseconds(300))
         try expect(other.statistics.bytesReceived < count * 50_000, "nothing holds the sender back")
         for number in 0..<count {
             let message = await incoming.next()
-            try expect(message?.bytes.count == 50_000 && message?.bytes.last == UInt8(number & 255), "\(number) is another")
+            try expect(
+                message?.bytes.count == 50_000 && message?.bytes.last == UInt8(number & 255),
+                "\(number) is another"
+            )
         }
         try await sending.value
         await connection.close()

@@ -37,7 +37,7 @@ def environment(server, **changes):
 
 
 def play(server, *scenes, **changes):
-    program = os.environ.get("PAIR_BIN", str(harness.BINARY.parent / "coordinator-pair"))
+    program = str(harness.BINARY.parent / "coordinator-pair")
     done = subprocess.run(
         [program, *scenes], env=environment(server, **changes), capture_output=True, text=True, timeout=LIMIT_SECONDS
     )
