@@ -13,6 +13,8 @@ enum Scenes {
         "silent-peer": silentPeer,
         "refused": refused,
         "state": state,
+        "listen": LonePeer.listen,
+        "talk": LonePeer.talk,
     ]
 
     /// Text, bytes, an empty message, and more than fits any buffer.
