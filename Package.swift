@@ -149,7 +149,7 @@ let package = Package(
         ),
         .testTarget(
             name: "OpenSSLCryptoTests",
-            dependencies: ["COpenSSL", "OpenSSLCrypto"],
+            dependencies: ["COpenSSL", "OpenSSLCrypto", "TestSupport"],
             swiftSettings: settings
         ),
         .testTarget(
@@ -194,6 +194,13 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOWebSocket", package: "swift-nio"),
             ],
+            swiftSettings: settings
+        ),
+        // Two coordinators in one program, for the tests of the client library; it is in no product of ours.
+        .executableTarget(
+            name: "coordinator-pair",
+            dependencies: ["TurnpikeClient"],
+            path: "Tests/CoordinatorPair",
             swiftSettings: settings
         ),
         // The other end of data channels for implementations that are not ours; it is in no product of ours.

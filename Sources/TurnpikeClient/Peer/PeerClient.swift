@@ -5,7 +5,7 @@ import Traversal
 
 /// A peer: signaling, the ways out, and the connections, as plain code on one loop. `P2PCoordinator` is its public
 /// face.
-final class PeerClient: SessionHost {
+final class PeerClient {
     struct SessionKey: Hashable {
         let local: PeerID
         let remote: PeerID
@@ -25,7 +25,7 @@ final class PeerClient: SessionHost {
     /// Ids that are registered, in the order in which they came.
     var registered: [PeerID] = []
     /// What peers have said of their NATs.
-    private(set) var peerNATs: [PeerID: NATType] = [:]
+    var peerNATs: [PeerID: NATType] = [:]
     private(set) var startedAt: UInt64?
 
     private(set) var signaling: SignalingLink?
@@ -38,16 +38,19 @@ final class PeerClient: SessionHost {
     private(set) lazy var servers = ServerDirectory(self)
     let serverURL: ServerURL?
     let trust: ServerTrust
-    private let resume: (UInt64) -> @Sendable () -> Void
-    private var nextNumber: UInt64 = 1
+    let resume: (UInt64) -> @Sendable () -> Void
+    var nextNumber: UInt64 = 1
     private var nextTick: UInt64 = 0
     private var ticks: UInt64 = 0
     private lazy var ticker = context.network.alarm { [weak self] in self?.tick() }
     private lazy var startAlarm = context.network.alarm { [weak self] in self?.finishStart() }
     private lazy var closeAlarm = context.network.alarm { [weak self] in self?.finishClose() }
+    private(set) lazy var unplacedAlarm = context.network.alarm { [weak self] in self?.expireUnplaced() }
+    /// Calls that wait for an id to connect from.
+    var unplaced: [UInt64: (waiter: PeerSession.Waiter, peer: PeerID)] = [:]
     private var starting: [() -> Void] = []
     private var closing: [() -> Void] = []
-    private var defaultRegistration: [(Result<PeerID, ConnectionFailure>) -> Void] = []
+    var defaultRegistration: [(Result<PeerID, ConnectionFailure>) -> Void] = []
 
     /// - Parameters:
     ///   - resume: gives what a full message queue of a session calls, on any thread, when it has room; it leads to
@@ -127,121 +130,11 @@ final class PeerClient: SessionHost {
         for done in waiting { done() }
     }
 
-    // MARK: Registration
-
-    func register(_ id: PeerID, metadata: JSONText, _ done: @escaping (Result<Void, SignalingError>) -> Void) {
-        guard let signaling, phase == .running else { return done(.failure(noSignaling)) }
-        signaling.register(id, metadata: metadata, done)
-    }
-
-    func unregister(_ id: PeerID, _ done: @escaping () -> Void) {
-        registered.removeAll { $0 == id }
-        for (key, session) in sessions where key.local == id { session.close() }
-        guard let signaling, phase == .running else { return done() }
-        signaling.unregister(id) { _ in done() }
-    }
-
-    var noSignaling: SignalingError {
-        if phase != .running {
-            return SignalingError(.closed, "The coordinator does not run", mend: "call initialize() first")
-        }
-        return SignalingError(
-            .unreachable,
-            "There is no signaling server",
-            mend: "set SIGNALING_SERVER, TURN_USERNAME and TURN_PASSWORD, or healthCheck() says what is wrong with them"
-        )
-    }
-
-    /// The id that connections are made from: the first one registered, or one that is registered for it.
-    private func withLocalID(for peer: PeerID, _ done: @escaping (Result<PeerID, ConnectionFailure>) -> Void) {
-        if let first = registered.first { return done(.success(first)) }
-        defaultRegistration.append(done)
-        guard defaultRegistration.count == 1 else { return }
-        let user = Substring(configuration.username ?? "").split(separator: ":", maxSplits: 1).last.map(String.init)
-        let suffix = String(network.cryptography.randomWord() >> 24, radix: 36)
-        let id = configuration.peerID ?? PeerID("\(user ?? "peer")/\(suffix)")
-        register(id, metadata: .emptyObject) { [weak self] result in
-            guard let self else { return }
-            let answer = result.map { id }.mapError { error in
-                ConnectionFailure(
-                    peerId: peer,
-                    reason: .signaling,
-                    error: error.description,
-                    report: ConnectionReport(notes: self.problems)
-                )
-            }
-            let waiting = defaultRegistration
-            defaultRegistration = []
-            for done in waiting { done(answer) }
-        }
-    }
-
-    // MARK: Connections
-
-    /// - Parameter done: called within the options' timeout.
-    /// - Returns: what `cancel` wants.
-    func connect(
-        _ peer: PeerID,
-        _ options: ConnectOptions,
-        _ done: @escaping (Result<PeerSession, ConnectionFailure>) -> Void
-    ) -> UInt64 {
-        nextNumber &+= 1
-        let waiter = PeerSession.Waiter(
-            number: nextNumber,
-            require: options.require,
-            deadline: now.addingClamped((options.timeout ?? configuration.connectionTimeout).clampedNanoseconds),
-            done: done
-        )
-        guard phase == .running, signaling != nil else {
-            refuse(waiter, peer, .signaling, noSignaling.description)
-            return waiter.number
-        }
-        withLocalID(for: peer) { [weak self] result in
-            guard let self else { return }
-            switch result {
-            case .success(let local): connect(from: local, to: peer, waiter)
-            case .failure(let failure):
-                counts.failed += 1
-                onEvent(.connectionFailed(failure))
-                done(.failure(failure))
-            }
-        }
-        return waiter.number
-    }
-
-    private func connect(from local: PeerID, to peer: PeerID, _ waiter: PeerSession.Waiter) {
-        if registered.contains(peer) {
-            return refuse(waiter, peer, .peerNotFound, "\(peer) is an id of this coordinator itself")
-        }
-        if let session = sessions[SessionKey(local: local, remote: peer)], session.accepts(waiter) {
-            return session.wait(waiter)
-        }
-        guard let session = makeSession(local, peer) else {
-            return refuse(waiter, peer, .limit, "there are \(ClientLimits.sessions) connections: close some")
-        }
-        session.isRelayOnly = waiter.require == .relay
-        session.wait(waiter)
-        session.begin()
-    }
-
-    private func refuse(
-        _ waiter: PeerSession.Waiter,
-        _ peer: PeerID,
-        _ reason: ConnectionFailure.Reason,
-        _ text: String
-    ) {
-        let report = ConnectionReport(notes: problems)
-        let failure = ConnectionFailure(peerId: peer, reason: reason, error: text, report: report)
-        counts.failed += 1
-        onEvent(.connectionFailed(failure))
-        waiter.done(.failure(failure))
-    }
-
-    func cancel(_ waiter: UInt64) { for session in sessions.values { session.stopWaiting(waiter) } }
+    // MARK: Sessions
 
     func session(_ number: UInt64) -> PeerSession? { numbers[number] }
 
-    private func makeSession(_ local: PeerID, _ remote: PeerID) -> PeerSession? {
+    func makeSession(_ local: PeerID, _ remote: PeerID) -> PeerSession? {
         let key = SessionKey(local: local, remote: remote)
         sessions[key]?.end(.closed)
         guard sessions.count < ClientLimits.sessions else { return nil }
@@ -253,126 +146,11 @@ final class PeerClient: SessionHost {
         return session
     }
 
-    private func forget(_ session: PeerSession) {
+    func forget(_ session: PeerSession) {
         let key = SessionKey(local: session.local, remote: session.remote)
         if sessions[key] === session { sessions[key] = nil }
         numbers[session.number] = nil
         if phase == .closing, sessions.isEmpty { finishClose() }
-    }
-
-    // MARK: SessionHost
-
-    func tell(
-        _ kind: SignalingMessageKind,
-        _ payload: JSONValue,
-        from: PeerID,
-        to: PeerID,
-        failed: @escaping (SignalingError) -> Void
-    ) {
-        guard let signaling else { return failed(noSignaling) }
-        var payload = payload
-        if kind != .candidate, case .object(var members) = payload, servers.natType != .unknown {
-            // Browsers pass it over; our peers recommend a strategy by it.
-            members["nat"] = .string(servers.natType.rawValue)
-            payload = .object(members)
-        }
-        signaling.send(kind, JSONText(payload), from: from, to: to, failed: failed)
-    }
-
-    func resumer(_ session: UInt64) -> @Sendable () -> Void { resume(session) }
-
-    func opened(_ session: PeerSession) {
-        onEvent(.opening(session))
-        counts.succeeded += 1
-        if session.isDirect {
-            counts.punched += 1
-            session.hasBeenDirect = true
-        } else {
-            counts.relayed += 1
-        }
-        onEvent(.connected(session))
-    }
-
-    func pathChanged(_ session: PeerSession, to path: ICEPath?) {
-        guard let connection = session.connection else { return }
-        connection.note(roundTripNanoseconds: session.link?.agent.roundTripNanoseconds)
-        guard connection.note(path) else { return }
-        if session.isDirect, !session.hasBeenDirect {
-            session.hasBeenDirect = true
-            counts.punched += 1
-        }
-        onEvent(.pathChanged(session))
-    }
-
-    func ended(_ session: PeerSession, _ end: PeerLink.End) {
-        forget(session)
-        if session.connection != nil { onEvent(.disconnected(session, reason: end.words)) }
-    }
-
-    func failed(_ session: PeerSession, _ failure: ConnectionFailure) {
-        forget(session)
-        counts.failed += 1
-        onEvent(.connectionFailed(failure))
-    }
-
-    // MARK: What comes
-
-    private func take(_ event: SignalingLink.Event) {
-        switch event {
-        case .up(let welcome):
-            servers.use(welcome.iceServers)
-            servers.noteSignaling()
-        case .iceServers(let found): servers.use(found)
-        case .down: servers.noteSignaling()
-        case .closed: break
-        case .registered(let id):
-            if !registered.contains(id) { registered.append(id) }
-            onEvent(.peerRegistered(id))
-        case .registrationLost(let id, _): registered.removeAll { $0 == id }
-        case .message(let message): take(message)
-        }
-        finishStartIfReady()
-    }
-
-    private func take(_ message: SignalingMessage) {
-        guard phase == .running else { return }
-        let key = SessionKey(local: PeerID(message.to), remote: PeerID(message.from))
-        guard registered.contains(key.local) else { return }
-        let payload = message.payload.value
-        if let text = payload["nat"]?.string, let type = NATType(rawValue: text) {
-            if peerNATs.count >= ClientLimits.peersRemembered { peerNATs.removeAll() }
-            peerNATs[key.remote] = type
-        }
-        switch message.kind {
-        case .offer: takeOffer(payload, key)
-        case .answer: sessions[key]?.takeAnswer(payload)
-        case .candidate: sessions[key]?.takeCandidate(payload)
-        case .signal: break
-        }
-    }
-
-    private func takeOffer(_ payload: JSONValue, _ key: SessionKey) {
-        if let session = sessions[key], session.isReplaced(by: payload) {
-            // The program at the other end has begun anew.
-            session.end(.closedByPeer)
-        }
-        if let session = sessions[key] { return session.takeOffer(payload) }
-        guard let session = makeSession(key.local, key.remote) else { return }
-        session.deadline = now.addingClamped(configuration.connectionTimeout.clampedNanoseconds)
-        session.takeOffer(payload)
-        session.setAlarm()
-    }
-
-    private func take(_ change: Gatherer.Change) {
-        for session in sessions.values {
-            switch change {
-            case .added(let candidate): session.link?.add(candidate)
-            case .removed(let base): session.link?.remove(base)
-            case .completed: session.link?.endCandidates()
-            }
-        }
-        servers.noteGatherer(change)
-        finishStartIfReady()
     }
 
     // MARK: Time
@@ -418,8 +196,9 @@ final class PeerClient: SessionHost {
         guard phase == .closing else { return }
         for session in Array(sessions.values) { session.end(.closed) }
         phase = .closed
-        closeAlarm.set(at: nil)
-        ticker.set(at: nil)
+        for (waiter, peer) in unplaced.values { refuse(waiter, peer, .cancelled, "the coordinator is shut down") }
+        unplaced = [:]
+        for alarm in [closeAlarm, ticker, unplacedAlarm] { alarm.set(at: nil) }
         servers.close()
         gatherer.stop()
         signaling?.close()
