@@ -1,3 +1,5 @@
+import Traversal
+
 /// A server's address as people write it: RFC 7064 and RFC 7065, and `host:port`.
 package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
     package enum Scheme: String, Sendable, Hashable {
@@ -22,6 +24,10 @@ package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
     package init(_ text: String, usual: Scheme) throws(ServerURLProblem) {
         var rest = text.trimmingBlanks[...]
         guard !rest.isEmpty else { throw ServerURLProblem("it is empty; write \(Self.form(usual))") }
+        // A host name has 253 characters at most, and what stands around it is short.
+        guard rest.utf8.count <= Self.textBytes else {
+            throw ServerURLProblem("it is longer than \(Self.textBytes) bytes; write \(Self.form(usual))")
+        }
         let isWebSocket = usual == .ws || usual == .wss
         scheme = usual
         if let (found, tail) = Self.splitScheme(rest) {
@@ -31,6 +37,8 @@ package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
                 throw ServerURLProblem("\(text) is none of that kind; write \(Self.form(usual))")
             }
             (scheme, rest) = (found, tail)
+        } else if let other = Self.unknownScheme(rest) {
+            throw ServerURLProblem("\(other): is no kind of server that is known here; write \(Self.form(usual))")
         }
         if rest.hasPrefix("//") { rest = rest.dropFirst(2) }
         if isWebSocket, let slash = rest.firstIndex(where: { $0 == "/" || $0 == "?" }) {
@@ -57,6 +65,13 @@ package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
         return (scheme, text[text.index(after: colon)...])
     }
 
+    /// A scheme that is not known: `http://a`, or `stuns:a`, for which RFC 7064 has a port and nobody a use.
+    private static func unknownScheme(_ text: Substring) -> Substring? {
+        guard let colon = text.firstIndex(of: ":"), colon != text.startIndex else { return nil }
+        let tail = text[text.index(after: colon)...]
+        return tail.hasPrefix("//") || text[..<colon].lowercased() == "stuns" ? text[..<colon] : nil
+    }
+
     private static func transport(_ query: Substring) throws(ServerURLProblem) -> Transport {
         let parts = query.split(separator: "=", maxSplits: 1)
         guard parts.count == 2, parts[0] == "transport", let transport = Transport(rawValue: parts[1].lowercased())
@@ -76,6 +91,9 @@ package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
                 throw ServerURLProblem("\(whole) has a bracket that does not close; write [address]:port")
             }
             host = text[text.index(after: text.startIndex)..<end]
+            guard AddressText.address(host).map({ !$0.isIPv4 }) == true else {
+                throw ServerURLProblem("[\(host)] is no IPv6 address; brackets are for those alone")
+            }
             let tail = text[text.index(after: end)...]
             guard tail.isEmpty || tail.hasPrefix(":") else {
                 throw ServerURLProblem("\(whole) has something behind the bracket; write [address]:port")
@@ -87,16 +105,24 @@ package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
             }
             (host, port) = (text[..<colon], text[text.index(after: colon)...])
         }
-        let isPlain = host.utf8.allSatisfy { 0x21...0x7E ~= $0 && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "@") }
+        guard !host.utf8.contains(UInt8(ascii: "@")) else {
+            throw ServerURLProblem(
+                "a server's address has no credential in it; give it apart, as in TURN_USERNAME and TURN_PASSWORD"
+            )
+        }
+        let isPlain = host.utf8.allSatisfy { 0x21...0x7E ~= $0 && !"/%\\\"<>`{}|^".utf8.contains($0) }
         guard !host.isEmpty, host.utf8.count <= 255, isPlain else {
             throw ServerURLProblem("\(whole) names no host; write \(form(scheme))")
         }
         guard let port else { return (String(host), usualPort(scheme)) }
-        guard let number = UInt16(port), number > 0 else {
+        // Digits alone: a sign would do for a number, and not for a port.
+        guard port.allSatisfy({ ("0"..."9").contains($0) }), let number = UInt16(port), number > 0 else {
             throw ServerURLProblem("\(port) is no port; write a number from 1 to 65535")
         }
         return (String(host), number)
     }
+
+    private static let textBytes = 1_024
 
     private static func usualPort(_ scheme: Scheme) -> UInt16 {
         switch scheme {

@@ -16,6 +16,8 @@ final class LabNetwork: ClientNetwork {
     var lookupMilliseconds = 20.0
     /// Families whose addresses the machine does not show.
     var hidden: Set<AddressFamily> = []
+    /// Addresses that the machine shows and does not have.
+    var extra: [IPAddress] = []
     private(set) var openPorts = 0
     /// Hosts do not hold it, and what a test leaves behind gives its sockets back to it.
     private let internet: Internet
@@ -33,7 +35,9 @@ final class LabNetwork: ClientNetwork {
     var wallMilliseconds: Int64 { Int64(host.internet.wallSeconds) * 1_000 }
 
     func localAddresses() -> [LocalAddress] {
-        host.addresses.filter { !hidden.contains($0.family) }.map { LocalAddress(address: $0, interface: "lab0") }
+        (host.addresses + extra).filter { !hidden.contains($0.family) }.map {
+            LocalAddress(address: $0, interface: "lab0")
+        }
     }
 
     func openDatagrams(

@@ -45,6 +45,15 @@ import TurnpikeClient
         #expect(watcher.last?.ipv6?.name.value == .open)
     }
 
+    @Test func anIPv6AddressOfALinkAloneIsNoIPv6() throws {
+        let (lab, network) = try world(.portRestricted)
+        network.extra = [IPAddress("fe80::1")]
+        network.names["stun.example.org"]?.append(IPAddress("2001:db8:9::9"))
+        let watcher = Watcher(network, [NATServer(host: "stun.example.org", port: 3_478)])
+        try #expect(lab.run(while: { watcher.last?.isComplete != true }, atMostSeconds: 3))
+        #expect(watcher.last?.ipv4?.name.value == .portRestricted && watcher.last?.ipv6 == nil)
+    }
+
     @Test func aServerThatWasReachedOtherwiseMakesSilenceABlock() throws {
         let (lab, network) = try world(nil, firewall: .noUDP)
         let watcher = Watcher(network, [NATServer(host: "stun.example.org", port: 3_478)])

@@ -191,6 +191,71 @@ import TurnpikeClient
         #expect(client.ends.isEmpty)
     }
 
+    @Test func aServerThatDrainsSendsItsClientToAnother() throws {
+        var made: LabRelay?
+        let lab = Internet(seed: 3) {
+            let fresh = $0.relay("new", users: ["ada": "open sesame"])
+            made = fresh
+            $0.relay("old", users: ["ada": "open sesame"]) {
+                $0.engine.isDraining = true
+                $0.engine.alternateServers = [fresh.endpoint()]
+            }
+            $0.host("ada")
+        }
+        let fresh = try #require(made)
+        let network = try LabNetwork(lab.host("ada"), seed: 3)
+        network.names["turn.example.org"] = lab.host("old").addresses
+        for transport in [TURNConfiguration.Transport.udp, .tcp] {
+            let client = Client(network, server("turn.example.org", transport))
+            try #expect(lab.run(while: { client.allocations.isEmpty }, atMostSeconds: 5))
+            #expect(client.link?.serverEndpoint == fresh.endpoint())
+            client.link?.close()
+            try lab.run(seconds: 2)
+        }
+        #expect(fresh.allocationCount == 0)
+    }
+
+    /// RFC 8016.
+    @Test(arguments: [TURNConfiguration.Transport.udp, .tcp])
+    func anAllocationMovesWithTheMachine(transport: TURNConfiguration.Transport) throws {
+        var made: LabRelay?
+        let lab = Internet(seed: 4) {
+            made = $0.relay("relay", users: ["ada": "open sesame"]) { $0.engine.allowsMobility = true }
+            $0.host("ada")
+            $0.host("bob")
+        }
+        let relay = try #require(made)
+        let network = try LabNetwork(lab.host("ada"), seed: 4)
+        let client = Client(network, server(relay.endpoint().address.text, transport))
+        try #expect(lab.run(while: { client.allocations.isEmpty }, atMostSeconds: 5))
+        let relayed = try #require(client.allocations.first?.relayed.first)
+        let bob = try #require(lab.host("bob").udp(port: 4_000))
+        let peer = try #require(bob.local())
+        client.link?.permit(peer.address)
+        try lab.run(seconds: 1)
+        let ada = lab.host("ada")
+        ada.detach(ada.interfaces[0])
+        ada.attach(to: lab.core, [IPAddress("30.0.200.200")], .access)
+        client.link?.move()
+        try lab.run(seconds: 2)
+        #expect(client.link?.local?.address == IPAddress("30.0.200.200"))
+        client.send("from the new address", to: peer)
+        bob.send("to the new address", to: relayed)
+        try lab.run(seconds: 1)
+        #expect(bob.takeTexts() == ["from the new address"])
+        #expect(client.received.count == 1)
+        #expect(client.ends.isEmpty && relay.allocationCount == 1)
+    }
+
+    @Test func whereItCannotMoveItEnds() throws {
+        let (lab, network, _) = try world()
+        let client = Client(network, server("turn.example.org"))
+        try #expect(lab.run(while: { client.allocations.isEmpty }, atMostSeconds: 5))
+        client.link?.move()
+        try lab.run(seconds: 1)
+        #expect(try #require(client.ends.first ?? nil).mayPass)
+    }
+
     private func world(v6: Bool = false) throws -> (Internet, LabNetwork, LabRelay) {
         var made: LabRelay?
         let lab = Internet(seed: 2) {

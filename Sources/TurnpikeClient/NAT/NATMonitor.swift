@@ -119,11 +119,12 @@ package final class NATMonitor {
     }
 
     private func ask() {
-        let local = Set(addresses.map(\.address.family))
-        for family in [AddressFamily.ipv4, .ipv6] where local.contains(family) {
+        let local = addresses.map(\.address)
+        for family in [AddressFamily.ipv4, .ipv6] {
             // One address of each server: another may lead to another machine, but often is the same one.
             let endpoints = zip(servers, found).compactMap { server, addresses in
-                addresses.first { $0.family == family }.map { Endpoint(address: $0, port: server.port) }
+                AddressRace.order(addresses.filter { $0.family == family }, local: local).first
+                    .map { Endpoint(address: $0, port: server.port) }
             }
             guard !endpoints.isEmpty else { continue }
             runs[family] = NATRun(

@@ -43,6 +43,8 @@ final class NIODatagramPort: DatagramPort {
         adopt(descriptor, subject)
     }
 
+    deinit { channel?.close(promise: nil) }
+
     func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint) {
         guard descriptor >= 0 else { return }
         let sent = SystemAddress.with(destination) { address, length in
