@@ -188,7 +188,7 @@ let package = Package(
         .testTarget(
             name: "TurnpikeClientTests",
             dependencies: [
-                "Lab", "OpenSSLCrypto", "STUN", "TestSupport", "Traversal", "TurnpikeClient",
+                "Lab", "OpenSSLCrypto", "STUN", "TURN", "TestSupport", "Traversal", "TurnpikeClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

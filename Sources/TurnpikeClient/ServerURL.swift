@@ -84,6 +84,11 @@ package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
         _ scheme: Scheme,
         _ whole: String
     ) throws(ServerURLProblem) -> (String, UInt16) {
+        guard !text.utf8.contains(UInt8(ascii: "@")) else {
+            throw ServerURLProblem(
+                "a server's address has no credential in it; give it apart, as in TURN_USERNAME and TURN_PASSWORD"
+            )
+        }
         var host = text
         var port: Substring?
         if text.hasPrefix("[") {
@@ -104,11 +109,6 @@ package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
                 throw ServerURLProblem("\(whole) has too many colons; write an IPv6 address as [address]:port")
             }
             (host, port) = (text[..<colon], text[text.index(after: colon)...])
-        }
-        guard !host.utf8.contains(UInt8(ascii: "@")) else {
-            throw ServerURLProblem(
-                "a server's address has no credential in it; give it apart, as in TURN_USERNAME and TURN_PASSWORD"
-            )
         }
         let isPlain = host.utf8.allSatisfy { 0x21...0x7E ~= $0 && !"/%\\\"<>`{}|^".utf8.contains($0) }
         guard !host.isEmpty, host.utf8.count <= 255, isPlain else {

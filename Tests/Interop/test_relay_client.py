@@ -16,10 +16,10 @@ TRANSPORTS = ["udp", "tcp", "tls", "dtls"]
 DATAGRAMS = 2_000
 
 
-def exchange(port, transport, authority, password=PASSWORD, count=DATAGRAMS):
+def exchange(port, transport, authority, password=PASSWORD, count=DATAGRAMS, options=()):
     """Datagrams between two relays and back: what `relay-client` says of them."""
     program = str(harness.BINARY.parent / "relay-client")
-    done = subprocess.run([program, HOST, str(port), transport, "alice", password, str(count), str(authority)],
+    done = subprocess.run([program, HOST, str(port), transport, "alice", password, str(count), str(authority), *options],
                           capture_output=True, text=True, timeout=45)
     assert done.stdout, done.stderr
     return json.loads(done.stdout)
@@ -42,6 +42,7 @@ def turnpike(serve, certificate):
     secure = free_port()
     server = serve({
         "listen": {"tcp": [], "tls": [f"{HOST}:{secure}"], "dtls": [f"{HOST}:{secure}"]},
+        "relay": {"mobility": True},
         "tls": {"certificate": str(chain), "private_key": str(key)},
     }, start=False)
     server.write_config({"listen": {"tcp": [f"{HOST}:{server.port}"]}})
@@ -85,6 +86,13 @@ def answers(process, port):
 def test_nothing_is_lost_through_our_server(turnpike, certificate, transport):
     result = exchange(turnpike[transport], transport, certificate[2])
     assert result == {"transport": transport, "sent": DATAGRAMS, "received": DATAGRAMS, "broken": 0, "failure": None}
+
+
+@pytest.mark.parametrize("transport", ["udp", "tls"])
+def test_a_relay_goes_along_to_another_socket(turnpike, certificate, transport):
+    """RFC 8016, as when the machine's addresses change."""
+    result = exchange(turnpike[transport], transport, certificate[2], count=200, options=["move"])
+    assert result == {"transport": transport, "sent": 200, "received": 200, "broken": 0, "failure": None}
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

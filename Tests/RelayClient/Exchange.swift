@@ -6,9 +6,11 @@ import TurnpikeClient
 struct ExchangePlan: Sendable {
     var server: RelayServer
     var count: Int
+    /// Whether the first relay moves halfway.
+    var moves: Bool
 
     init?(_ arguments: [String]) {
-        guard (6...7).contains(arguments.count), let port = UInt16(arguments[1]),
+        guard (6...8).contains(arguments.count), let port = UInt16(arguments[1]),
             let transport = TURNConfiguration.Transport(rawValue: arguments[2]), let count = Int(arguments[5])
         else { return nil }
         server = RelayServer(
@@ -19,6 +21,7 @@ struct ExchangePlan: Sendable {
             trust: arguments.count > 6 ? .authorities(file: arguments[6]) : .system
         )
         self.count = count
+        moves = arguments.count > 7 && arguments[7] == "move"
     }
 }
 
@@ -38,10 +41,15 @@ final class Exchange {
     private var nextNumber = 0
     private var arrived: Set<Int> = []
     private var broken = 0
+    /// How many may be sent before the relay moves.
+    private var limit: Int
+    private var localBefore: Endpoint?
+    private var resumption: (any Alarm)?
     private var keptUntilTheEnd: Exchange?
 
     init(_ plan: ExchangePlan, _ loop: any EventLoop, _ ended: EventLoopPromise<Int32>) {
         (self.plan, self.ended) = (plan, ended)
+        limit = plan.moves ? plan.count / 2 : plan.count
         guard let cryptography = try? OpenSSLCryptography() else { preconditionFailure("OpenSSL has no HMAC") }
         network = NIONetwork(loop, cryptography: cryptography)
     }
@@ -79,7 +87,13 @@ final class Exchange {
                 broken += 1
                 return
             }
-            if arrived.count == plan.count { end(nil) } else { fill() }
+            if arrived.count == plan.count {
+                end(plan.moves && relays[0].local == localBefore ? "it did not move" : nil)
+            } else if arrived.count == limit {
+                move()
+            } else {
+                fill()
+            }
         case .refused(_, let failure): end("\(failure)")
         case .ended(let failure): end(failure.map { "\($0)" } ?? "closed")
         case .peerError, .renewed, .renewalRefused: break
@@ -88,10 +102,19 @@ final class Exchange {
 
     private func fill() {
         guard let peer = relayed[1] else { return }
-        while nextNumber < plan.count, nextNumber - arrived.count < Self.window {
+        while nextNumber < limit, nextNumber - arrived.count < Self.window {
             Self.datagram(nextNumber).withUnsafeBytes { _ = relays[0].send($0, to: peer) }
             nextNumber += 1
         }
+    }
+
+    private func move() {
+        limit = plan.count
+        localBefore = relays[0].local
+        relays[0].move()
+        // The new way has its handshakes to make; until then datagrams go nowhere.
+        resumption = network.alarm { [weak self] in self?.fill() }
+        resumption?.set(at: network.nowNanoseconds + 1_500_000_000)
     }
 
     private func end(_ failure: String?) {

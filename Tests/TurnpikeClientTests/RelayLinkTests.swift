@@ -1,5 +1,6 @@
 import Lab
 import STUN
+import TURN
 import Testing
 import Traversal
 import TurnpikeClient
@@ -213,38 +214,6 @@ import TurnpikeClient
             try lab.run(seconds: 2)
         }
         #expect(fresh.allocationCount == 0)
-    }
-
-    /// RFC 8016.
-    @Test(arguments: [TURNConfiguration.Transport.udp, .tcp])
-    func anAllocationMovesWithTheMachine(transport: TURNConfiguration.Transport) throws {
-        var made: LabRelay?
-        let lab = Internet(seed: 4) {
-            made = $0.relay("relay", users: ["ada": "open sesame"]) { $0.engine.allowsMobility = true }
-            $0.host("ada")
-            $0.host("bob")
-        }
-        let relay = try #require(made)
-        let network = try LabNetwork(lab.host("ada"), seed: 4)
-        let client = Client(network, server(relay.endpoint().address.text, transport))
-        try #expect(lab.run(while: { client.allocations.isEmpty }, atMostSeconds: 5))
-        let relayed = try #require(client.allocations.first?.relayed.first)
-        let bob = try #require(lab.host("bob").udp(port: 4_000))
-        let peer = try #require(bob.local())
-        client.link?.permit(peer.address)
-        try lab.run(seconds: 1)
-        let ada = lab.host("ada")
-        ada.detach(ada.interfaces[0])
-        ada.attach(to: lab.core, [IPAddress("30.0.200.200")], .access)
-        client.link?.move()
-        try lab.run(seconds: 2)
-        #expect(client.link?.local?.address == IPAddress("30.0.200.200"))
-        client.send("from the new address", to: peer)
-        bob.send("to the new address", to: relayed)
-        try lab.run(seconds: 1)
-        #expect(bob.takeTexts() == ["from the new address"])
-        #expect(client.received.count == 1)
-        #expect(client.ends.isEmpty && relay.allocationCount == 1)
     }
 
     @Test func whereItCannotMoveItEnds() throws {
