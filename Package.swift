@@ -8,6 +8,7 @@ let settings: [SwiftSetting] = [
 
 let package = Package(
     name: "turnpike",
+    products: [.library(name: "TurnpikeClient", targets: ["TurnpikeClient"])],
     dependencies: [
         // Why each is here: docs/architecture.md.
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
@@ -58,6 +59,14 @@ let package = Package(
         .target(name: "LinuxIO", dependencies: ["CLinux"], swiftSettings: settings),
         .target(name: "OpenSSLCrypto", dependencies: ["COpenSSL", "STUN"], swiftSettings: settings),
         .target(
+            name: "PeerCommands",
+            dependencies: [
+                "TurnpikeClient",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings
+        ),
+        .target(
             name: "Relay",
             dependencies: ["LinuxIO", "OpenSSLCrypto", "STUN", "TURN"],
             swiftSettings: settings
@@ -82,7 +91,19 @@ let package = Package(
         .target(name: "Signaling", swiftSettings: settings),
         .target(name: "TURN", dependencies: ["STUN"], swiftSettings: settings),
         .target(name: "Traversal", dependencies: ["STUN"], swiftSettings: settings),
+        .target(
+            name: "TurnpikeClient",
+            dependencies: [
+                "DataChannels", "OpenSSLCrypto", "Signaling", "Traversal",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         .executableTarget(name: "turnpike", dependencies: ["Commands"], swiftSettings: settings),
+        .executableTarget(name: "turnpike-peer", dependencies: ["PeerCommands"], swiftSettings: settings),
 
         // What the tests of several targets need.
         .target(
@@ -138,6 +159,11 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(
+            name: "PeerCommandsTests",
+            dependencies: ["PeerCommands", "TurnpikeClient"],
+            swiftSettings: settings
+        ),
+        .testTarget(
             name: "RelayTests",
             dependencies: ["LinuxIO", "OpenSSLCrypto", "Relay", "STUN", "TURN", "TestSupport"],
             swiftSettings: settings
@@ -165,11 +191,40 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "TreeTests", swiftSettings: settings),
+        .testTarget(
+            name: "TurnpikeClientTests",
+            dependencies: [
+                "Lab", "OpenSSLCrypto", "STUN", "TURN", "TestSupport", "Traversal", "TurnpikeClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
+        // Two coordinators in one program, for the tests of the client library; it is in no product of ours.
+        .executableTarget(
+            name: "coordinator-pair",
+            dependencies: ["TurnpikeClient"],
+            path: "Tests/CoordinatorPair",
+            swiftSettings: settings
+        ),
         // The other end of data channels for implementations that are not ours; it is in no product of ours.
         .executableTarget(
             name: "data-channel-echo",
             dependencies: ["DataChannels"],
             path: "Tests/DataChannelEcho",
+            swiftSettings: settings
+        ),
+        // The client library's relays on any TURN server; it is in no product of ours.
+        .executableTarget(
+            name: "relay-client",
+            dependencies: [
+                "OpenSSLCrypto", "Traversal", "TurnpikeClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Tests/RelayClient",
             swiftSettings: settings
         ),
         // What the suites of WebSocket cases talk to; it is in no product of ours.

@@ -75,4 +75,12 @@ import Testing
         let findings = LinkRule.findings(path: "docs/x.md", text: text) { ["docs/b.md", "d.md"].contains($0) }
         #expect(findings.map(\.line) == [2])
     }
+
+    @Test func theClientHasTheServersVersion() throws {
+        let versions = try ["Sources/Server/", "Sources/TurnpikeClient/Core/"].map { folder in
+            let text = try #require(Tree.files(under: folder, endingIn: "/Version.swift").first?.text)
+            return try #require(text.firstMatch(of: /static let current = "([0-9.]+)"/)).1
+        }
+        #expect(versions[0] == versions[1])
+    }
 }

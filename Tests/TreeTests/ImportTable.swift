@@ -27,14 +27,20 @@ enum ImportTable {
             "STUN", "ServiceLifecycle", "Settings", "Signaling", "TURN", "UnixSignals",
         ],
         "Commands": ["Accounts", "ArgumentParser", "Foundation", "Server", "Settings"],
+        "TurnpikeClient": [
+            "DataChannels", "Glibc", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOWebSocket", "OpenSSLCrypto", "Signaling",
+            "Traversal",
+        ],
+        "PeerCommands": ["ArgumentParser", "Foundation", "TurnpikeClient"],
         "turnpike": ["Commands"],
+        "turnpike-peer": ["PeerCommands"],
     ]
 
     /// Modules of the standard library, which any target may use.
     static let standardLibrary: Set<String> = ["Swift", "Synchronization"]
 
     /// Modules that come with the toolchain, so that no line of the manifest names them.
-    static let toolchain = standardLibrary.union(["Foundation"])
+    static let toolchain = standardLibrary.union(["Foundation", "Glibc"])
 }
 
 /// One `import` line.

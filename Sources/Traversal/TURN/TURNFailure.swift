@@ -54,6 +54,22 @@ package struct TURNFailure: Error, Equatable, Sendable, CustomStringConvertible 
     package var server: Endpoint
     package var transport: TURNConfiguration.Transport
 
+    package init(
+        reason: Reason,
+        operation: Operation,
+        code: UInt16? = nil,
+        phrase: String = "",
+        server: Endpoint,
+        transport: TURNConfiguration.Transport
+    ) {
+        self.reason = reason
+        self.operation = operation
+        self.code = code
+        self.phrase = phrase
+        self.server = server
+        self.transport = transport
+    }
+
     /// When the same may work, if it may: RFC 8656 section 7.4 has a minute for 486 and 508.
     package var retryAfterSeconds: UInt64? {
         switch reason {

@@ -1,0 +1,170 @@
+import TurnpikeClient
+
+/// Asks every server of a configuration by every transport at the same time, and makes a report of what comes back.
+final class NetworkCheck {
+    private let configuration: Configuration
+    private let measuresLifetime: Bool
+    private let network: any ClientNetwork
+    private let finish: (NetworkReport) -> Void
+    private let startedAt: UInt64
+    private var deadline: (any Alarm)?
+    private var relays: [RelayProbe] = []
+    private var monitor: NATMonitor?
+    private var isOver = false
+
+    /// - Parameter finish: called once, on the loop.
+    init(
+        _ configuration: Configuration,
+        measuresLifetime: Bool,
+        on network: any ClientNetwork,
+        _ finish: @escaping (NetworkReport) -> Void
+    ) {
+        (self.configuration, self.measuresLifetime) = (configuration, measuresLifetime)
+        (self.network, self.finish) = (network, finish)
+        startedAt = network.nowNanoseconds
+    }
+
+    /// The whole check on the machine's own network.
+    /// - Throws: status 78 where there is nothing to ask.
+    static func report(on configuration: Configuration, measuresLifetime: Bool) async throws -> NetworkReport {
+        guard !configuration.stunServers.isEmpty || !configuration.turnServers.isEmpty else {
+            throw CommandError.environment(
+                configuration.issues.map(\.description) + [
+                    "there is no server to ask; set STUN_SERVERS, or TURN_SERVERS with TURN_USERNAME and TURN_PASSWORD "
+                        + "(on the server, turnpike user add NAME --format env prints them)"
+                ]
+            )
+        }
+        return try await NIONetwork.job { network, finish in
+            let check = NetworkCheck(configuration, measuresLifetime: measuresLifetime, on: network, finish)
+            check.start()
+            return check
+        }
+    }
+
+    func start() {
+        let patience = min(configuration.connectionTimeout.nanoseconds, Self.patience)
+        deadline = network.alarm { [weak self] in self?.conclude() }
+        deadline?.set(at: startedAt + (measuresLifetime ? Self.lifetimePatience : patience))
+        let contexts = SecureContexts()
+        for server in configuration.turnServers {
+            guard let url = try? ServerURL(server.url, usual: .turn) else { continue }
+            for transport in url.transports {
+                let way = RelayServer(
+                    host: url.host,
+                    port: url.port,
+                    transport: transport,
+                    credential: TURNCredential(username: server.username, password: server.password),
+                    trust: configuration.serverTrust
+                )
+                relays.append(
+                    RelayProbe(server.url, way, on: network, contexts: contexts) { [weak self] in self?.advance() }
+                )
+            }
+        }
+        monitor = NATMonitor(measuresLifetime: measuresLifetime, network: network) { [weak self] event in
+            if case .changed = event { self?.advance() }
+        }
+        monitor?.use(natServers)
+        // Before all is over, so that what was not answered in time can be told.
+        for relay in relays { relay.start(patienceNanoseconds: patience / 10 * 9) }
+    }
+
+    private var stunServers: [(text: String, url: ServerURL)] {
+        configuration.stunServers.compactMap { text in (try? ServerURL(text, usual: .stun)).map { (text, $0) } }
+    }
+
+    /// A TURN server by UDP answers as a STUN server does (RFC 8656 section 5).
+    private var natServers: [NATServer] {
+        stunServers.map { NATServer(host: $0.url.host, port: $0.url.port) }
+            + relays.map(\.server).filter { $0.transport == .udp }.map { NATServer(host: $0.host, port: $0.port) }
+    }
+
+    private func advance() {
+        guard !isOver else { return }
+        for relay in relays where relay.server.transport.isStream {
+            if let server = relay.answeringServer { monitor?.confirmRunning(server) }
+        }
+        if relays.allSatisfy(\.isOver), hasSurveyed { conclude() }
+    }
+
+    private var hasSurveyed: Bool {
+        guard let findings = monitor?.findings else { return false }
+        let reports = [findings.ipv4, findings.ipv6].compactMap { $0 }
+        return findings.isComplete && (!measuresLifetime || reports.allSatisfy { $0.lifetime != NATReport().lifetime })
+    }
+
+    private func conclude() {
+        guard !isOver else { return }
+        isOver = true
+        deadline?.set(at: nil)
+        monitor?.close()
+        for relay in relays { relay.stop() }
+        let seconds = network.wallMilliseconds / 1_000
+        finish(
+            NetworkReport(
+                ipv4: family(.ipv4, monitor?.findings.ipv4),
+                ipv6: family(.ipv6, monitor?.findings.ipv6),
+                relays: relays.map { $0.result(nowSeconds: seconds) },
+                unasked: unasked,
+                issues: configuration.issues.map(\.description),
+                tookNanoseconds: network.nowNanoseconds - startedAt
+            )
+        )
+    }
+
+    private func family(_ family: AddressFamily, _ report: NATReport?) -> NetworkReport.Family {
+        if let report { return NetworkReport.Family(nat: report) }
+        let name = family == .ipv4 ? "IPv4" : "IPv6"
+        guard network.localAddresses().contains(where: { $0.address.family == family }) else {
+            return NetworkReport.Family(absence: "this machine has no \(name) address")
+        }
+        return NetworkReport.Family(
+            absence: monitor?.findings.isComplete == true
+                ? "no STUN server has an \(name) address" : "the names of the servers were not resolved in time"
+        )
+    }
+
+    /// STUN servers without an address; TURN servers tell of theirs by themselves.
+    private var unasked: [NetworkReport.Unasked] {
+        stunServers.compactMap { text, url in
+            monitor?.findings.unresolved.first { $0.subject.hasSuffix(" \(url.host)") }.map {
+                NetworkReport.Unasked(url: text, problem: Problem($0))
+            }
+        }
+    }
+
+    private static let second: UInt64 = 1_000_000_000
+    /// Whoever has not answered in ten seconds is of no use to a connection that waits for it.
+    private static let patience = 10 * second
+    /// The longest lifetime that is tested, and the tests around it.
+    private static let lifetimePatience = 340 * second
+}
+
+extension Configuration {
+    var serverTrust: ServerTrust {
+        switch trust {
+        case .system: .system
+        case .authorities(let file): .authorities(file: file)
+        case .fingerprints(let digests): .fingerprints(digests)
+        }
+    }
+}
+
+extension Duration {
+    var nanoseconds: UInt64 {
+        let seconds = UInt64(clamping: min(max(components.seconds, 0), 86_400))
+        return seconds * 1_000_000_000 + UInt64(clamping: max(components.attoseconds, 0) / 1_000_000_000)
+    }
+}
+
+extension ServerURL {
+    /// Without `?transport=` both are meant (RFC 7065 section 3.1).
+    var transports: [TURNConfiguration.Transport] {
+        switch (scheme, transport) {
+        case (.turns, nil): [.dtls, .tls]
+        case (_, nil): [.udp, .tcp]
+        default: [usualTransport]
+        }
+    }
+}

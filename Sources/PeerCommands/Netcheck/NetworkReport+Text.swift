@@ -1,0 +1,162 @@
+import TurnpikeClient
+
+/// The report for a person.
+extension NetworkReport {
+    package func text(_ style: Style) -> String {
+        var lines = natLines(style)
+        lines.append("")
+        lines += familyLines(style)
+        if !stunServers.isEmpty || !unasked.isEmpty {
+            lines += ["", style.bold("STUN servers")]
+            lines += stunLines(style)
+        }
+        if !relays.isEmpty {
+            lines += ["", style.bold("TURN servers")]
+            lines += relayLines(style)
+        }
+        if !issues.isEmpty {
+            lines += ["", style.bold("Environment")]
+            lines += issues.map { "  \(style.bad("no  "))  \($0.escapedForTerminal)" }
+        }
+        lines += ["", Verdict(self).text]
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private func natLines(_ style: Style) -> [String] {
+        guard let nat = leading.nat else {
+            return [style.bold("NAT type      ") + "not known: no STUN server could be asked"]
+        }
+        let name = nat.name.value?.word ?? "not known: \(nat.name.reason ?? "")"
+        var lines = [style.bold("NAT type      ") + style.bold(name)]
+        guard !nat.answeringServers.isEmpty else { return lines }
+        lines += [
+            Self.row("mapping", nat.mapping, style) { $0.words },
+            Self.row("filtering", nat.filtering, style) { $0.words },
+            Self.row("hairpin", nat.hairpin, style) {
+                $0 ? "yes: hosts behind this NAT reach each other by their public addresses" : "no"
+            },
+            Self.row("ports", nat.allocation, style) { $0.words },
+            Self.row("lifetime", nat.lifetime, style) { $0.words },
+        ]
+        return lines
+    }
+
+    private static func row<Value: Equatable & Sendable>(
+        _ label: String,
+        _ value: Determination<Value>,
+        _ style: Style,
+        _ words: (Value) -> String
+    ) -> String {
+        let label = "  " + label.padded(to: 12)
+        switch value {
+        case .determined(let value): return label + words(value)
+        case .undetermined(let reason): return label + style.faint("not known: \(reason)")
+        }
+    }
+
+    private func familyLines(_ style: Style) -> [String] {
+        [("IPv4", ipv4), ("IPv6", ipv6)].map { name, family in
+            let label = style.bold(name.padded(to: 14))
+            guard let nat = family.nat else { return label + "no: \(family.absence ?? "it was not asked for")" }
+            guard let mapped = nat.mapped else { return label + style.bad("no answer by UDP") }
+            let inside = nat.local.map { " (here \(AddressText.text($0)))" } ?? ""
+            return label + AddressText.text(mapped) + (nat.isTranslated.value == false ? "" : inside)
+        }
+    }
+
+    var stunServers: [(endpoint: Endpoint, answers: Bool)] {
+        [ipv4, ipv6].compactMap(\.nat).flatMap { nat in
+            nat.answeringServers.map { ($0, true) } + nat.silentServers.map { ($0, false) }
+        }
+    }
+
+    private func stunLines(_ style: Style) -> [String] {
+        stunServers.map { server in
+            let mark = server.answers ? style.good("ok  ") : style.bad("no  ")
+            return "  \(mark)  \(AddressText.text(server.endpoint))" + (server.answers ? "" : "  no answer")
+        }
+            + unasked.flatMap { server in
+                Self.lines(style.bad("no  "), server.url.escapedForTerminal, server.problem, indent: 8)
+            }
+    }
+
+    private func relayLines(_ style: Style) -> [String] {
+        let width = relays.map { $0.url.escapedForTerminal.count }.max() ?? 0
+        return relays.flatMap { relay -> [String] in
+            let name = relay.url.escapedForTerminal.padded(to: width)
+            let head = "\(relay.transport.word.padded(to: 4))  \(name)"
+            switch relay.outcome {
+            case .works(let time, let relayed):
+                let time = time.map { Figure.time(nanoseconds: $0) } ?? ""
+                let places = relayed.map { AddressText.text($0.address) }.joined(separator: ", ")
+                return ["  \(style.good("ok  "))  \(head)  \(time.padded(to: 8))  relays from \(places)"]
+            case .reached(let time, let problem):
+                let time = time.map { Figure.time(nanoseconds: $0) } ?? ""
+                return Self.lines(style.warning("part"), "\(head)  \(time)", problem, indent: 14)
+            case .failed(let problem):
+                return Self.lines(style.bad("no  "), head, problem, indent: 14)
+            }
+        }
+    }
+
+    private static func lines(_ mark: String, _ head: String, _ problem: Problem, indent: Int) -> [String] {
+        let blanks = String(repeating: " ", count: indent)
+        return ["  \(mark)  \(head.trimmedAtEnd)", blanks + problem.message]
+            + (problem.mend.map { [blanks + "Mend: \($0)"] } ?? [])
+    }
+}
+
+extension NATMapping {
+    var words: String {
+        switch self {
+        case .endpointIndependent: "endpoint-independent: one public address for every destination"
+        case .addressDependent: "address-dependent: another public port for each address"
+        case .addressAndPortDependent: "address-and-port-dependent: another public port for each destination"
+        case .endpointDependent: "endpoint-dependent: another public port for other destinations"
+        }
+    }
+
+    /// For programs.
+    var code: String { words.code }
+}
+
+extension NATFiltering {
+    var words: String {
+        switch self {
+        case .endpointIndependent: "endpoint-independent: anybody may send to an open port"
+        case .addressDependent: "address-dependent: hosts that were sent to may send"
+        case .addressAndPortDependent: "address-and-port-dependent: only who was sent to may answer"
+        }
+    }
+
+    var code: String { words.code }
+}
+
+extension NATPortAllocation {
+    var words: String {
+        switch self {
+        case .preserving: "preserving: the same outside as inside"
+        case .sequential(let step): "sequential: each \(abs(step)) \(step < 0 ? "below" : "above") the last"
+        case .chunked(let range): "chunked: from a block around \(range.lowerBound) to \(range.upperBound)"
+        case .random: "random"
+        }
+    }
+
+    var code: String { words.code }
+}
+
+extension NATLifetime {
+    var words: String {
+        lessThanSeconds.map { "a silent mapping lives for \(atLeastSeconds) to \($0) s" }
+            ?? "a silent mapping lives for \(atLeastSeconds) s and more"
+    }
+}
+
+extension String {
+    func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+
+    var trimmedAtEnd: String { String(reversed().drop { $0 == " " }.reversed()) }
+
+    /// The term before the explanation.
+    fileprivate var code: String { String(prefix { $0 != ":" }) }
+}

@@ -1,0 +1,110 @@
+import TurnpikeClient
+
+/// What `netcheck` has found out.
+package struct NetworkReport: Equatable, Sendable {
+    /// One address family.
+    package struct Family: Equatable, Sendable {
+        package var nat: NATReport?
+        /// Why nothing was asked, where it was not.
+        package var absence: String?
+
+        package init(nat: NATReport? = nil, absence: String? = nil) {
+            (self.nat, self.absence) = (nat, absence)
+        }
+    }
+
+    /// A TURN server by one transport.
+    package struct Relay: Equatable, Sendable {
+        package enum Outcome: Equatable, Sendable {
+            /// It has allocated.
+            case works(roundTripNanoseconds: UInt64?, relayed: [Endpoint])
+            /// It was reached, and there is nothing to allocate with.
+            case reached(roundTripNanoseconds: UInt64?, Problem)
+            case failed(Problem)
+        }
+
+        /// As it was configured.
+        package var url: String
+        package var transport: TURNConfiguration.Transport
+        /// Nil where the name has none.
+        package var address: Endpoint?
+        package var outcome: Outcome
+
+        package init(
+            url: String,
+            transport: TURNConfiguration.Transport,
+            address: Endpoint?,
+            outcome: Outcome
+        ) {
+            (self.url, self.transport, self.address, self.outcome) = (url, transport, address, outcome)
+        }
+
+        var works: Bool { if case .works = outcome { true } else { false } }
+
+        var problem: Problem? {
+            switch outcome {
+            case .works: nil
+            case .reached(_, let problem), .failed(let problem): problem
+            }
+        }
+
+        var roundTripNanoseconds: UInt64? {
+            switch outcome {
+            case .works(let time, _), .reached(let time, _): time
+            case .failed: nil
+            }
+        }
+    }
+
+    /// A STUN server whose name could not be resolved, or that could not be asked.
+    package struct Unasked: Equatable, Sendable {
+        package var url: String
+        package var problem: Problem
+
+        package init(url: String, problem: Problem) {
+            (self.url, self.problem) = (url, problem)
+        }
+    }
+
+    package var ipv4: Family
+    package var ipv6: Family
+    /// In the order of the configuration.
+    package var relays: [Relay]
+    package var unasked: [Unasked]
+    /// What of the environment could not be used, with the mend; a line each.
+    package var issues: [String]
+    package var tookNanoseconds: UInt64
+
+    package init(
+        ipv4: Family,
+        ipv6: Family,
+        relays: [Relay],
+        unasked: [Unasked] = [],
+        issues: [String] = [],
+        tookNanoseconds: UInt64
+    ) {
+        (self.ipv4, self.ipv6, self.relays, self.unasked) = (ipv4, ipv6, relays, unasked)
+        (self.issues, self.tookNanoseconds) = (issues, tookNanoseconds)
+    }
+
+    /// The family whose NAT stands for the whole: peers meet by IPv4 where they can, as more of them have it.
+    var leading: Family {
+        let order = [ipv4, ipv6]
+        return order.first { $0.nat?.answeringServers.isEmpty == false } ?? order.first { $0.nat != nil } ?? ipv4
+    }
+
+    /// Whether anything at all has answered as it should.
+    package var works: Bool {
+        relays.contains(where: \.works) || [ipv4, ipv6].contains { $0.nat?.answeringServers.isEmpty == false }
+    }
+
+    /// The relay that answers first; UDP before others, since it has no queues of its own.
+    var bestRelay: Relay? {
+        let order: [TURNConfiguration.Transport] = [.udp, .dtls, .tcp, .tls]
+        return relays.filter(\.works).min { one, other in
+            let (first, second) = (order.firstIndex(of: one.transport) ?? 0, order.firstIndex(of: other.transport) ?? 0)
+            return first == second
+                ? one.roundTripNanoseconds ?? .max < other.roundTripNanoseconds ?? .max : first < second
+        }
+    }
+}

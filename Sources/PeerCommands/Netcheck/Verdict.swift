@@ -1,0 +1,112 @@
+import TurnpikeClient
+
+/// The sentences that a report ends with: what to expect of connections from here, and what to do about it.
+package struct Verdict {
+    private let report: NetworkReport
+
+    package init(_ report: NetworkReport) {
+        self.report = report
+    }
+
+    package var text: String {
+        guard report.works else { return nothing }
+        return [direct, relay, others].filter { !$0.isEmpty }.joined(separator: " ")
+    }
+
+    /// Nothing has answered as it should.
+    private var nothing: String {
+        if let relay = report.relays.first(where: { if case .reached = $0.outcome { true } else { false } }) {
+            return "Nothing works yet: the TURN server is reached, but \(Self.mend(relay.problem))."
+        }
+        let problems = report.relays.compactMap(\.problem) + report.unasked.map(\.problem)
+        // What is wrong with the names, the certificate or the credentials is nearer the cause than silence is.
+        if let first = problems.first(where: { $0.code != .silent && $0.code != .refused }) {
+            return "Nothing works yet: \(Self.mend(first))."
+        }
+        if !problems.isEmpty, problems.allSatisfy({ $0.code == .refused }) {
+            return "Nothing works: no server listens where STUN_SERVERS and TURN_SERVERS point. Check the addresses, and "
+                + "that the server runs."
+        }
+        return "Nothing works: no server answers, neither by UDP nor otherwise. Check that this machine is online, and "
+            + "the addresses in STUN_SERVERS and TURN_SERVERS."
+    }
+
+    /// What to expect without a relay.
+    private var direct: String {
+        guard let nat = report.leading.nat else {
+            return "What this network does to direct connections is not known, for no STUN server could be asked."
+        }
+        switch nat.name {
+        case .undetermined(let reason):
+            return nat.answeringServers.isEmpty
+                ? "Direct connections by UDP are in doubt: \(reason)."
+                : "Direct connections by UDP may work; what NAT is on the way is not known, for \(reason)."
+        case .determined(.open):
+            return nat.isFirewalled.value == true
+                ? "Nothing translates addresses here, and a firewall lets in only what was asked for: nearly every peer "
+                    + "will be reached directly."
+                : "This machine has a public address: every peer that gets UDP through will be reached directly."
+        case .determined(.fullCone), .determined(.restricted):
+            return "Nearly every peer will be reached directly."
+        case .determined(.portRestricted):
+            return "Most peers will be reached directly, but those behind a Symmetric NAT only by luck."
+        case .determined(.symmetric):
+            return "This NAT gives each destination another address, so only peers that are Open, Full Cone or Restricted "
+                + "will be reached directly for sure."
+        case .determined(.blocked):
+            return "This network lets no UDP through, so connections go through the relay."
+        }
+    }
+
+    private var needsRelay: Bool {
+        switch report.leading.nat?.name {
+        case .determined(.open), .determined(.fullCone), .determined(.restricted): false
+        default: true
+        }
+    }
+
+    private var relay: String {
+        if let best = report.bestRelay {
+            let time = best.roundTripNanoseconds.map { ", \(Figure.time(nanoseconds: $0)) away" } ?? ""
+            return "The relay is there for the rest, by \(best.transport.word.uppercased())\(time)."
+        }
+        let urgency = needsRelay ? "You need a relay for the rest" : "The few others need a relay"
+        guard let problem = report.relays.compactMap(\.problem).min(by: { $0.rank < $1.rank }) else {
+            if let issue = report.issues.first(where: { $0.contains("TURN_") }) {
+                return "\(urgency), and none can be used: \(issue.escapedForTerminal)."
+            }
+            return "\(urgency), and none is configured: set TURN_SERVERS, TURN_USERNAME and TURN_PASSWORD (on the server, "
+                + "turnpike user add NAME --format env prints them)."
+        }
+        return "\(urgency), and none works: \(Self.mend(problem))."
+    }
+
+    /// Ways to a relay that do not work beside one that does.
+    private var others: String {
+        let broken = report.relays.count { !$0.works }
+        guard report.bestRelay != nil, broken > 0 else { return "" }
+        return "Of \(report.relays.count) ways to TURN servers, \(broken) \(broken == 1 ? "does" : "do") not work; see above."
+    }
+
+    private static func mend(_ problem: Problem?) -> String {
+        guard let problem else { return "the reason is not known" }
+        switch problem.code {
+        // Everybody knows what that is about.
+        case .noCredentials, .wrongCredentials: return problem.mend ?? problem.message
+        default: return problem.message + (problem.mend.map { "; \($0)" } ?? "")
+        }
+    }
+}
+
+extension Problem {
+    /// What somebody who sits here can mend comes first.
+    fileprivate var rank: Int {
+        switch code {
+        case .noCredentials, .wrongCredentials, .expiredCredentials: 0
+        case .certificate, .nameUnknown: 1
+        case .notTURN, .tls, .forbidden, .capacity, .family, .changedOnTheWay: 2
+        case .other, .refused, .addressUnavailable: 3
+        case .silent: 4
+        }
+    }
+}

@@ -1,0 +1,75 @@
+/// Every number that bounds the client, with its reason. Times are nanoseconds unless the name says otherwise.
+package enum ClientLimits {
+    static let millisecond: UInt64 = 1_000_000
+    static let second: UInt64 = 1_000_000_000
+
+    // MARK: Sockets
+
+    /// Datagrams taken from a socket by one system call, and room for each. A path's packets have 1,500 bytes and the
+    /// few that are longer come out cut, and do not authenticate.
+    static let datagramsPerRead = 16
+    static let datagramRoomBytes = 2_048
+    /// What the system holds for a socket whose loop is busy: 20 ms at a gigabit.
+    static let datagramBufferBytes = 2_097_152
+    /// Destinations that one turn of the loop tells of that they cannot be reached.
+    static let unreachableAtOnce = 64
+    /// What waits to be sent on a connection whose other side does not take it: a second at 16 Mbit/s. A relay's
+    /// datagrams are dropped long before.
+    package static let streamQueueBytes = 2_097_152
+    /// How long a TCP connection may take to come up.
+    static let connectTime = 10 * second
+    /// TLS and the upgrade behind it: what a slow server with a slow path needs.
+    static let handshakeTime = 10 * second
+    /// Contexts with what is trusted: one for TLS, one for DTLS and one for signaling, and as many again.
+    static let secureContexts = 6
+    /// Datagrams of a handshake fit through what IPv6 guarantees, with its header and UDP's (RFC 8200 section 5).
+    static let handshakeDatagramBytes = 1_232
+    /// Before a flight of a handshake is sent again, in microseconds: it doubles, and RFC 6347's second is long for who
+    /// waits to be connected.
+    static let flightTimeMicroseconds: UInt32 = 400_000
+    /// A message of the signaling server; its longest is 64 KiB, and a list of a room's peers has that as well.
+    static let webSocketMessageBytes = 1_048_576
+    /// Pieces of one message.
+    static let webSocketFragments = 1_024
+    /// How long the other side may take to answer a ping.
+    static let pongTime = 10 * second
+    /// How long a goodbye may take.
+    static let farewellTime = 2 * second
+    /// Addresses of one name that are looked at.
+    static let addressesPerName = 16
+    /// Addresses of this machine that are looked at; containers give some hosts hundreds.
+    static let localAddresses = 64
+    /// Names that are looked up at once; each takes a thread for as long as the name service does.
+    static let lookups = 16
+
+    // MARK: Relays
+
+    /// Of one server's name; more are there for load alone.
+    static let addressesTried = 6
+    /// Between the beginnings of two attempts (RFC 8305 section 5).
+    static let addressStagger = 250 * millisecond
+    /// What an attempt that has come so far as to be answered gets before another begins.
+    static let promiseTime = 2 * second
+    /// From the name to the allocation. Half of `connectionTimeout`, so that who waits for a connection hears of it.
+    static let relayTime = 15 * second
+    /// Datagrams that wait on a connection to a relay: 100 ms at 20 Mbit/s. More would only be late.
+    static let relayQueueBytes = 262_144
+    /// Between the transports of a server, in the order UDP, TCP, TLS, DTLS.
+    static let transportStagger = 250 * millisecond
+    /// Servers on which relays are kept. One is needed, and one for the case that it goes.
+    static let relayHosts = 2
+    /// Servers by transport that are looked at.
+    static let relayServers = 32
+    /// Before a relay that was lost or not to be had is tried again; it doubles.
+    static let relayRetry = 2 * second
+    static let longestRelayRetry = 300 * second
+
+    // MARK: NATs
+
+    /// STUN servers that are looked up; discovery asks four of them at once.
+    static let natServers = 8
+    /// How often this machine's addresses are looked at, which is one system call.
+    static let addressCheck = 3 * second
+    /// From a change of addresses to asking the servers anew.
+    static let addressRest = 500 * millisecond
+}

@@ -1,0 +1,157 @@
+import OpenSSLCrypto
+import Traversal
+
+/// The world as the client sees it: sockets, names, time. `NIONetwork` is the real one, and tests have one with virtual
+/// time, so everything above this protocol is plain code that runs in both.
+///
+/// All of it belongs to one loop, a thread or what stands for one: every call is made on the loop, and every closure is
+/// called on it, never from within the call that was given it. A closure is kept until its port, link or alarm is
+/// closed, and not called after that.
+package protocol ClientNetwork: AnyObject {
+    /// Monotonic, from any beginning.
+    var nowNanoseconds: UInt64 { get }
+    /// Since 1970, by the clock on the wall: for the expiry of credentials alone.
+    var wallMilliseconds: Int64 { get }
+    var cryptography: any Cryptography { get }
+
+    /// Addresses of interfaces that are up, best first; loopback only where there is nothing else.
+    func localAddresses() -> [LocalAddress]
+
+    /// A UDP socket.
+    /// - Parameters:
+    ///   - address: of this machine, or the wildcard of a family (`IPAddress.anyIPv4`, `.anyIPv6`).
+    ///   - port: 0 for one of the system's choice.
+    func openDatagrams(
+        at address: IPAddress,
+        port: UInt16,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort
+
+    /// A plain TCP connection, which begins here and says `.opened` or `.closed`.
+    func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink
+
+    /// A WebSocket, with TLS below it where the request says so.
+    func openWebSocket(
+        _ request: WebSocketRequest,
+        _ receive: @escaping (WebSocketEvent) -> Void
+    ) -> any WebSocketLink
+
+    /// The addresses of a host name, in the system's order, each once. An address in text is its own answer.
+    func resolve(_ name: String, _ answer: @escaping (Result<[IPAddress], NetworkFailure>) -> Void)
+
+    /// An alarm that is not set yet.
+    func alarm(_ body: @escaping () -> Void) -> any Alarm
+}
+
+/// An address of this machine.
+package struct LocalAddress: Hashable, Sendable {
+    /// A link-local one carries its link's number.
+    package var address: IPAddress
+    /// Such as `eth0`.
+    package var interface: String
+
+    package init(address: IPAddress, interface: String) {
+        self.address = address
+        self.interface = interface
+    }
+}
+
+/// A UDP socket.
+package protocol DatagramPort: AnyObject {
+    /// Where it is bound. For a wildcard this has the address that the system would send from, where it has one.
+    var local: Endpoint { get }
+    /// What the system does not take is lost, as on the way.
+    func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint)
+    func close()
+}
+
+package enum DatagramEvent {
+    /// The bytes are there for the time of the call.
+    case datagram(UnsafeRawBufferPointer, from: Endpoint)
+    /// The system has said that nothing sent to that endpoint arrives (ICMP). It may be forged or pass.
+    case unreachable(Endpoint)
+    /// The socket is of no more use; nothing follows.
+    case failed(NetworkFailure)
+}
+
+/// A connection that carries bytes in order.
+package protocol StreamLink: AnyObject {
+    /// What `send` took and the system has not. `.writable` comes when it has fallen to nothing.
+    var queuedBytes: Int { get }
+    /// Before `.opened` the bytes wait, after the end they go nowhere. Past `ClientLimits.streamQueueBytes` the link
+    /// closes, so senders that can wait look at `queuedBytes`.
+    func send(_ bytes: UnsafeRawBufferPointer)
+    /// What was sent before still goes, for as long as the other side takes it.
+    func close()
+}
+
+package enum StreamEvent {
+    case opened(local: Endpoint)
+    /// The bytes are there for the time of the call.
+    case bytes(UnsafeRawBufferPointer)
+    case writable
+    /// Nothing follows. Nil: the other side closed in good order.
+    case closed(NetworkFailure?)
+}
+
+/// A connection that carries messages of text.
+package protocol WebSocketLink: AnyObject {
+    func send(_ text: String)
+    /// The other side answers by itself, and the link closes with `.timedOut` when it does not in time.
+    func ping()
+    /// - Parameter code: of RFC 6455 section 7.4.
+    func close(code: UInt16)
+}
+
+package enum WebSocketEvent {
+    case opened
+    case text(String)
+    /// Nothing follows.
+    /// - Parameter code: what the other side said (RFC 6455 section 7.4); 1006 where it said nothing.
+    case closed(code: UInt16, NetworkFailure?)
+}
+
+package struct WebSocketRequest: Sendable {
+    package var host: String
+    package var port: UInt16
+    /// With the query, from the first slash on.
+    package var path: String
+    package var isSecure: Bool
+    package var trust: ServerTrust
+    /// Besides those of the handshake.
+    package var headers: [(name: String, value: String)]
+    package var subprotocol: String?
+
+    package init(
+        host: String,
+        port: UInt16,
+        path: String,
+        isSecure: Bool,
+        trust: ServerTrust = .system,
+        headers: [(name: String, value: String)] = [],
+        subprotocol: String? = nil
+    ) {
+        self.host = host
+        self.port = port
+        self.path = path
+        self.isSecure = isSecure
+        self.trust = trust
+        self.headers = headers
+        self.subprotocol = subprotocol
+    }
+}
+
+/// Calls its body once for each time it was set for, unless it was set anew before.
+package protocol Alarm: AnyObject {
+    /// - Parameter timeNanoseconds: on the network's clock; one that has passed is due at once; nil for never.
+    func set(at timeNanoseconds: UInt64?)
+}
+
+extension IPAddress {
+    package static let anyIPv4 = IPAddress(v4: 0)
+    package static let anyIPv6 = IPAddress(high: 0, low: 0)
+
+    package static func any(_ family: AddressFamily) -> IPAddress { family == .ipv4 ? .anyIPv4 : .anyIPv6 }
+
+    package var isAny: Bool { isIPv4 ? v4 == 0 : high == 0 && low == 0 }
+}

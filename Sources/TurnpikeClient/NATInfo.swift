@@ -1,0 +1,108 @@
+import Traversal
+
+/// A NAT's kind, by the names of the original.
+public enum NATType: String, Sendable, Hashable, Codable, CaseIterable {
+    /// No address is translated.
+    case open = "Open"
+    /// One outside address for all destinations, open to everybody.
+    case fullCone = "Full Cone"
+    /// One outside address, open to addresses that were sent to.
+    case restricted = "Restricted"
+    /// One outside address, open to addresses and ports that were sent to: the usual home router.
+    case portRestricted = "Port-Restricted"
+    /// Another outside address for each destination.
+    case symmetric = "Symmetric"
+    /// No datagram gets out, or none back.
+    case blocked = "Blocked"
+    /// Not found out; `NATInfo.unknownBecause` says why.
+    case unknown = "Unknown"
+}
+
+/// What is known of the NATs between this host and the servers; `P2PCoordinator.getNATInfo()`.
+public struct NATInfo: Sendable, Hashable, Codable {
+    /// The kind of the NAT.
+    public var type: NATType
+    /// Why the kind is not known; `nil` where it is.
+    public var unknownBecause: String?
+    /// The address that servers see.
+    public var publicIP: String?
+    /// The port that servers see of the socket that was asked with.
+    public var publicPort: Int?
+    /// The socket's own address and port.
+    public var localAddress: String?
+    /// On what the outside address depends (RFC 4787 section 4.1): `endpoint-independent`, `address-dependent`,
+    /// `address-and-port-dependent` or `endpoint-dependent`.
+    public var mapping: String?
+    /// Whose packets are let in (RFC 4787 section 5): `endpoint-independent`, `address-dependent` or
+    /// `address-and-port-dependent`.
+    public var filtering: String?
+    /// Whether two hosts behind the NAT reach each other by their outside addresses.
+    public var hairpin: Bool?
+    /// How outside ports are chosen: `preserving`, `sequential`, `chunked` or `random`.
+    public var portAllocation: String?
+    /// The step between outside ports that are given out one after the other.
+    public var portStep: Int?
+    /// How long a mapping lives without traffic, in seconds at least.
+    public var lifetimeAtLeastSeconds: Int?
+    /// And below how many seconds; `nil` where it outlived the longest test.
+    public var lifetimeBelowSeconds: Int?
+
+    /// Nothing is known.
+    init(unknownBecause reason: String) {
+        type = .unknown
+        unknownBecause = reason
+    }
+
+    init(_ report: NATReport) {
+        switch report.name {
+        case .determined(let name): type = NATType(name)
+        case .undetermined(let reason): (type, unknownBecause) = (.unknown, reason)
+        }
+        publicIP = report.mapped.map { AddressText.text($0.address) }
+        publicPort = report.mapped.map { Int($0.port) }
+        localAddress = report.local.map { AddressText.text($0) }
+        mapping = report.mapping.value.map(Self.text)
+        filtering = report.filtering.value.map(Self.text)
+        hairpin = report.hairpin.value
+        switch report.allocation.value {
+        case .preserving: portAllocation = "preserving"
+        case .sequential(let step): (portAllocation, portStep) = ("sequential", step)
+        case .chunked: portAllocation = "chunked"
+        case .random: portAllocation = "random"
+        case nil: break
+        }
+        lifetimeAtLeastSeconds = (report.lifetime.value?.atLeastSeconds).map { Int(clamping: $0) }
+        lifetimeBelowSeconds = (report.lifetime.value?.lessThanSeconds).map { Int(clamping: $0) }
+    }
+
+    private static func text(_ mapping: NATMapping) -> String {
+        switch mapping {
+        case .endpointIndependent: "endpoint-independent"
+        case .addressDependent: "address-dependent"
+        case .addressAndPortDependent: "address-and-port-dependent"
+        case .endpointDependent: "endpoint-dependent"
+        }
+    }
+
+    private static func text(_ filtering: NATFiltering) -> String {
+        switch filtering {
+        case .endpointIndependent: "endpoint-independent"
+        case .addressDependent: "address-dependent"
+        case .addressAndPortDependent: "address-and-port-dependent"
+        }
+    }
+}
+
+extension NATType {
+    init(_ name: NATName) {
+        self =
+            switch name {
+            case .open: .open
+            case .fullCone: .fullCone
+            case .restricted: .restricted
+            case .portRestricted: .portRestricted
+            case .symmetric: .symmetric
+            case .blocked: .blocked
+            }
+    }
+}

@@ -1,0 +1,244 @@
+import Traversal
+
+/// Finds the addresses that peers may reach this host by, and keeps them: sockets on its own addresses, and the outside
+/// addresses that STUN servers see of those. Relays are added by their owner. All connections share them, so a new one
+/// begins with what is known.
+final class Gatherer {
+    enum Change {
+        case added(ICELocalCandidate)
+        /// The socket or relay is gone, with all its candidates.
+        case removed(ICEBase)
+        /// Whatever is found from here on was not to be expected.
+        case completed
+    }
+
+    private struct Socket {
+        let port: any DatagramPort
+        let base: ICEBase
+        let address: IPAddress
+        let preference: UInt16
+        var reflexive: Endpoint?
+    }
+
+    private(set) var candidates: [ICELocalCandidate] = []
+    private(set) var isComplete = false
+    /// What could not be had, for a person.
+    private(set) var problems: [String] = []
+    /// Relays are under way: the search is not over before they are.
+    var awaitsRelays = false {
+        didSet { if !awaitsRelays { completeIfDone() } }
+    }
+
+    private let network: any ClientNetwork
+    private let router: PathRouter
+    private let localPort: UInt16
+    private let keepAlive: UInt64
+    private let onChange: (Change) -> Void
+    private var sockets: [IPAddress: Socket] = [:]
+    private var servers: [Endpoint] = []
+    private var awaitsServers = true
+    private var queries: [ReflexiveQuery] = []
+    private var completeBy: UInt64 = .max
+    private var nextLook: UInt64 = .max
+    private lazy var alarm = network.alarm { [weak self] in self?.advance() }
+
+    init(
+        _ network: any ClientNetwork,
+        router: PathRouter,
+        localPort: UInt16,
+        keepAliveNanoseconds: UInt64,
+        onChange: @escaping (Change) -> Void
+    ) {
+        self.network = network
+        self.router = router
+        self.localPort = localPort
+        keepAlive = keepAliveNanoseconds
+        self.onChange = onChange
+    }
+
+    func start() {
+        completeBy = network.nowNanoseconds &+ ClientLimits.gatheringTime
+        openSockets()
+        setAlarm()
+    }
+
+    /// The STUN servers' addresses. They may come again, with more of them.
+    func ask(_ found: [Endpoint], areAll: Bool) {
+        let fresh = found.filter { !servers.contains($0) }.prefix(ClientLimits.stunServers - servers.count)
+        servers += fresh
+        for socket in sockets.values {
+            for server in fresh { query(socket, server) }
+        }
+        if areAll { awaitsServers = false }
+        completeIfDone()
+        setAlarm()
+    }
+
+    func addRelay(_ base: ICEBase, relayed: Endpoint, mapped: Endpoint, server: IPAddress, preference: UInt16) {
+        add(
+            ICELocalCandidate(
+                base: base,
+                type: .relayed,
+                endpoint: relayed,
+                server: server,
+                localPreference: preference,
+                related: mapped
+            )
+        )
+    }
+
+    func remove(_ base: ICEBase) {
+        router.remove(base)
+        candidates.removeAll { $0.base == base }
+        onChange(.removed(base))
+    }
+
+    func stop() {
+        alarm.set(at: nil)
+        for socket in sockets.values {
+            router.remove(socket.base)
+            socket.port.close()
+        }
+        (sockets, queries, candidates) = ([:], [], [])
+        nextLook = .max
+    }
+
+    // MARK: Sockets
+
+    private func openSockets() {
+        nextLook = network.nowNanoseconds &+ ClientLimits.addressLook
+        let addresses = Array(network.localAddresses().map(\.address).prefix(ClientLimits.hostSockets))
+        for (address, socket) in sockets where !addresses.contains(address) {
+            sockets[address] = nil
+            queries.removeAll { $0.base == socket.base }
+            socket.port.close()
+            remove(socket.base)
+        }
+        let preferences = AddressOrder.preferences(addresses)
+        for (address, preference) in zip(addresses, preferences) where sockets[address] == nil {
+            open(address, preference)
+        }
+    }
+
+    private func open(_ address: IPAddress, _ preference: UInt16) {
+        var receive: ((DatagramEvent) -> Void)?
+        let port: any DatagramPort
+        do throws(NetworkFailure) {
+            port = try network.openDatagrams(at: address, port: localPort) { receive?($0) }
+        } catch {
+            note(error.description)
+            return
+        }
+        let base = router.add(port)
+        receive = { [weak self] event in self?.take(event, base, address) }
+        let socket = Socket(port: port, base: base, address: address, preference: preference)
+        sockets[address] = socket
+        add(ICELocalCandidate(base: base, type: .host, endpoint: port.local, localPreference: preference))
+        for server in servers { query(socket, server) }
+    }
+
+    private func take(_ event: DatagramEvent, _ base: ICEBase, _ address: IPAddress) {
+        switch event {
+        case .datagram(let bytes, let source):
+            if !takeAnswer(bytes, base, source) { router.receive(bytes, on: base, from: source) }
+        case .unreachable(let peer): router.noteUnreachable(peer, from: base)
+        case .failed(let failure):
+            note(failure.description)
+            guard let socket = sockets.removeValue(forKey: address) else { return }
+            queries.removeAll { $0.base == base }
+            socket.port.close()
+            remove(base)
+        }
+    }
+
+    private func note(_ problem: String) {
+        if !problems.contains(problem), problems.count < ClientLimits.problems { problems.append(problem) }
+    }
+
+    // MARK: Servers
+
+    private func query(_ socket: Socket, _ server: Endpoint) {
+        guard socket.address.family == server.family else { return }
+        // A host's link reaches no server elsewhere.
+        if socket.address.linkNumber != 0 { return }
+        queries.append(ReflexiveQuery(base: socket.base, server: server, now: network.nowNanoseconds))
+        send(queries.count - 1)
+    }
+
+    private func send(_ index: Int) {
+        let bytes = queries[index].request(now: network.nowNanoseconds, network.cryptography)
+        guard let socket = sockets.values.first(where: { $0.base == queries[index].base }) else { return }
+        bytes.withUnsafeBytes { socket.port.send($0, to: queries[index].server) }
+    }
+
+    private func takeAnswer(_ bytes: UnsafeRawBufferPointer, _ base: ICEBase, _ source: Endpoint) -> Bool {
+        guard Demultiplexer.kind(bytes) == .stun else { return false }
+        let plain = Endpoint(address: source.address.withoutLink, port: source.port)
+        for index in queries.indices where queries[index].base == base && queries[index].server == plain {
+            guard let answer = queries[index].take(bytes, now: network.nowNanoseconds, keepAlive) else { continue }
+            if case .mapped(let mapped) = answer { learn(mapped, base, plain) }
+            completeIfDone()
+            setAlarm()
+            return true
+        }
+        return false
+    }
+
+    private func learn(_ mapped: Endpoint, _ base: ICEBase, _ server: Endpoint) {
+        guard let socket = sockets.values.first(where: { $0.base == base }) else { return }
+        sockets[socket.address]?.reflexive = mapped
+        let isKnown = candidates.contains { $0.base == base && $0.endpoint == mapped }
+        // RFC 8445 section 5.1.3: one that equals its base says nothing new.
+        guard mapped != socket.port.local, !isKnown else { return }
+        add(
+            ICELocalCandidate(
+                base: base,
+                type: .serverReflexive,
+                endpoint: mapped,
+                baseEndpoint: socket.port.local,
+                server: server.address,
+                localPreference: socket.preference,
+                related: socket.port.local
+            )
+        )
+    }
+
+    private func add(_ candidate: ICELocalCandidate) {
+        guard candidates.count < ICELimits.localCandidates else { return }
+        candidates.append(candidate)
+        onChange(.added(candidate))
+    }
+
+    // MARK: Time
+
+    private func advance() {
+        let now = network.nowNanoseconds
+        for index in queries.indices where now >= queries[index].due {
+            if queries[index].isExhausted {
+                note(
+                    "the STUN server \(AddressText.text(queries[index].server)) does not answer over UDP; check its "
+                        + "address, and that no firewall drops UDP"
+                )
+            }
+            send(index)
+        }
+        if now >= nextLook { openSockets() }
+        completeIfDone()
+        setAlarm()
+    }
+
+    private func completeIfDone() {
+        guard !isComplete, completeBy < .max else { return }
+        let isWaiting = awaitsServers || awaitsRelays || queries.contains { $0.isFresh }
+        guard !isWaiting || network.nowNanoseconds >= completeBy else { return }
+        isComplete = true
+        onChange(.completed)
+    }
+
+    private func setAlarm() {
+        var next = nextLook
+        for query in queries { next = min(next, query.due) }
+        if !isComplete { next = min(next, completeBy) }
+        alarm.set(at: next == .max ? nil : next)
+    }
+}

@@ -1,0 +1,168 @@
+import Traversal
+
+/// A relayed address that data and checks leave from, as the relays' owner offers it.
+protocol RelayWay: AnyObject {
+    func send(_ bytes: UnsafeRawBufferPointer, to peer: Endpoint)
+    /// Lets that peer in.
+    func permit(_ peer: IPAddress)
+    /// Data is going to go to that peer: a channel makes it shorter.
+    func prefer(_ peer: Endpoint)
+    /// A connection that asked for `permit` needs the peer no more.
+    func release(_ peer: IPAddress)
+}
+
+/// One connection's part in what comes by the sockets and relays that all share.
+protocol PathUser: AnyObject {
+    /// Whether checks that are addressed to this user name fragment are its own.
+    func answers(to fragment: Substring) -> Bool
+    /// - Returns: whether it was of use.
+    func receiveCheck(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool
+    /// - Returns: whether the record was of this connection.
+    func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool
+    func noteUnreachable(_ peer: Endpoint, from base: ICEBase)
+}
+
+/// Every socket and relay that connections use, by the number that their ICE agents know it by.
+///
+/// One socket carries the checks and the encrypted records of several connections. Checks name the connection by their
+/// user name fragment (RFC 8445 section 7.2.2); records are told by where they come from, and where two connections
+/// share that, by who can open them.
+final class PathRouter {
+    private enum Way {
+        case socket(any DatagramPort)
+        case relay(any RelayWay)
+    }
+
+    private struct Route: Hashable {
+        let base: ICEBase
+        let peer: Endpoint
+    }
+
+    private struct Permit: Hashable {
+        let base: ICEBase
+        let peer: IPAddress
+    }
+
+    private struct User {
+        let user: any PathUser
+        var permits: Set<Permit> = []
+        var routes: Set<Route> = []
+    }
+
+    private var ways: [ICEBase: Way] = [:]
+    private var users: [ObjectIdentifier: User] = [:]
+    /// Who has sent to a peer, the last first.
+    private var routes: [Route: [ObjectIdentifier]] = [:]
+    private var nextBase: UInt32 = 1
+    /// What came and was nobody's.
+    private(set) var ignored: UInt64 = 0
+
+    // MARK: Ways
+
+    func add(_ port: any DatagramPort) -> ICEBase {
+        let base = ICEBase(rawValue: nextBase)
+        nextBase &+= 1
+        ways[base] = .socket(port)
+        return base
+    }
+
+    /// - Parameter base: from `ClientLimits.firstRelayBase` on.
+    func add(_ relay: any RelayWay, as base: ICEBase) { ways[base] = .relay(relay) }
+
+    func remove(_ base: ICEBase) {
+        ways[base] = nil
+        for route in routes.keys where route.base == base { routes[route] = nil }
+        for (id, user) in users {
+            var user = user
+            user.permits = user.permits.filter { $0.base != base }
+            user.routes = user.routes.filter { $0.base != base }
+            users[id] = user
+        }
+    }
+
+    // MARK: Users
+
+    func attach(_ user: any PathUser) { users[ObjectIdentifier(user)] = User(user: user) }
+
+    func detach(_ user: any PathUser) {
+        let id = ObjectIdentifier(user)
+        guard let gone = users.removeValue(forKey: id) else { return }
+        for route in gone.routes {
+            routes[route]?.removeAll { $0 == id }
+            if routes[route]?.isEmpty == true { routes[route] = nil }
+        }
+        for route in gone.permits {
+            if case .relay(let relay) = ways[route.base] { relay.release(route.peer) }
+        }
+    }
+
+    /// The relay is to let the peer in, until the same user calls `release` or is detached.
+    func permit(_ peer: IPAddress, on base: ICEBase, for user: any PathUser) {
+        guard case .relay(let relay) = ways[base] else { return }
+        let permit = Permit(base: base, peer: peer)
+        if users[ObjectIdentifier(user)]?.permits.insert(permit).inserted == true { relay.permit(peer) }
+    }
+
+    func release(_ peer: IPAddress, on base: ICEBase, for user: any PathUser) {
+        let permit = Permit(base: base, peer: peer)
+        guard users[ObjectIdentifier(user)]?.permits.remove(permit) != nil, case .relay(let relay) = ways[base] else {
+            return
+        }
+        relay.release(peer)
+    }
+
+    /// The user's data goes this way from now on.
+    func prefer(_ peer: Endpoint, on base: ICEBase) {
+        if case .relay(let relay) = ways[base] { relay.prefer(peer) }
+    }
+
+    func send(_ bytes: UnsafeRawBufferPointer, to peer: Endpoint, on base: ICEBase, for user: any PathUser) {
+        note(Route(base: base, peer: peer), ObjectIdentifier(user))
+        switch ways[base] {
+        case .socket(let port): port.send(bytes, to: peer)
+        case .relay(let relay): relay.send(bytes, to: peer)
+        case nil: break
+        }
+    }
+
+    private func note(_ route: Route, _ id: ObjectIdentifier) {
+        if routes[route]?.first == id { return }
+        guard let known = users[id], known.routes.contains(route) || known.routes.count < ClientLimits.routesPerPeer
+        else { return }
+        users[id]?.routes.insert(route)
+        routes[route]?.removeAll { $0 == id }
+        routes[route, default: []].insert(id, at: 0)
+    }
+
+    // MARK: What comes
+
+    func receive(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) {
+        let plain = Endpoint(address: source.address.withoutLink, port: source.port)
+        let isTaken =
+            switch Demultiplexer.kind(bytes) {
+            case .stun: receiveCheck(bytes, on: base, from: plain)
+            case .dtls: receiveRecord(bytes, on: base, from: plain)
+            case .channelData, .media, .unknown: false
+            }
+        if !isTaken { ignored &+= 1 }
+    }
+
+    func noteUnreachable(_ peer: Endpoint, from base: ICEBase) {
+        for entry in users.values { entry.user.noteUnreachable(peer, from: base) }
+    }
+
+    private func receiveCheck(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
+        if let fragment = Demultiplexer.localFragment(bytes) {
+            guard let entry = users.values.first(where: { $0.user.answers(to: fragment[...]) }) else { return false }
+            return entry.user.receiveCheck(bytes, on: base, from: source)
+        }
+        // An answer: those who have sent there know it by its transaction.
+        let candidates = routes[Route(base: base, peer: source)] ?? Array(users.keys)
+        return candidates.contains { users[$0]?.user.receiveCheck(bytes, on: base, from: source) == true }
+    }
+
+    private func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
+        guard let candidates = routes[Route(base: base, peer: source)] else { return false }
+        return candidates.contains { users[$0]?.user.receiveRecord(bytes, on: base, from: source) == true }
+    }
+}

@@ -1,0 +1,124 @@
+import Signaling
+import Traversal
+
+extension PeerClient: SessionHost {
+    func tell(
+        _ kind: SignalingMessageKind,
+        _ payload: JSONValue,
+        from: PeerID,
+        to: PeerID,
+        failed: @escaping (SignalingError) -> Void
+    ) {
+        guard let signaling else { return failed(noSignaling) }
+        var payload = payload
+        if kind != .candidate, case .object(var members) = payload, servers.natType != .unknown {
+            // Browsers pass it over; our peers recommend a strategy by it.
+            members["nat"] = .string(servers.natType.rawValue)
+            payload = .object(members)
+        }
+        signaling.send(kind, JSONText(payload), from: from, to: to, failed: failed)
+    }
+
+    func resumer(_ session: UInt64) -> @Sendable () -> Void { resume(session) }
+
+    func opened(_ session: PeerSession) {
+        onEvent(.opening(session))
+        counts.succeeded += 1
+        if session.isDirect {
+            counts.punched += 1
+            session.hasBeenDirect = true
+        } else {
+            counts.relayed += 1
+        }
+        onEvent(.connected(session))
+    }
+
+    func pathChanged(_ session: PeerSession, to path: ICEPath?) {
+        guard let connection = session.connection else { return }
+        connection.note(roundTripNanoseconds: session.link?.agent.roundTripNanoseconds)
+        guard connection.note(path) else { return }
+        if session.isDirect, !session.hasBeenDirect {
+            session.hasBeenDirect = true
+            counts.punched += 1
+        }
+        onEvent(.pathChanged(session))
+    }
+
+    func ended(_ session: PeerSession, _ end: PeerLink.End) {
+        forget(session)
+        if session.connection != nil { onEvent(.disconnected(session, reason: end.words)) }
+    }
+
+    func failed(_ session: PeerSession, _ failure: ConnectionFailure) {
+        forget(session)
+        counts.failed += 1
+        onEvent(.connectionFailed(failure))
+    }
+
+    // MARK: What comes
+
+    func take(_ event: SignalingLink.Event) {
+        switch event {
+        case .up(let welcome):
+            servers.use(welcome.iceServers)
+            servers.noteSignaling()
+        case .iceServers(let found): servers.use(found)
+        case .down: servers.noteSignaling()
+        case .closed: break
+        case .registered(let id):
+            if !registered.contains(id) { registered.append(id) }
+            onEvent(.peerRegistered(id))
+        case .registrationLost(let id, _): registered.removeAll { $0 == id }
+        case .message(let message): take(message)
+        }
+        finishStartIfReady()
+    }
+
+    func take(_ message: SignalingMessage) {
+        guard phase == .running else { return }
+        let key = SessionKey(local: PeerID(message.to), remote: PeerID(message.from))
+        guard registered.contains(key.local) else { return }
+        let payload = message.payload.value
+        if let text = payload["nat"]?.string, let type = NATType(rawValue: text) {
+            if peerNATs.count >= ClientLimits.peersRemembered { peerNATs.removeAll() }
+            peerNATs[key.remote] = type
+        }
+        switch message.kind {
+        case .offer: takeOffer(payload, key)
+        case .answer: sessions[key]?.takeAnswer(payload)
+        case .candidate: sessions[key]?.takeCandidate(payload)
+        case .signal: break
+        }
+    }
+
+    func takeOffer(_ payload: JSONValue, _ key: SessionKey) {
+        if let session = sessions[key], session.isReplaced(by: payload) {
+            // The program at the other end has begun anew.
+            session.end(.closedByPeer)
+        }
+        if let session = sessions[key] { return session.takeOffer(payload) }
+        guard let session = makeSession(key.local, key.remote) else { return }
+        session.deadline = now.addingClamped(configuration.connectionTimeout.clampedNanoseconds)
+        session.takeOffer(payload)
+        session.setAlarm()
+    }
+
+    /// A relay does not relay to that peer.
+    func refuse(_ peer: IPAddress, on base: ICEBase) {
+        for session in sessions.values {
+            session.link?.ice { agent, now, actions in agent.refuse(peer, on: base, now: now, into: &actions) }
+        }
+    }
+
+    func take(_ change: Gatherer.Change) {
+        for session in sessions.values {
+            switch change {
+            case .added(let candidate): session.link?.add(candidate)
+            case .removed(let base): session.link?.remove(base)
+            case .completed: session.link?.endCandidates()
+            }
+        }
+        servers.noteGatherer(change)
+        finishStartIfReady()
+    }
+}

@@ -1,0 +1,83 @@
+/// The bounds of connections, each with its reason. Times are nanoseconds.
+extension ClientLimits {
+    // MARK: Ways
+
+    /// Relays are numbered from here on, sockets below.
+    static let firstRelayBase: UInt32 = 1 << 20
+    /// Sockets on addresses of this machine: with two candidates each and a few relays they fit ICE's 32.
+    static let hostSockets = 8
+    static let stunServers = 16
+    static let addressesPerServer = 2
+    /// Of one connection: ICE's 100 pairs, before and after a restart.
+    static let routesPerPeer = 256
+    /// Two fragments of RFC 8839 section 5.4 and the colon.
+    static let checkUsernameBytes = 513
+    /// How long a connection waits for servers before it says that no more candidates follow.
+    static let gatheringTime = 5 * second
+    /// When requests to a STUN server are sent again: answers come within 100 ms as a rule, and a lost request is to
+    /// cost little. The last one's wait is long.
+    static let reflexiveWaits: [UInt64] = [100, 200, 400, 800, 1_600, 1_600].map { $0 * millisecond }
+    /// After a round without an answer.
+    static let reflexiveRetry = 30 * second
+    /// How often this machine's addresses are looked at.
+    static let addressLook = 3 * second
+    /// Sentences on what does not work, each kind.
+    static let problems = 16
+
+    // MARK: DTLS and SCTP
+
+    /// The longest datagram of a handshake: what every path carries.
+    static let packetBytes = 1_200
+    /// Before a flight is sent again. The path has just answered a check, so an answer takes little longer.
+    static let handshakeTimeoutMicroseconds: UInt32 = 250_000
+    /// A flight of the handshake, which may be ready a moment before the path.
+    static let waitingRecords = 16
+    /// A record of TLS's length, and what sealing adds.
+    static let recordRoomBytes = 16_384 + 512
+    static let tick = 10 * millisecond
+    static let ticksPerMeasurement: UInt64 = 25
+    /// The label of the channel that a connection has by itself.
+    static let ownChannelLabel = "turnpike"
+
+    // MARK: Connections
+
+    static let sessions = 256
+    static let peersRemembered = 4_096
+    /// `initialize` returns then, whatever is not known yet.
+    static let startTime = 8 * second
+    /// Before the second attempt; each further pause is twice as long.
+    static let retryPause = 250 * millisecond
+    /// Candidates that come before the description they belong to.
+    static let earlyCandidates = 64
+    /// The side with the higher id gives the other so long to restart ICE.
+    static let restartCourtesy = 1 * second
+    /// Between offers of a restart, while no path works.
+    static let restartPause = 5 * second
+    /// A connection without a path ends then: SCTP gives up after about as long.
+    static let pathlessTime = 60 * second
+    /// Messages to peers whose failure may still be told.
+    static let pendingMessages = 1_024
+    /// What a program has not read yet, of one channel, before the peer is held up.
+    static let inboundBytes = 1_048_576
+    /// Channels of the peer's that the program has not looked at.
+    static let waitingChannels = 256
+    /// Events that a slow reader has not seen; older ones are lost to it.
+    static let waitingEvents = 1_024
+}
+
+extension Duration {
+    /// 0 for a negative one.
+    var clampedNanoseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        guard seconds >= 0, attoseconds >= 0 else { return 0 }
+        let (product, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? .max : product.addingClamped(UInt64(attoseconds / 1_000_000_000))
+    }
+}
+
+extension UInt64 {
+    func addingClamped(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
+    }
+}

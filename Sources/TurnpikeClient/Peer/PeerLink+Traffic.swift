@@ -1,0 +1,136 @@
+import DataChannels
+import OpenSSLCrypto
+import Traversal
+
+extension PeerLink: PathUser {
+    func receiveCheck(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
+        var isTaken = false
+        ice { agent, now, actions in
+            isTaken = agent.receive(bytes, on: base, from: source, now: now, into: &actions)
+        }
+        return isTaken
+    }
+
+    func noteUnreachable(_ peer: Endpoint, from base: ICEBase) { agent.noteUnreachable(peer, from: base) }
+
+    func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
+        guard let dtls, phase != .ended else { return false }
+        var isTaken = dtls.state == .handshaking
+        var count: Int
+        if dtls.state == .handshaking {
+            dtls.receive(bytes)
+            noteDeadlineMoved()
+            count = dtls.read(into: context.opened)
+        } else {
+            count = dtls.open(bytes, into: context.opened)
+        }
+        while count > 0 {
+            isTaken = true
+            becomeSecure()
+            association?.receive(UnsafeRawBufferPointer(rebasing: context.opened[..<count]))
+            count = dtls.read(into: context.opened)
+        }
+        isTaken = isTaken || dtls.state != .established
+        if isTaken { agent.noteReceived(on: base, from: source, now: now) }
+        settle()
+        return isTaken
+    }
+
+    /// The first path is there: the client's end begins (RFC 8842 section 5.3), and what waited goes.
+    func beginHandshake() {
+        guard let dtls, agent.path != nil else { return }
+        if dtlsRole == .client, dtls.state == .handshaking, !dtls.hasOutput { dtls.advance() }
+        let waiting = waitingRecords
+        waitingRecords = []
+        for record in waiting { record.withUnsafeBytes(transmit) }
+        sendRecords()
+        noteDeadlineMoved()
+    }
+
+    /// Moves everything that waits between DTLS, the association and the path.
+    func pump() {
+        sendRecords()
+        guard let dtls else { return }
+        switch dtls.state {
+        case .handshaking: return
+        case .established: becomeSecure()
+        case .closed: return finish(phase == .closing ? .closed : .closedByPeer)
+        case .failed:
+            // What is left to send is the alert, which tells the peer.
+            return finish(.failed(.encryption, Self.explanation(dtls)))
+        }
+        guard let association else { return }
+        while !isReadingHeld, let event = association.nextEvent() {
+            emit(.channels(event))
+            if case .closed(let reason) = event { return end(reason) }
+            // The program may hold up reading only once it has seen what there is.
+            if case .message = event {
+                goOn()
+                break
+            }
+        }
+        sendPackets()
+    }
+
+    /// DTLS stands: SCTP begins on both sides (RFC 8831 section 6.2).
+    private func becomeSecure() {
+        guard let dtls, dtls.state == .established, association == nil, let data = remoteData else { return }
+        var options = DataChannelOptions()
+        options.remotePort = data.sctpPort
+        options.remoteMaxMessageBytes = data.maxMessageBytes
+        do throws(DataChannelError) {
+            let wake = wake
+            let association = try DataChannelAssociation(dtlsRole, options: options) { wake.raise() }
+            self.association = association
+            try association.connect()
+        } catch {
+            return finish(.failed(.limit, error.description))
+        }
+        emit(.secured)
+    }
+
+    private func end(_ reason: AssociationCloseReason) {
+        switch reason {
+        case .shutdown, .aborted: finish(phase == .closing ? .closed : .closedByPeer)
+        case .abortedByPeer: finish(phase == .closing ? .closed : .closedByPeer)
+        case .timedOut: finish(.failed(.noPath, "the peer did not answer on any path for a minute"))
+        }
+    }
+
+    // MARK: Out
+
+    func sendPackets() {
+        guard let association, let dtls else { return }
+        while let packet = association.nextPacket() {
+            let count = packet.withUnsafeBytes { dtls.seal($0, into: context.sealed) }
+            if count > 0 { transmit(UnsafeRawBufferPointer(rebasing: context.sealed[..<count])) }
+        }
+    }
+
+    func sendRecords() {
+        guard let dtls else { return }
+        while dtls.hasOutput {
+            let count = dtls.takeOutput(into: context.sealed)
+            guard count > 0 else { return }
+            transmit(UnsafeRawBufferPointer(rebasing: context.sealed[..<count]))
+        }
+    }
+
+    private func transmit(_ record: UnsafeRawBufferPointer) {
+        guard let path = agent.path else {
+            // SCTP sends again what is lost here; DTLS would wait a second.
+            let isHandshake = dtls?.state == .handshaking || association == nil
+            if isHandshake, waitingRecords.count < ClientLimits.waitingRecords {
+                waitingRecords.append([UInt8](record))
+            }
+            return
+        }
+        context.router.send(record, to: path.remote, on: path.base, for: self)
+        if agent.noteSent(now: now) { noteDeadlineMoved() }
+    }
+
+    private static func explanation(_ dtls: DTLSSession) -> String {
+        "the encrypted connection failed (\(dtls.failure ?? "for no known reason")); if it says certificate, the peer "
+            + "is not the one that signed the description"
+    }
+}

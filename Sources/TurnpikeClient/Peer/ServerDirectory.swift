@@ -1,0 +1,249 @@
+import OpenSSLCrypto
+import Signaling
+import Traversal
+
+/// The STUN and TURN servers: those of the configuration, and those that the signaling server names. It asks the ones
+/// about the NAT, keeps relays on the others, and tells the gatherer of both.
+final class ServerDirectory {
+    private unowned let client: PeerClient
+    private let contexts = SecureContexts()
+    private var fromSignaling: [SignalingICEServer] = []
+    private(set) var relays: RelayPool?
+    private var monitor: NATMonitor?
+    private var resolved: [NATServer: [Endpoint]] = [:]
+    private var isResolving = 0
+    private var bases: [UInt32: RelayWayToPool] = [:]
+    private var hasRelaysSettled = false
+    private var asked: [NATServer] = []
+    private(set) var nat = NATInfo(unknownBecause: "nothing was asked yet")
+    private var isNATKnown = false
+    private var unresolved: [String] = []
+
+    init(_ client: PeerClient) { self.client = client }
+
+    var natType: NATType { nat.type }
+
+    /// How many relays can be used at once.
+    var relayCount: Int { relays?.up.count ?? 0 }
+
+    var hasRelayServers: Bool { !relayServers().isEmpty }
+
+    /// Relays and the NAT are known to work or not.
+    var isReady: Bool { isNATKnown && (hasRelaysSettled || relayCount > 0) }
+
+    var problems: [String] { unresolved + (relays?.failures.map(\.description) ?? []) }
+
+    func start() {
+        client.gatherer.awaitsRelays = true
+        relays = RelayPool(
+            firstID: ClientLimits.firstRelayBase,
+            network: client.network,
+            contexts: contexts
+        ) { [weak self] in self?.take($0) }
+        monitor = NATMonitor(measuresLifetime: false, network: client.network) { [weak self] in self?.take($0) }
+        update()
+    }
+
+    /// What the signaling server has named, in place of what it has named before.
+    func use(_ servers: [SignalingICEServer]) {
+        guard client.configuration.usesServersFromSignaling, servers != fromSignaling else { return }
+        fromSignaling = servers
+        update()
+    }
+
+    func close() {
+        for base in bases.values { client.context.router.remove(base.base) }
+        bases = [:]
+        relays?.close()
+        monitor?.close()
+        (relays, monitor) = (nil, nil)
+    }
+
+    func noteGatherer(_ change: Gatherer.Change) {
+        // An address that went away may have been the one by which relays are reached.
+        if case .removed(let base) = change, base.rawValue < ClientLimits.firstRelayBase { relays?.move() }
+    }
+
+    private func update() {
+        guard let relays, let monitor else { return }
+        hasRelaysSettled = false
+        relays.use(relayServers())
+        let servers = stunServers()
+        guard servers != asked else { return }
+        asked = servers
+        isNATKnown = false
+        monitor.use(servers)
+        for server in servers where resolved[server] == nil { resolve(server) }
+        askGatherer()
+    }
+
+    // MARK: Lists
+
+    private func stunServers() -> [NATServer] {
+        let named = fromSignaling.flatMap(\.urls)
+        var servers: [NATServer] = []
+        func add(_ url: ServerURL?) {
+            guard let url else { return }
+            let server = NATServer(host: url.host, port: url.port)
+            if !servers.contains(server) { servers.append(server) }
+        }
+        for text in client.configuration.stunServers { add(try? ServerURL(text, usual: .stun)) }
+        for text in named where text.hasPrefix("stun:") { add(try? ServerURL(text, usual: .stun)) }
+        // A TURN server by UDP answers Binding requests as well (RFC 8656 section 7).
+        let relays = client.configuration.turnServers.map(\.url) + named.filter { $0.hasPrefix("turn:") }
+        for text in relays {
+            let url = try? ServerURL(text, usual: .turn)
+            if url?.scheme == .turn, url?.transport != .tcp { add(url) }
+        }
+        return servers
+    }
+
+    private func relayServers() -> [RelayServer] {
+        var servers = client.configuration.turnServers.flatMap { server in
+            relayServers(server.url, TURNCredential(username: server.username, password: server.password))
+        }
+        for server in fromSignaling {
+            guard let username = server.username, let password = server.credential else { continue }
+            for url in server.urls where url.hasPrefix("turn") {
+                servers += relayServers(url, TURNCredential(username: username, password: password))
+            }
+        }
+        return servers
+    }
+
+    private func relayServers(_ text: String, _ credential: TURNCredential) -> [RelayServer] {
+        guard let url = try? ServerURL(text, usual: .turn) else { return [] }
+        let transports: [TURNConfiguration.Transport] =
+            switch (url.scheme, url.transport) {
+            case (.turns, .udp): [.dtls]
+            case (.turns, .tcp): [.tls]
+            case (.turns, nil): [.tls, .dtls]
+            case (_, .udp): [.udp]
+            case (_, .tcp): [.tcp]
+            case (_, nil): [.udp, .tcp]
+            }
+        return transports.map {
+            RelayServer(
+                host: url.host,
+                port: url.port,
+                transport: $0,
+                credential: credential,
+                trust: client.trust
+            )
+        }
+    }
+
+    // MARK: STUN
+
+    private func resolve(_ server: NATServer) {
+        isResolving += 1
+        client.network.resolve(server.host) { [weak self] answer in
+            guard let self else { return }
+            isResolving -= 1
+            switch answer {
+            case .success(let addresses):
+                resolved[server] = addresses.prefix(ClientLimits.addressesPerServer).map {
+                    Endpoint(address: $0, port: server.port)
+                }
+            case .failure(let failure):
+                if !unresolved.contains(failure.description), unresolved.count < ClientLimits.problems {
+                    unresolved.append(failure.description)
+                }
+            }
+            askGatherer()
+        }
+    }
+
+    private func askGatherer() {
+        let endpoints = asked.flatMap { resolved[$0] ?? [] }
+        client.gatherer.ask(endpoints, areAll: isResolving == 0)
+    }
+
+    private func take(_ event: NATMonitor.Event) {
+        guard case .changed(let findings) = event else { return }
+        isNATKnown = isNATKnown || findings.isComplete
+        let found = findings.primary.map { NATInfo($0) } ?? NATInfo(unknownBecause: "no STUN server has answered")
+        if found != nat {
+            nat = found
+            if found.type != .unknown { client.onEvent(.natChanged(found)) }
+        }
+        client.finishStartIfReady()
+    }
+
+    // MARK: Relays
+
+    private func take(_ event: RelayPoolEvent) {
+        switch event {
+        case .up(let relay): add(relay)
+        case .down(let relay, _):
+            guard let way = bases.removeValue(forKey: relay.id) else { return }
+            client.gatherer.remove(way.base)
+        case .received(let base, let bytes, let peer):
+            client.context.router.receive(bytes, on: ICEBase(rawValue: base), from: peer)
+        case .peerError(let base, let peer, _, _):
+            client.context.router.noteUnreachable(peer, from: ICEBase(rawValue: base))
+        case .settled:
+            hasRelaysSettled = true
+            endWait()
+        case .refused(let base, let peer, _): client.refuse(peer, on: ICEBase(rawValue: base))
+        case .permitted, .failed, .renewalRefused: break
+        }
+        client.finishStartIfReady()
+    }
+
+    private func add(_ relay: RelayBase) {
+        guard let relays else { return }
+        let way = RelayWayToPool(relays, relay)
+        bases[relay.id] = way
+        client.context.router.add(way, as: way.base)
+        // It was reached, so silence over UDP is not its own.
+        monitor?.confirmRunning(relay.serverEndpoint)
+        client.gatherer.addRelay(
+            way.base,
+            relayed: relay.relayed,
+            mapped: relay.mapped,
+            server: relay.serverEndpoint.address,
+            preference: Self.preference(relay.server.transport)
+        )
+        // More of the same kind may follow, and nobody need wait for them.
+        client.gatherer.awaitsRelays = false
+    }
+
+    /// The signaling server has named its servers, or cannot be reached.
+    func noteSignaling() { if hasRelaysSettled { endWait() } }
+
+    private func endWait() {
+        if !client.awaitsSignaling { client.gatherer.awaitsRelays = false }
+    }
+
+    /// UDP all the way before what has a queue in which a lost packet holds up others.
+    private static func preference(_ transport: TURNConfiguration.Transport) -> UInt16 {
+        switch transport {
+        case .udp: 40_000
+        case .dtls: 30_000
+        case .tcp: 20_000
+        case .tls: 10_000
+        }
+    }
+}
+
+/// One relayed address of the pool's.
+private final class RelayWayToPool: RelayWay {
+    let base: ICEBase
+    private let pool: RelayPool
+
+    init(_ pool: RelayPool, _ relay: RelayBase) {
+        self.pool = pool
+        base = ICEBase(rawValue: relay.id)
+    }
+
+    func send(_ bytes: UnsafeRawBufferPointer, to peer: Endpoint) {
+        pool.send(bytes, from: base.rawValue, to: peer)
+    }
+
+    func permit(_ peer: IPAddress) { pool.permit(peer, at: base.rawValue) }
+
+    func prefer(_ peer: Endpoint) { pool.bindChannel(from: base.rawValue, to: peer) }
+
+    func release(_ peer: IPAddress) { pool.release(peer, at: base.rawValue) }
+}

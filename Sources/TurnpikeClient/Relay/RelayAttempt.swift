@@ -1,0 +1,240 @@
+import OpenSSLCrypto
+import Traversal
+
+/// One address of a TURN server by one transport: the way there, and the `TURNClient` on it. It lives until it has
+/// ended, whoever holds it.
+final class RelayAttempt {
+    enum Event {
+        /// The server, or the way to it, has shown itself.
+        case promising
+        case allocated(TURNAllocation)
+        case turn(TURNAction)
+        case ended(RelayFailure?)
+    }
+
+    let server: RelayServer
+    private(set) var local: Endpoint?
+    /// What the way did not take.
+    private(set) var droppedDatagrams: UInt64 = 0
+    /// The shortest time in which something came back for the one thing that had been sent.
+    private(set) var roundTripNanoseconds: UInt64?
+    private var sendsUnderWay = 0
+    private var lastSentAt: UInt64 = 0
+
+    private let network: any ClientNetwork
+    private let contexts: SecureContexts
+    private var tell: ((Event) -> Void)?
+    private var client: TURNClient
+    private var carrier: (any StreamLink)?
+    /// Events of a way that was given up have the number of an older one.
+    private var carrierNumber = 0
+    private var alarm: (any Alarm)?
+    private var certificateName: String
+    /// The allocation is to move to the way that is coming up.
+    private var isMoving = false
+    private var waiting: [TURNAction] = []
+    private var isPerforming = false
+    private var keptUntilTheEnd: RelayAttempt?
+
+    init(
+        _ server: RelayServer,
+        at endpoint: Endpoint,
+        families: TURNConfiguration.Families,
+        network: any ClientNetwork,
+        contexts: SecureContexts,
+        _ tell: @escaping (Event) -> Void
+    ) {
+        self.server = server
+        self.network = network
+        self.contexts = contexts
+        self.tell = tell
+        certificateName = server.host
+        var configuration = TURNConfiguration(
+            server: endpoint,
+            transport: server.transport,
+            credential: server.credential
+        )
+        configuration.families = families
+        configuration.wantsMobility = true
+        configuration.software = "Turnpike \(ClientVersion.current)"
+        client = TURNClient(configuration, with: network.cryptography)
+        alarm = network.alarm { [weak self] in self?.run { $0.advance(now: $1, into: &$2) } }
+    }
+
+    var endpoint: Endpoint { client.server }
+
+    var isLive: Bool { client.isLive }
+
+    /// What waits on a stream.
+    var queuedBytes: Int { carrier?.queuedBytes ?? 0 }
+
+    func begin() {
+        keptUntilTheEnd = self
+        open()
+    }
+
+    func send(_ data: UnsafeRawBufferPointer, to peer: Endpoint) -> TURNClient.SendOutcome {
+        // A way that is slower than its traffic loses some of it, as any other would.
+        guard carrier?.queuedBytes ?? 0 <= ClientLimits.relayQueueBytes else {
+            droppedDatagrams &+= 1
+            return .sent
+        }
+        var outcome = TURNClient.SendOutcome.noAllocation
+        run { outcome = $0.send(data, to: peer, now: $1, into: &$2) }
+        return outcome
+    }
+
+    /// Any wish to the client, which gets the time and the list of actions.
+    func run(_ body: (inout TURNClient, UInt64, inout [TURNAction]) -> Void) {
+        guard keptUntilTheEnd != nil else { return }
+        body(&client, network.nowNanoseconds, &waiting)
+        perform()
+    }
+
+    /// The machine's addresses have changed: takes the allocation along where the server lets it.
+    func move() {
+        guard client.isLive else { return }
+        guard client.allocation?.isMobile == true else { return run { $0.connectionLost(into: &$2) } }
+        isMoving = true
+        open()
+    }
+
+    /// Gives the allocation back; nothing is told any more.
+    func close() {
+        tell = nil
+        run { $0.close(now: $1, into: &$2) }
+    }
+
+    // MARK: The way
+
+    private func open() {
+        carrier?.close()
+        carrierNumber += 1
+        let number = carrierNumber
+        let receive: (StreamEvent) -> Void = { [weak self] event in
+            guard let self, self.carrierNumber == number else { return }
+            self.take(event)
+        }
+        do throws(NetworkFailure) {
+            carrier = try makeCarrier(receive)
+        } catch {
+            lost(error)
+        }
+    }
+
+    private func makeCarrier(_ receive: @escaping (StreamEvent) -> Void) throws(NetworkFailure) -> any StreamLink {
+        switch server.transport {
+        case .udp: return try PlainDatagrams(to: client.server, network: network, receive)
+        case .tcp: return network.connect(to: client.server, receive)
+        case .tls:
+            return try SecureStream(
+                to: client.server,
+                serverName: certificateName,
+                trust: server.trust,
+                protocols: Self.protocols,
+                contexts: contexts,
+                network: network,
+                receive
+            )
+        case .dtls:
+            return try SecureDatagrams(
+                to: client.server,
+                serverName: certificateName,
+                trust: server.trust,
+                protocols: Self.protocols,
+                contexts: contexts,
+                network: network,
+                receive
+            )
+        }
+    }
+
+    /// RFC 7443 section 3.
+    private static let protocols = ["stun.turn"]
+
+    private func take(_ event: StreamEvent) {
+        switch event {
+        case .opened(let local):
+            self.local = local
+            if server.transport != .udp { tell?(.promising) }
+            if isMoving {
+                isMoving = false
+                run { if !$0.moved(now: $1, into: &$2) { $0.connectionLost(into: &$2) } }
+            } else {
+                run { $0.start(now: $1, into: &$2) }
+            }
+        case .bytes(let bytes):
+            noteArrival()
+            if server.transport == .udp, !client.isLive { tell?(.promising) }
+            run { $0.receive(bytes, now: $1, into: &$2) }
+        case .writable: break
+        case .closed(let failure):
+            // An allocation that can move outlives its connection.
+            if client.isLive, client.allocation?.isMobile == true, !isMoving { return move() }
+            lost(failure)
+        }
+    }
+
+    private func noteArrival() {
+        if sendsUnderWay == 1 {
+            roundTripNanoseconds = min(roundTripNanoseconds ?? .max, network.nowNanoseconds &- lastSentAt)
+        }
+        sendsUnderWay = 0
+    }
+
+    private func lost(_ failure: NetworkFailure?) {
+        if let failure, !client.hasEnded { return end(RelayFailure(server: server, cause: .network(failure))) }
+        var actions: [TURNAction] = []
+        // One that never began has nothing to tell by itself.
+        client.connectionLost(into: &actions)
+        waiting += actions
+        perform()
+    }
+
+    // MARK: What the client wants
+
+    private func perform() {
+        // What an action sets off comes behind those that are there.
+        guard !isPerforming else { return }
+        isPerforming = true
+        var next = 0
+        while next < waiting.count {
+            let action = waiting[next]
+            next += 1
+            perform(action)
+        }
+        waiting.removeAll(keepingCapacity: true)
+        isPerforming = false
+        if keptUntilTheEnd != nil { alarm?.set(at: client.nextDeadline) }
+    }
+
+    private func perform(_ action: TURNAction) {
+        switch action {
+        case .send(let bytes):
+            (sendsUnderWay, lastSentAt) = (sendsUnderWay + 1, network.nowNanoseconds)
+            bytes.withUnsafeBytes { carrier?.send($0) }
+        case .reconnect(_, let name):
+            if let name { certificateName = name }
+            open()
+        case .allocated(let allocation): tell?(.allocated(allocation))
+        case .ended(let failure): end(failure.map { RelayFailure(server: server, cause: .turn($0)) })
+        default: tell?(.turn(action))
+        }
+    }
+
+    private func end(_ failure: RelayFailure?) {
+        guard keptUntilTheEnd != nil else { return }
+        carrierNumber += 1
+        carrier?.close()
+        carrier = nil
+        alarm?.set(at: nil)
+        alarm = nil
+        let tell = tell
+        self.tell = nil
+        // The caller may hold the last other reference.
+        withExtendedLifetime(self) {
+            keptUntilTheEnd = nil
+            tell?(.ended(failure))
+        }
+    }
+}

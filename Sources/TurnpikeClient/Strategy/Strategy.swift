@@ -1,0 +1,104 @@
+/// How a connection is made.
+public enum ConnectionMethod: String, Sendable, Hashable, Codable, CaseIterable {
+    /// One side can be reached as it is.
+    case direct
+    /// Both sides send until their NATs let the other in.
+    case udpHolePunch = "udp-hole-punch"
+    /// As by UDP, by connecting from both sides at the same time.
+    case tcpHolePunch = "tcp-hole-punch"
+    /// Over a TURN server.
+    case turnRelay = "turn-relay"
+}
+
+/// What is to be expected of a connection, from the NATs on the way. It is a forecast: every way is tried at once, and
+/// `Connection.method` says which one it was.
+public struct Strategy: Sendable, Hashable, Codable {
+    /// The best way that is likely to work.
+    public var method: ConnectionMethod
+    /// Why, and what helps.
+    public var description: String
+    /// Whether there may be no connection without a TURN server.
+    public var requiresTurn: Bool
+}
+
+extension Strategy {
+    /// Against an unknown peer: one behind the usual home router, which is `Port-Restricted`.
+    /// - Parameter isSequential: whether the NAT gives out ports one after the other.
+    init(for local: NATType, isSequential: Bool = false) {
+        switch local {
+        case .open:
+            self.init(
+                method: .direct,
+                description: "This host can be reached directly by every peer that sends UDP.",
+                requiresTurn: false
+            )
+        case .fullCone, .restricted, .portRestricted:
+            self.init(
+                method: .udpHolePunch,
+                description: "UDP hole punching reaches every peer but those behind a Symmetric NAT"
+                    + (local == .portRestricted ? ", for which a TURN server is needed." : ", and most of those."),
+                requiresTurn: false
+            )
+        case .symmetric:
+            let reachable = "Peers that are Open, Full Cone or Restricted are reached by UDP hole punching; "
+            self.init(
+                method: .turnRelay,
+                description: reachable
+                    + (isSequential
+                        ? "others need a TURN server, though this NAT gives out ports in sequence."
+                        : "others need a TURN server."),
+                requiresTurn: true
+            )
+        case .blocked:
+            self.init(
+                method: .turnRelay,
+                description: "No UDP gets through: a TURN server by TCP or TLS is the way to every peer.",
+                requiresTurn: true
+            )
+        case .unknown:
+            self.init(
+                method: .udpHolePunch,
+                description: "The NAT is not known: UDP hole punching is tried, and a TURN server helps if it fails.",
+                requiresTurn: true
+            )
+        }
+    }
+
+    /// Between two NATs; the table is the same in both directions.
+    init(for local: NATType, and remote: NATType) {
+        let pair = "\(local.rawValue) and \(remote.rawValue)"
+        switch (local, remote) {
+        case (.blocked, _), (_, .blocked):
+            self.init(
+                method: .turnRelay,
+                description: "\(pair): one side has no UDP, so data goes over a TURN server.",
+                requiresTurn: true
+            )
+        case (.unknown, _), (_, .unknown):
+            self.init(
+                method: .udpHolePunch,
+                description: "\(pair): what is not known is tried; a TURN server helps if it fails.",
+                requiresTurn: true
+            )
+        case (.open, _), (_, .open):
+            self.init(
+                method: .direct,
+                description: "\(pair): the open side is reached directly.",
+                requiresTurn: false
+            )
+        case (.symmetric, .symmetric), (.symmetric, .portRestricted), (.portRestricted, .symmetric):
+            self.init(
+                method: .turnRelay,
+                description: "\(pair): neither side can know the port that the other will send from, so data goes "
+                    + "over a TURN server.",
+                requiresTurn: true
+            )
+        default:
+            self.init(
+                method: .udpHolePunch,
+                description: "\(pair): both sides send by UDP until their NATs let the other in.",
+                requiresTurn: false
+            )
+        }
+    }
+}

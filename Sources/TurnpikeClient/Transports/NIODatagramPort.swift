@@ -1,0 +1,152 @@
+import Glibc
+import NIOCore
+import NIOPosix
+import Traversal
+
+/// A UDP socket on an event loop. NIO reads it, many datagrams by one call. It is written to directly: NIO closes a
+/// socket for errors that say nothing but that one destination cannot be reached, and a peer may name any destination.
+final class NIODatagramPort: DatagramPort {
+    let local: Endpoint
+
+    private let loop: any EventLoop
+    private var descriptor: CInt
+    private var channel: (any Channel)?
+    private var receive: ((DatagramEvent) -> Void)?
+    /// Destinations that the system has refused since the loop's last turn.
+    private var unreachable: Set<Endpoint> = []
+
+    init(
+        _ loop: any EventLoop,
+        at address: IPAddress,
+        port: UInt16,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) {
+        let wanted = Endpoint(address: address, port: port)
+        let subject = "a UDP socket at \(AddressText.text(wanted))"
+        let descriptor = socket(address.isIPv4 ? AF_INET : AF_INET6, SystemAddress.datagrams, 0)
+        guard descriptor >= 0 else { throw NetworkFailure(errno: errno, subject) }
+        // IPv4 has sockets of its own, also on the wildcard and the same port.
+        if !address.isIPv4 { Self.set(descriptor, CInt(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
+        Self.set(descriptor, SOL_SOCKET, SO_RCVBUF, CInt(ClientLimits.datagramBufferBytes))
+        Self.set(descriptor, SOL_SOCKET, SO_SNDBUF, CInt(ClientLimits.datagramBufferBytes))
+        guard SystemAddress.with(wanted, { bind(descriptor, $0, $1) }) == 0 else {
+            let failure = NetworkFailure(errno: errno, subject)
+            Glibc.close(descriptor)
+            throw failure
+        }
+        let bound = SystemAddress.local(descriptor) ?? wanted
+        let sending = address.isAny ? SystemAddress.sendingAddress(address.family) ?? Self.anyLocal(address) : address
+        local = Endpoint(address: sending, port: bound.port)
+        self.loop = loop
+        self.descriptor = descriptor
+        self.receive = receive
+        adopt(descriptor, subject)
+    }
+
+    deinit { channel?.close(promise: nil) }
+
+    func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint) {
+        guard descriptor >= 0 else { return }
+        let sent = SystemAddress.with(destination) { address, length in
+            sendto(descriptor, bytes.baseAddress, bytes.count, CInt(MSG_DONTWAIT), address, length)
+        }
+        guard sent < 0 else { return }
+        switch errno {
+        // Full, too long, or an ICMP message about something else: one datagram is lost.
+        case EAGAIN, ENOBUFS, ENOMEM, EMSGSIZE, EINTR, ECONNREFUSED: break
+        default: tellUnreachable(destination)
+        }
+    }
+
+    func close() {
+        descriptor = -1
+        receive = nil
+        channel?.close(promise: nil)
+        channel = nil
+    }
+
+    // MARK: For the handler
+
+    fileprivate func take(_ bytes: UnsafeRawBufferPointer, from source: Endpoint) {
+        receive?(.datagram(bytes, from: source))
+    }
+
+    fileprivate func ended(_ error: (any Error)?) {
+        guard descriptor >= 0 else { return }
+        descriptor = -1
+        channel = nil
+        let receive = receive
+        self.receive = nil
+        let subject = "the UDP socket at \(AddressText.text(local))"
+        receive?(.failed(error.map { NetworkFailure($0, subject) } ?? NetworkFailure(.other, subject)))
+    }
+
+    private func adopt(_ descriptor: CInt, _ subject: String) {
+        let handler = NIOLoopBound(DatagramHandler(self), eventLoop: loop)
+        let room = ClientLimits.datagramRoomBytes * ClientLimits.datagramsPerRead
+        let made = DatagramBootstrap(group: loop)
+            .channelOption(.datagramVectorReadMessageCount, value: ClientLimits.datagramsPerRead)
+            .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: room))
+            // A path's packets go in between those of others.
+            .channelOption(.maxMessagesPerRead, value: 4)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(handler.value) }
+            }
+            .withBoundSocket(descriptor)
+        made.assumeIsolated().whenComplete { [weak self] result in
+            switch result {
+            case .success(let channel):
+                // It was closed before it was there, or nobody wants it any more.
+                guard let self, self.descriptor >= 0 else { return channel.close(promise: nil) }
+                self.channel = channel
+            case .failure(let error):
+                guard let self else { return }
+                self.loop.assumeIsolated().execute { self.ended(error) }
+            }
+        }
+    }
+
+    private func tellUnreachable(_ destination: Endpoint) {
+        guard unreachable.count < ClientLimits.unreachableAtOnce else { return }
+        let isFirst = unreachable.isEmpty
+        unreachable.insert(destination)
+        guard isFirst else { return }
+        loop.assumeIsolated().execute { [weak self] in
+            guard let self else { return }
+            let destinations = self.unreachable
+            self.unreachable = []
+            for destination in destinations { self.receive?(.unreachable(destination)) }
+        }
+    }
+
+    /// A machine without a default way has addresses all the same.
+    private static func anyLocal(_ wildcard: IPAddress) -> IPAddress {
+        LocalInterfaces.addresses().first { $0.address.family == wildcard.family }?.address
+            ?? (wildcard.isIPv4 ? IPAddress(v4: 0x7F00_0001) : IPAddress(high: 0, low: 1))
+    }
+
+    private static func set(_ descriptor: CInt, _ level: CInt, _ option: CInt, _ value: CInt) {
+        var value = value
+        // What the system does not grant it leaves as it is.
+        _ = setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<CInt>.size))
+    }
+}
+
+private final class DatagramHandler: ChannelInboundHandler {
+    typealias InboundIn = AddressedEnvelope<ByteBuffer>
+
+    private weak var port: NIODatagramPort?
+    private var error: (any Error)?
+
+    init(_ port: NIODatagramPort) { self.port = port }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let envelope = unwrapInboundIn(data)
+        guard let port, let source = SystemAddress.endpoint(envelope.remoteAddress) else { return }
+        envelope.data.withUnsafeReadableBytes { port.take($0, from: source) }
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) { self.error = error }
+
+    func channelInactive(context: ChannelHandlerContext) { port?.ended(error) }
+}

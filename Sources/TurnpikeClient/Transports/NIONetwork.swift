@@ -1,0 +1,55 @@
+import Glibc
+import NIOCore
+import NIOPosix
+import OpenSSLCrypto
+import Traversal
+
+/// The machine's own network, on one event loop of NIO.
+package final class NIONetwork: ClientNetwork {
+    package let cryptography: any Cryptography
+    let loop: any EventLoop
+    let contexts = SecureContexts()
+    private let names: NameLookup
+
+    /// - Parameter loop: of `MultiThreadedEventLoopGroup`; everything here is called on it.
+    package init(_ loop: any EventLoop, cryptography: any Cryptography) {
+        self.loop = loop
+        self.cryptography = cryptography
+        names = NameLookup(loop)
+    }
+
+    package var nowNanoseconds: UInt64 { NIODeadline.now().uptimeNanoseconds }
+
+    package var wallMilliseconds: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1_000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
+    package func localAddresses() -> [LocalAddress] { LocalInterfaces.addresses() }
+
+    package func openDatagrams(
+        at address: IPAddress,
+        port: UInt16,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort {
+        try NIODatagramPort(loop, at: address, port: port, receive)
+    }
+
+    package func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink {
+        NIOStream(loop, to: endpoint, receive)
+    }
+
+    package func openWebSocket(
+        _ request: WebSocketRequest,
+        _ receive: @escaping (WebSocketEvent) -> Void
+    ) -> any WebSocketLink {
+        NIOWebSocketClient(self, request, receive)
+    }
+
+    package func resolve(_ name: String, _ answer: @escaping (Result<[IPAddress], NetworkFailure>) -> Void) {
+        names.resolve(name, answer)
+    }
+
+    package func alarm(_ body: @escaping () -> Void) -> any Alarm { NIOAlarm(loop, body) }
+}

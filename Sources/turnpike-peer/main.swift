@@ -1,0 +1,3 @@
+import PeerCommands
+
+await PeerCommandLine.main()

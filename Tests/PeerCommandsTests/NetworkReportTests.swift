@@ -1,0 +1,98 @@
+import Foundation
+import PeerCommands
+import Testing
+import TurnpikeClient
+
+@Suite struct NetworkReportTests {
+    private let plain = Style(isColoured: false)
+
+    @Test func theTextShowsTheNATAndEveryServer() {
+        let report = Example.report(Example.nat(.portRestricted), [Example.working, Example.wrongPassword])
+        let lines = report.text(plain).split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        #expect(lines[0] == "NAT type      Port-Restricted")
+        #expect(lines[1] == "  mapping     endpoint-independent: one public address for every destination")
+        #expect(lines.contains("IPv4          203.0.113.100:41234 (here 192.168.100.2:40000)"))
+        #expect(lines.contains("IPv6          no: this machine has no IPv6 address"))
+        #expect(lines.contains("  ok    203.0.113.10:3478"))
+        #expect(
+            lines.contains(
+                "  ok    udp   turn:203.0.113.10:3478?transport=udp  12.3 ms   relays from 203.0.113.10"
+            )
+        )
+        #expect(lines.contains("  part  udp   turn:203.0.113.10:3478?transport=udp  12.3 ms"))
+        #expect(lines.contains("              Mend: correct TURN_USERNAME and TURN_PASSWORD"))
+        #expect(lines.last?.isEmpty == true && lines.dropLast().last == Verdict(report).text)
+    }
+
+    @Test func theTextSaysWhyAThingIsNotKnown() {
+        var nat = Example.nat(.portRestricted)
+        nat.filtering = .undetermined("no server has a second address to answer from")
+        let text = Example.report(nat, []).text(plain)
+        #expect(text.contains("  filtering   not known: no server has a second address to answer from\n"))
+        #expect(text.contains("  lifetime    not known: it was not measured\n"))
+    }
+
+    @Test func coloursStandOnlyInAColouredStyle() {
+        let report = Example.report(Example.nat(.blocked), [Example.silent])
+        #expect(!report.text(plain).contains("\u{1B}"))
+        #expect(report.text(Style(isColoured: true)).contains("\u{1B}[31mno"))
+    }
+
+    @Test func aServersNameCannotDisturbTheTerminal() {
+        var relay = Example.silent
+        relay.url = "turn:\u{1B}[2Jevil"
+        #expect(Example.report(nil, [relay]).text(plain).contains("turn:\\u{1B}[2Jevil"))
+    }
+
+    @Test func theJSONHasTheSameKeysAlways() throws {
+        let full = try keys(Example.report(Example.nat(.symmetric), [Example.working]))
+        let empty = try keys(Example.report(nil, []))
+        #expect(full.top == empty.top && full.family == empty.family)
+        #expect(
+            full.top == [
+                "ipv4", "ipv6", "issues", "natType", "stunServers", "tookSeconds", "turnServers", "verdict", "works",
+            ]
+        )
+        #expect(
+            full.family == [
+                "available", "filtering", "firewalled", "hairpin", "lifetimeAtLeastSeconds", "lifetimeBelowSeconds",
+                "localAddress", "mapping", "natType", "portAllocation", "portStep", "publicAddress",
+                "roundTripMilliseconds", "unknownBecause",
+            ]
+        )
+    }
+
+    @Test func theJSONSaysWhatTheTextSays() throws {
+        let report = Example.report(Example.nat(.symmetric), [Example.working, Example.wrongPassword])
+        let document = try object(report)
+        #expect(document["natType"] as? String == "Symmetric" && document["works"] as? Bool == true)
+        #expect(document["verdict"] as? String == Verdict(report).text)
+        #expect(document["tookSeconds"] as? Double == 1.235)
+        let ipv4 = try #require(document["ipv4"] as? [String: Any])
+        #expect(ipv4["publicAddress"] as? String == "203.0.113.100:41234")
+        #expect(ipv4["mapping"] as? String == "address-and-port-dependent")
+        #expect(ipv4["roundTripMilliseconds"] as? Double == 1.25)
+        let relays = try #require(document["turnServers"] as? [[String: Any]])
+        #expect(relays.map { $0["works"] as? Bool } == [true, false])
+        #expect(relays.map { $0["reached"] as? Bool } == [true, true])
+        #expect(relays[0]["roundTripMilliseconds"] as? Double == 12.34)
+        let problem = try #require(relays[1]["problem"] as? [String: Any])
+        #expect(problem["code"] as? String == "wrong-credentials")
+    }
+
+    @Test func itWorksWhereAnythingHasAnswered() {
+        #expect(Example.report(Example.nat(.symmetric), []).works)
+        #expect(Example.report(Example.nat(.blocked), [Example.working]).works)
+        #expect(!Example.report(Example.nat(.blocked), [Example.wrongPassword]).works)
+    }
+
+    private func object(_ report: NetworkReport) throws -> [String: Any] {
+        try #require(try JSONSerialization.jsonObject(with: Data(report.json().utf8)) as? [String: Any])
+    }
+
+    private func keys(_ report: NetworkReport) throws -> (top: [String], family: [String]) {
+        let document = try object(report)
+        let family = try #require(document["ipv4"] as? [String: Any])
+        return (document.keys.sorted(), family.keys.sorted())
+    }
+}
