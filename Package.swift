@@ -149,7 +149,7 @@ let package = Package(
         ),
         .testTarget(
             name: "OpenSSLCryptoTests",
-            dependencies: ["COpenSSL", "OpenSSLCrypto"],
+            dependencies: ["COpenSSL", "OpenSSLCrypto", "TestSupport"],
             swiftSettings: settings
         ),
         .testTarget(
@@ -188,10 +188,17 @@ let package = Package(
         .testTarget(
             name: "TurnpikeClientTests",
             dependencies: [
-                "OpenSSLCrypto", "STUN", "TURN", "TestSupport", "Traversal", "TurnpikeClient",
+                "Lab", "OpenSSLCrypto", "STUN", "TestSupport", "Traversal", "TurnpikeClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
+            swiftSettings: settings
+        ),
+        // Two coordinators in one program, for the tests of the client library; it is in no product of ours.
+        .executableTarget(
+            name: "coordinator-pair",
+            dependencies: ["TurnpikeClient"],
+            path: "Tests/CoordinatorPair",
             swiftSettings: settings
         ),
         // The other end of data channels for implementations that are not ours; it is in no product of ours.
@@ -199,6 +206,17 @@ let package = Package(
             name: "data-channel-echo",
             dependencies: ["DataChannels"],
             path: "Tests/DataChannelEcho",
+            swiftSettings: settings
+        ),
+        // The client library's relays on any TURN server; it is in no product of ours.
+        .executableTarget(
+            name: "relay-client",
+            dependencies: [
+                "OpenSSLCrypto", "Traversal", "TurnpikeClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Tests/RelayClient",
             swiftSettings: settings
         ),
         // What the suites of WebSocket cases talk to; it is in no product of ours.

@@ -2,7 +2,7 @@ import COpenSSL
 
 /// A certificate's digest, as SDP writes it in `a=fingerprint` (RFC 8122 section 5).
 package struct CertificateFingerprint: Sendable, Hashable, CustomStringConvertible {
-    /// The hash functions that can be relied on. MD5 and SHA-1 can not: RFC 8122 section 5 forbids to rely on them.
+    /// The hash functions that can be relied on. MD5 and SHA-1 are none: two certificates with one digest can be made.
     package enum HashFunction: String, Sendable, CaseIterable {
         case sha256 = "sha-256"
         case sha384 = "sha-384"

@@ -9,20 +9,14 @@ final class CertificateVerification {
         /// A server's, one of these.
         case pins([CertificateFingerprint])
         /// A peer's, one of these. Its dates say nothing: it was made for this connection, and its fingerprint has just
-        /// come by signaling, while peers' clocks may be wrong (RFC 8122 section 3.4 takes self-signed ones as they
-        /// are).
+        /// come by signaling, while peers' clocks may be wrong (RFC 8122 section 3.3).
         case peer([CertificateFingerprint])
     }
 
     private let rule: Rule
-    /// Seconds since 1970 for tests; nil for the system's clock.
-    private let nowSeconds: Int64?
-    fileprivate(set) var problem: CertificateProblem?
+    private(set) var problem: CertificateProblem?
 
-    init(_ rule: Rule, nowSeconds: Int64? = nil) {
-        self.rule = rule
-        self.nowSeconds = nowSeconds
-    }
+    init(_ rule: Rule) { self.rule = rule }
 
     /// Has the sessions of a context judged here. Each needs a verification in its pipe, which its app data point at.
     static func install(in context: OpaquePointer) {
@@ -47,7 +41,7 @@ final class CertificateVerification {
         guard let certificate = X509_STORE_CTX_get0_cert(store) else { return false }
         switch rule {
         case .authorities: return acceptsChain(store, certificate)
-        case .pins(let pins): problem = Self.problem(certificate, among: pins) ?? expiry(of: certificate)
+        case .pins(let pins): problem = Self.problem(certificate, among: pins) ?? Self.expiry(of: certificate)
         case .peer(let fingerprints): problem = Self.problem(certificate, among: fingerprints)
         }
         switch problem {
@@ -60,9 +54,6 @@ final class CertificateVerification {
     }
 
     private func acceptsChain(_ store: OpaquePointer, _ certificate: OpaquePointer) -> Bool {
-        if let nowSeconds {
-            X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(store), time_t(nowSeconds))
-        }
         let isAccepted = X509_verify_cert(store) == 1
         let error = X509_STORE_CTX_get_error(store)
         ERR_clear_error()
@@ -85,7 +76,7 @@ final class CertificateVerification {
     }
 
     /// Where a side gave fingerprints of several hash functions, those of the strongest count alone: who can forge a weak
-    /// one must not be let in beside it (RFC 8122 section 5).
+    /// one must not be let in beside it (RFC 8122 section 5.1).
     private static func problem(
         _ certificate: OpaquePointer,
         among expected: [CertificateFingerprint]
@@ -102,9 +93,8 @@ final class CertificateVerification {
         return nil
     }
 
-    private func expiry(of certificate: OpaquePointer) -> CertificateProblem? {
-        var now = time_t(nowSeconds ?? Int64(time(nil)))
+    private static func expiry(of certificate: OpaquePointer) -> CertificateProblem? {
         // -1 for a time that has passed; 0 where it cannot be read.
-        return X509_cmp_time(X509_get0_notAfter(certificate), &now) > 0 ? nil : .expired
+        X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0 ? nil : .expired
     }
 }

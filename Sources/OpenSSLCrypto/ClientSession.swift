@@ -1,27 +1,5 @@
 import COpenSSL
 
-extension TLSContext {
-    /// For clients of servers, by TLS 1.2 and later or DTLS 1.2. Making one reads the authorities, so one is to be kept
-    /// for all connections.
-    /// - Parameters:
-    ///   - trusting: what proves the server.
-    ///   - applicationProtocols: what ALPN offers, the preferred first; none for an empty list.
-    /// - Throws: `TLSError` where a file cannot be read or is not PEM, a fingerprint has not 32 bytes, or a name of a
-    ///   protocol not 1 to 255.
-    package convenience init(
-        trusting trust: ServerTrust,
-        applicationProtocols: [String] = [],
-        isDatagram: Bool
-    ) throws(TLSError) {
-        try self.init(
-            trusting: trust,
-            applicationProtocols: applicationProtocols,
-            isDatagram: isDatagram,
-            nowSeconds: nil
-        )
-    }
-}
-
 extension TLSSession {
     /// The client's side of a connection. Call `advance` first: it gives the ClientHello.
     /// - Parameters:
@@ -75,7 +53,7 @@ extension DTLSSession {
     /// `read` also after the server is established, which sends the flight again by itself.
     /// - Parameters:
     ///   - expecting: from the peer's offer or answer, one at least. Of several, those of the strongest hash function
-    ///     count (RFC 8122 section 5).
+    ///     count (RFC 8122 section 5.1).
     ///   - packetLimitBytes, firstTimeoutMicroseconds: as for a server's client.
     /// - Throws: `TLSError` for no fingerprint or another limit, or where OpenSSL has no memory.
     package convenience init(
@@ -137,14 +115,14 @@ extension TLSContext {
     fileprivate func makeClient(
         of serverName: String?
     ) throws(TLSError) -> (ssl: OpaquePointer, pipe: UnsafeMutablePointer<SessionPipe>) {
-        guard case .client(let pins, let nowSeconds) = role else {
+        guard case .client(let pins) = role else {
             throw TLSError("a client's session needs a context that says what to trust; this one is a server's")
         }
         let rule: CertificateVerification.Rule = pins.map { .pins($0) } ?? .authorities
         guard pins != nil || serverName != nil else {
             throw TLSError("a server is known by its name; give the one that its certificate is made out to")
         }
-        let (ssl, pipe) = try makeSession(CertificateVerification(rule, nowSeconds: nowSeconds))
+        let (ssl, pipe) = try makeSession(CertificateVerification(rule))
         SSL_set_connect_state(ssl)
         do throws(TLSError) {
             if let serverName { try Self.name(serverName, for: ssl) }

@@ -11,8 +11,9 @@ package final class DTLSSession: SecureSession {
     }
     /// Whether OpenSSL has its buffers. Only `releaseBuffers` takes them.
     private var hasBuffers = true
+    private var handshakeDatagramsAhead: UInt8 = 0
+    private var dataDatagramsAhead: UInt8 = 0
     private var handshakeBytes = 0
-    private var handshakeDatagramsAhead = 0
 
     /// Keeps a copy of one datagram from the peer for the next `advance`.
     ///
@@ -21,8 +22,12 @@ package final class DTLSSession: SecureSession {
         guard state == .handshaking, handshakeBytes &+ datagram.count <= pipe.pointee.handshakeByteLimit else {
             return false
         }
-        if DTLSRecordHeader.reachesPastEpochZero(datagram) {
-            guard handshakeDatagramsAhead < Self.datagramsAheadLimit else { return false }
+        if pipe.pointee.verification != nil, DTLSRecordHeader.isData(datagram) {
+            guard dataDatagramsAhead < Self.datagramsAheadLimit else { return false }
+            dataDatagramsAhead &+= 1
+        } else if DTLSRecordHeader.reachesPastEpochZero(datagram) {
+            let limit = pipe.pointee.verification == nil ? Self.datagramsAheadLimit : Self.peerDatagramsAheadLimit
+            guard handshakeDatagramsAhead < limit else { return false }
             handshakeDatagramsAhead &+= 1
         }
         handshakeBytes &+= datagram.count
@@ -113,7 +118,10 @@ package final class DTLSSession: SecureSession {
     private static let inputLimitBytes = 65_536
     /// OpenSSL keeps each datagram that came before the keys to open it, in a buffer of 17 KiB. A client has one, its
     /// Finished, and sends it again three times within ten seconds at most.
-    private static let datagramsAheadLimit = 8
+    private static let datagramsAheadLimit: UInt8 = 8
+    /// A client waits for its server's Finished, again after each loss. A peer may send data behind it, which must not
+    /// take its place: such data are counted on their own, and sent again by SCTP where they are too many.
+    private static let peerDatagramsAheadLimit: UInt8 = 32
 
     /// Whether a datagram waits to be sent.
     package var hasOutput: Bool { pipe.pointee.output.count > 0 }
@@ -193,6 +201,9 @@ package enum DTLSRecordHeader {
     package static func epoch(of datagram: UnsafeRawBufferPointer) -> UInt16? {
         datagram.count >= length ? UInt16(datagram[3]) << 8 | UInt16(datagram[4]) : nil
     }
+
+    /// Whether the first record holds data of the application.
+    static func isData(_ datagram: UnsafeRawBufferPointer) -> Bool { datagram.first == 23 }
 
     /// Whether any of a datagram's records is of a later epoch than the first.
     static func reachesPastEpochZero(_ datagram: UnsafeRawBufferPointer) -> Bool {

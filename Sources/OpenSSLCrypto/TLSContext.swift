@@ -14,10 +14,8 @@ package final class TLSContext: @unchecked Sendable {
     /// Which ends of a connection are made from a context.
     enum Role: Sendable {
         case server
-        /// - Parameters:
-        ///   - pins: nil where authorities decide.
-        ///   - nowSeconds: seconds since 1970 for tests; nil for the system's clock.
-        case client(pins: [CertificateFingerprint]?, nowSeconds: Int64?)
+        /// - Parameter pins: nil where authorities decide.
+        case client(pins: [CertificateFingerprint]?)
         /// Both, with a certificate each.
         case peer
     }
@@ -77,16 +75,21 @@ package final class TLSContext: @unchecked Sendable {
         }
     }
 
-    /// A client's, with a clock of the caller's where that is not nil.
-    convenience init(
+    /// For clients of servers, by TLS 1.2 and later or DTLS 1.2. Making one reads the authorities, so one is to be kept
+    /// for all connections.
+    /// - Parameters:
+    ///   - trust: what proves the server.
+    ///   - applicationProtocols: what ALPN offers, the preferred first; nothing for an empty list.
+    /// - Throws: `TLSError` where a file cannot be read or is not PEM, a fingerprint has not 32 bytes, or a name of a
+    ///   protocol not 1 to 255.
+    package convenience init(
         trusting trust: ServerTrust,
-        applicationProtocols: [String],
-        isDatagram: Bool,
-        nowSeconds: Int64?
+        applicationProtocols: [String] = [],
+        isDatagram: Bool
     ) throws(TLSError) {
         try self.init(
             kind: isDatagram ? .dtls : .tls,
-            role: .client(pins: try trust.pins(), nowSeconds: nowSeconds),
+            role: .client(pins: try trust.pins()),
             applicationProtocols: applicationProtocols,
             ticketKeys: nil
         ) { (context) throws(TLSError) in

@@ -92,7 +92,8 @@ private struct EnvironmentReader {
         let names = ["TURN_SERVERS", "TURN_SERVER", "P2P_TURN_SERVERS", "P2P_TURN_SERVER"]
         for name in names {
             guard let (_, text) = value(name) else { continue }
-            let found = text.hasPrefix("[") && !text.hasPrefix("[:") && text.contains("{") || text.hasPrefix("{")
+            let found =
+                text.hasPrefix("[") && !text.hasPrefix("[:") && text.contains("{") || text.hasPrefix("{")
                 ? relays(json: text, name) : list(text).map { ($0, nil, nil) }
             for (url, username, password) in found { addRelay(url, username, password, name) }
         }
@@ -123,7 +124,9 @@ private struct EnvironmentReader {
         let servers = (value.array ?? [value]).map { server -> [(String, String?, String?)] in
             let urls = server["urls"] ?? server["url"] ?? server
             let password = server["credential"] ?? server["password"]
-            return (urls.array ?? [urls]).compactMap(\.string).map { ($0, server["username"]?.string, password?.string) }
+            return (urls.array ?? [urls]).compactMap(\.string).map {
+                ($0, server["username"]?.string, password?.string)
+            }
         }
         if servers.contains(where: \.isEmpty) { report(name, "an entry has no URL; write \(form)") }
         return servers.flatMap(\.self)

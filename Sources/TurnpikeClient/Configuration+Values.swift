@@ -38,7 +38,9 @@ extension Configuration {
             add("trust", "a fingerprint is not of 32 bytes; take the SHA-256 that the server prints")
         }
         if connectionTimeout <= .zero { add("connectionTimeout", "it has to be longer than nothing; 30 s are usual") }
-        if keepAliveInterval < .seconds(1) { add("keepAliveInterval", "it has to be a second at least; 25 s are usual") }
+        if keepAliveInterval < .seconds(1) {
+            add("keepAliveInterval", "it has to be a second at least; 25 s are usual")
+        }
         if maxRetries < 0 { add("maxRetries", "it has to be 0 or more; 3 are usual") }
         return found
     }

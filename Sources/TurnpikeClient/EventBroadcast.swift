@@ -12,7 +12,9 @@ final class EventBroadcast: Sendable {
     private let state = Mutex(State())
 
     func subscribe() -> AsyncStream<Event> {
-        let (stream, reader) = AsyncStream<Event>.makeStream(bufferingPolicy: .bufferingNewest(ClientLimits.waitingEvents))
+        let (stream, reader) = AsyncStream<Event>.makeStream(
+            bufferingPolicy: .bufferingNewest(ClientLimits.waitingEvents)
+        )
         let number = state.withLock { state -> UInt64? in
             guard !state.isFinished else { return nil }
             state.next &+= 1

@@ -22,6 +22,8 @@ struct HealthCheck {
         let status: Health.Status =
             switch type {
             case .blocked: .unhealthy
+            // A server has answered, though it could not tell the kind.
+            case .unknown where client.servers.nat.publicIP != nil: .healthy
             case .unknown: client.servers.isReady ? .unhealthy : .starting
             case .open, .fullCone, .restricted, .portRestricted, .symmetric: .healthy
             }

@@ -26,6 +26,7 @@ public actor P2PCoordinator {
     private nonisolated let log: DetailedLog
     private var client: PeerClient?
     private var startedAt: ContinuousClock.Instant?
+    private var isInitialized = false
     private var isOver = false
     private var startFailure: String?
 
@@ -36,6 +37,9 @@ public actor P2PCoordinator {
         loop = group.next()
         log = DetailedLog(isEnabled: configuration.enableDetailedLogging)
     }
+
+    // Not in `shutdown()`: the actor runs on the loop as long as it lives. Sockets that are left are closed.
+    deinit { group.shutdownGracefully { _ in } }
 
     /// Everything of a coordinator happens on one event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.executor.asUnownedSerialExecutor() }
@@ -56,7 +60,8 @@ public actor P2PCoordinator {
         {
             throw InitializationFailure(issues: health.issues)
         }
-        tell(.initialized)
+        if !isInitialized { tell(.initialized) }
+        isInitialized = true
     }
 
     private func makeClient() throws -> PeerClient {
@@ -111,6 +116,15 @@ public actor P2PCoordinator {
     ///
     /// - Throws: `ConnectionFailure`, within the timeout.
     public func connectToPeer(_ id: PeerID, options: ConnectOptions = .init()) async throws -> Connection {
+        let call = WaitingCall()
+        return try await withTaskCancellationHandler {
+            try await connect(id, options, call)
+        } onCancel: {
+            if let waiter = call.cancel() { Task { await self.cancel(waiter) } }
+        }
+    }
+
+    private func connect(_ id: PeerID, _ options: ConnectOptions, _ call: WaitingCall) async throws -> Connection {
         guard let client else {
             throw ConnectionFailure(
                 peerId: id,
@@ -119,21 +133,16 @@ public actor P2PCoordinator {
                 report: ConnectionReport()
             )
         }
-        let call = WaitingCall()
-        let result = await withTaskCancellationHandler {
-            await withCheckedContinuation { (continuation: CheckedContinuation<ConnectResult, Never>) in
-                let waiter = client.connect(id, options) { result in
-                    continuation.resume(
-                        returning: result.flatMap { session in
-                            session.connection.map(Result.success)
-                                ?? .failure(session.failure(.closedByPeer, "the connection was closed"))
-                        }
-                    )
-                }
-                if call.note(waiter) { client.cancel(waiter) }
+        let result = await withCheckedContinuation { (continuation: CheckedContinuation<ConnectResult, Never>) in
+            let waiter = client.connect(id, options) { result in
+                continuation.resume(
+                    returning: result.flatMap { session in
+                        session.connection.map(Result.success)
+                            ?? .failure(session.failure(.closedByPeer, "the connection was closed"))
+                    }
+                )
             }
-        } onCancel: {
-            if let waiter = call.cancel() { Task { await self.cancel(waiter) } }
+            if call.note(waiter) { client.cancel(waiter) }
         }
         return try result.get()
     }
@@ -145,7 +154,9 @@ public actor P2PCoordinator {
     // MARK: State
 
     /// What is known of the NAT. Its type is `.unknown` until it is found out.
-    public func getNATInfo() -> NATInfo { client?.servers.nat ?? NATInfo(unknownBecause: "initialize() was not called") }
+    public func getNATInfo() -> NATInfo {
+        client?.servers.nat ?? NATInfo(unknownBecause: "initialize() was not called")
+    }
 
     /// What was done so far.
     public func getStats() -> Statistics {

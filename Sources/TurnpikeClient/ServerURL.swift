@@ -47,7 +47,8 @@ package struct ServerURL: Sendable, Hashable, CustomStringConvertible {
     package var description: String {
         let name = host.contains(":") ? "[\(host)]" : host
         let slashes = scheme == .ws || scheme == .wss ? "//" : ""
-        return "\(scheme.rawValue):\(slashes)\(name):\(port)\(transport.map { "?transport=\($0.rawValue)" } ?? "")\(path)"
+        return
+            "\(scheme.rawValue):\(slashes)\(name):\(port)\(transport.map { "?transport=\($0.rawValue)" } ?? "")\(path)"
     }
 
     private static func splitScheme(_ text: Substring) -> (Scheme, Substring)? {

@@ -18,7 +18,7 @@ def loaded(serve_module):
     tls = free_port()
     limits = {"allocations_per_user": 2000, "unauthenticated_replies_per_second": 1000}
     server = serve_module({"listen": {name: [f"127.0.0.1:{tls}"] for name in ("tls", "dtls")}, "limits": limits})
-    server.tls_port = tls
+    server.tls_port = server.dtls_port = tls
     return server
 
 
@@ -46,8 +46,7 @@ def test_what_is_sent_through_our_server_comes_back(loaded, transport):
     assert result["lost"] == 0 and result["received"] == result["sent"] >= 100, found
     times = result["roundTripMilliseconds"]
     assert 0 < times["min"] <= times["p50"] <= times["p90"] <= times["p99"] <= times["max"]
-    # The allocations were given back.
-    wait_until(lambda: not loaded.relay_sockets() or len(loaded.relay_sockets()) < 4, 10, "no allocation is left")
+    wait_until(lambda: not loaded.relay_sockets(), 10, "the allocations are given back")
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -65,18 +64,18 @@ def coturn_server(tmp_path_factory):
 
 
 def test_a_search_finds_a_rate_and_ends_in_time(loaded):
-    found, status = load(loaded, "--search", "--duration", "4s", "--connections", 2)
-    assert status == 0 and found["mode"] == "search" and 2 <= len(found["steps"]) <= 5, found
+    found, status = load(loaded, "--search", "--duration", "3s", "--connections", 2)
+    assert status == 0 and found["mode"] == "search" and 1 <= len(found["steps"]) <= 4, found
     assert found["bestPacketsPerSecond"] is None or found["bestPacketsPerSecond"] >= 10
 
 
 def test_loss_is_counted(loaded):
     """A server that relays a bandwidth of so much, and is offered twice that."""
-    loaded.cli("user", "limit", "alice", "--bps", "400000")
+    loaded.cli("user", "limit", "alice", "--max-bps", "400000")
     try:
         found, status = load(loaded, "--rate", 400, "--size", 1000, "--duration", "2s", "--connections", 2)
     finally:
-        loaded.cli("user", "limit", "alice", "--bps", "none")
+        loaded.cli("user", "limit", "alice", "--max-bps", "none")
     result = found["result"]
     assert status == 0 and result["lost"] == result["sent"] - result["received"] > 0, found
 

@@ -152,7 +152,7 @@ struct SplitMix: RandomNumberGenerator {
 }
 
 /// Flips a bit, cuts, repeats or inserts.
-func mutate(_ bytes: inout [UInt8], _ random: inout SplitMix) {
+func mutate(_ bytes: inout [UInt8], _ random: inout some RandomNumberGenerator) {
     guard let index = bytes.indices.randomElement(using: &random) else { return }
     switch Int.random(in: 0..<4, using: &random) {
     case 0: bytes[index] ^= 1 << UInt8.random(in: 0..<8, using: &random)

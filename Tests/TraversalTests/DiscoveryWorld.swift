@@ -71,6 +71,8 @@ final class DiscoveryWorld {
     /// When the first answer of the latest of the servers came.
     private(set) var lastServerAnswerAt: UInt64?
     var isBlocked = false
+    /// Sockets that the system does not give.
+    var unopenable: Set<Int> = []
     var silent: Set<IPAddress> = []
     /// Changes what a server answers.
     var onAnswer: ([UInt8]) -> [UInt8] = { $0 }
@@ -123,14 +125,20 @@ final class DiscoveryWorld {
     func perform(_ body: (inout BehaviourDiscovery, UInt64, inout [BehaviourDiscovery.Action]) -> Void) {
         var actions: [BehaviourDiscovery.Action] = []
         body(&discovery, now, &actions)
+        // A system tells of its sockets after it was asked for all of them.
+        var opened: [(socket: Int, local: Endpoint?)] = []
         for action in actions {
             switch action {
             case .open(let socket):
                 openedEver += 1
+                guard !unopenable.contains(socket) else {
+                    opened.append((socket, nil))
+                    continue
+                }
                 var local = Endpoint(address: host, port: .random(in: 20_000...60_000, using: &generator))
                 while sockets.values.contains(local) { local.port += 1 }
                 sockets[socket] = local
-                perform { $0.opened(socket, at: local, now: $1, into: &$2) }
+                opened.append((socket, local))
             case .close(let socket): sockets[socket] = nil
             case .send(let socket, let destination, let bytes): send(bytes, from: socket, to: destination)
             case .concluded(let report):
@@ -141,6 +149,13 @@ final class DiscoveryWorld {
                 refinements += 1
             }
         }
+        for (socket, local) in opened { perform { $0.opened(socket, at: local, now: $1, into: &$2) } }
+    }
+
+    /// The socket breaks.
+    func lose(_ socket: Int) {
+        sockets[socket] = nil
+        perform { $0.lost(socket, now: $1, into: &$2) }
     }
 
     /// A packet out of nowhere.

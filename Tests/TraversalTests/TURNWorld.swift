@@ -84,11 +84,6 @@ final class TURNWorld {
 
     func add(user: String, password: String) { users[user] = password }
 
-    func forget(user: String) {
-        users[user] = nil
-        engine.learn(.name(user), nil)
-    }
-
     var failure: TURNFailure? {
         events.lazy.compactMap { if case .ended(let failure) = $0 { failure } else { nil } }.first
     }

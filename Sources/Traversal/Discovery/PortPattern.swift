@@ -18,7 +18,9 @@ enum PortPattern {
         // Another host may have taken one port; chance gives none.
         if preserved >= samples.count - 1 { return .determined(.preserving) }
         if preserved > 0 { return .undetermined("some ports are preserved and others are not") }
-        if let step = step(samples.map { Int($0.mapped) }) { return .determined(.sequential(step: step)) }
+        if let step = step(samples.map { Int($0.mapped) }) {
+            return .determined(.sequential(step: refined(step, samples.map { Int($0.mapped) }, others.map { Int($0) })))
+        }
         let ports = samples.map(\.mapped) + others
         if let lowest = ports.min(), let highest = ports.max(), Int(highest) - Int(lowest) < Limits.chunkPorts {
             return .determined(.chunked(lowest...highest))
@@ -36,6 +38,19 @@ enum PortPattern {
             return near.reduce(0, commonDivisor) * sign
         }
         return nil
+    }
+
+    /// Where one of our own mappings came between each two samples, the gaps are twice the step. Every port that the
+    /// NAT counted to lies on its grid, so the others show what the samples have skipped.
+    private static func refined(_ step: Int, _ ports: [Int], _ others: [Int]) -> Int {
+        var divisor = abs(step)
+        for other in others {
+            guard let nearest = ports.map({ abs($0 - other) }).min(), nearest <= Limits.sequentialDistance else {
+                continue
+            }
+            divisor = commonDivisor(divisor, nearest)
+        }
+        return step < 0 ? -divisor : divisor
     }
 
     private static func commonDivisor(_ first: Int, _ second: Int) -> Int {

@@ -4,11 +4,11 @@ import Traversal
 protocol RelayWay: AnyObject {
     func send(_ bytes: UnsafeRawBufferPointer, to peer: Endpoint)
     /// Lets that peer in.
-    func permit(_ peer: Endpoint)
+    func permit(_ peer: IPAddress)
     /// Data is going to go to that peer: a channel makes it shorter.
     func prefer(_ peer: Endpoint)
     /// A connection that asked for `permit` needs the peer no more.
-    func release(_ peer: Endpoint)
+    func release(_ peer: IPAddress)
 }
 
 /// One connection's part in what comes by the sockets and relays that all share.
@@ -38,9 +38,14 @@ final class PathRouter {
         let peer: Endpoint
     }
 
+    private struct Permit: Hashable {
+        let base: ICEBase
+        let peer: IPAddress
+    }
+
     private struct User {
         let user: any PathUser
-        var permits: Set<Route> = []
+        var permits: Set<Permit> = []
         var routes: Set<Route> = []
     }
 
@@ -91,12 +96,19 @@ final class PathRouter {
         }
     }
 
-    func permit(_ peer: Endpoint, on base: ICEBase, for user: any PathUser) {
+    /// The relay is to let the peer in, until the same user calls `release` or is detached.
+    func permit(_ peer: IPAddress, on base: ICEBase, for user: any PathUser) {
         guard case .relay(let relay) = ways[base] else { return }
-        // Permissions are for addresses (RFC 8656 section 9), and the owner of the relay counts who asks.
-        let route = Route(base: base, peer: peer)
-        guard users[ObjectIdentifier(user)]?.permits.insert(route).inserted == true else { return }
-        relay.permit(peer)
+        let permit = Permit(base: base, peer: peer)
+        if users[ObjectIdentifier(user)]?.permits.insert(permit).inserted == true { relay.permit(peer) }
+    }
+
+    func release(_ peer: IPAddress, on base: ICEBase, for user: any PathUser) {
+        let permit = Permit(base: base, peer: peer)
+        guard users[ObjectIdentifier(user)]?.permits.remove(permit) != nil, case .relay(let relay) = ways[base] else {
+            return
+        }
+        relay.release(peer)
     }
 
     /// The user's data goes this way from now on.
@@ -140,7 +152,7 @@ final class PathRouter {
     }
 
     private func receiveCheck(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
-        if let fragment = Self.fragment(bytes) {
+        if let fragment = Demultiplexer.localFragment(bytes) {
             guard let entry = users.values.first(where: { $0.user.answers(to: fragment[...]) }) else { return false }
             return entry.user.receiveCheck(bytes, on: base, from: source)
         }
@@ -152,13 +164,5 @@ final class PathRouter {
     private func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
         guard let candidates = routes[Route(base: base, peer: source)] else { return false }
         return candidates.contains { users[$0]?.user.receiveRecord(bytes, on: base, from: source) == true }
-    }
-
-    /// The first half of a request's user name: ours (RFC 8445 section 7.2.2). Nil for what is no request.
-    private static func fragment(_ bytes: UnsafeRawBufferPointer) -> String? {
-        guard let message = try? MessageView(bytes), message.type.messageClass == .request,
-            let name = message.first(.username), name.count <= ClientLimits.checkUsernameBytes
-        else { return nil }
-        return String(decoding: name.prefix { $0 != UInt8(ascii: ":") }, as: UTF8.self)
     }
 }

@@ -45,6 +45,9 @@ final class PeerClient: SessionHost {
     private lazy var ticker = context.network.alarm { [weak self] in self?.tick() }
     private lazy var startAlarm = context.network.alarm { [weak self] in self?.finishStart() }
     private lazy var closeAlarm = context.network.alarm { [weak self] in self?.finishClose() }
+    private lazy var unplacedAlarm = context.network.alarm { [weak self] in self?.expireUnplaced() }
+    /// Calls that wait for an id to connect from.
+    private var unplaced: [UInt64: (waiter: PeerSession.Waiter, peer: PeerID)] = [:]
     private var starting: [() -> Void] = []
     private var closing: [() -> Void] = []
     private var defaultRegistration: [(Result<PeerID, ConnectionFailure>) -> Void] = []
@@ -196,17 +199,27 @@ final class PeerClient: SessionHost {
             refuse(waiter, peer, .signaling, noSignaling.description)
             return waiter.number
         }
+        unplaced[waiter.number] = (waiter, peer)
+        setUnplacedAlarm()
         withLocalID(for: peer) { [weak self] result in
-            guard let self else { return }
+            // It may be too late, or cancelled.
+            guard let self, unplaced.removeValue(forKey: waiter.number) != nil else { return }
             switch result {
             case .success(let local): connect(from: local, to: peer, waiter)
-            case .failure(let failure):
-                counts.failed += 1
-                onEvent(.connectionFailed(failure))
-                done(.failure(failure))
+            case .failure(let failure): refuse(waiter, peer, failure.reason, failure.error)
             }
         }
         return waiter.number
+    }
+
+    private func setUnplacedAlarm() { unplacedAlarm.set(at: unplaced.values.map(\.waiter.deadline).min()) }
+
+    private func expireUnplaced() {
+        for (number, entry) in unplaced where now >= entry.waiter.deadline {
+            unplaced[number] = nil
+            refuse(entry.waiter, entry.peer, .signaling, "the signaling server did not answer in time")
+        }
+        setUnplacedAlarm()
     }
 
     private func connect(from local: PeerID, to peer: PeerID, _ waiter: PeerSession.Waiter) {
@@ -237,7 +250,12 @@ final class PeerClient: SessionHost {
         waiter.done(.failure(failure))
     }
 
-    func cancel(_ waiter: UInt64) { for session in sessions.values { session.stopWaiting(waiter) } }
+    func cancel(_ number: UInt64) {
+        if let (waiter, peer) = unplaced.removeValue(forKey: number) {
+            return refuse(waiter, peer, .cancelled, "the call was cancelled")
+        }
+        for session in Array(sessions.values) { session.stopWaiting(number) }
+    }
 
     func session(_ number: UInt64) -> PeerSession? { numbers[number] }
 
@@ -363,6 +381,13 @@ final class PeerClient: SessionHost {
         session.setAlarm()
     }
 
+    /// A relay does not relay to that peer.
+    func refuse(_ peer: IPAddress, on base: ICEBase) {
+        for session in sessions.values {
+            session.link?.ice { agent, now, actions in agent.refuse(peer, on: base, now: now, into: &actions) }
+        }
+    }
+
     private func take(_ change: Gatherer.Change) {
         for session in sessions.values {
             switch change {
@@ -418,8 +443,9 @@ final class PeerClient: SessionHost {
         guard phase == .closing else { return }
         for session in Array(sessions.values) { session.end(.closed) }
         phase = .closed
-        closeAlarm.set(at: nil)
-        ticker.set(at: nil)
+        for (waiter, peer) in unplaced.values { refuse(waiter, peer, .cancelled, "the coordinator is shut down") }
+        unplaced = [:]
+        for alarm in [closeAlarm, ticker, unplacedAlarm] { alarm.set(at: nil) }
         servers.close()
         gatherer.stop()
         signaling?.close()

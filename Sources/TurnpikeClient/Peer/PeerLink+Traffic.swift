@@ -120,12 +120,13 @@ extension PeerLink: PathUser {
         guard let path = agent.path else {
             // SCTP sends again what is lost here; DTLS would wait a second.
             let isHandshake = dtls?.state == .handshaking || association == nil
-            if isHandshake, waitingRecords.count < ClientLimits.waitingRecords { waitingRecords.append([UInt8](record)) }
+            if isHandshake, waitingRecords.count < ClientLimits.waitingRecords {
+                waitingRecords.append([UInt8](record))
+            }
             return
         }
         context.router.send(record, to: path.remote, on: path.base, for: self)
-        agent.noteSent(now: now)
-        noteDeadlineMoved()
+        if agent.noteSent(now: now) { noteDeadlineMoved() }
     }
 
     private static func explanation(_ dtls: DTLSSession) -> String {

@@ -13,6 +13,8 @@ final class PeerLink {
         case candidatesEnded
         case path(ICEPath?)
         case state(ICEState)
+        /// Nothing but new credentials moves the peer to a path that works.
+        case restartWanted
         /// The peer was recognised by its certificate.
         case secured
         case channels(DataChannelEvent)
@@ -119,7 +121,7 @@ final class PeerLink {
         var description = TransportDescription(
             iceUfrag: agent.localCredentials.usernameFragment,
             icePassword: agent.localCredentials.password,
-            iceOptions: ["trickle", "ice2", "renomination"],
+            iceOptions: ["trickle", "ice2", ICERemoteParameters.renomination],
             setup: isOffer ? .either : dtlsRole == .client ? .active : .passive,
             fingerprints: [
                 DataChannels.CertificateFingerprint(
@@ -154,7 +156,7 @@ final class PeerLink {
         let parameters = ICERemoteParameters(
             credentials: credentials,
             isLite: transport.isICELite,
-            supportsRenomination: transport.iceOptions.contains("renomination")
+            options: transport.iceOptions
         )
         var isRestartNeeded = false
         ice { agent, now, actions in
@@ -292,10 +294,12 @@ final class PeerLink {
             switch action {
             case .send(let base, let peer, let bytes):
                 bytes.withUnsafeBytes { context.router.send($0, to: peer, on: base, for: self) }
-            case .permit(let base, let peer): context.router.permit(peer, on: base, for: self)
+            case .permit(let base, let peer): context.router.permit(peer.address, on: base, for: self)
+            case .release(let base, let peer): context.router.release(peer, on: base, for: self)
+            case .bindChannel(let base, let peer): context.router.prefer(peer, on: base)
+            case .restartWanted: outputs.append(.restartWanted)
             case .resolve(let name): resolve(name)
             case .path(let path):
-                if let path { context.router.prefer(path.remote, on: path.base) }
                 outputs.append(.path(path))
                 beginHandshake()
             case .state(let state): outputs.append(.state(state))

@@ -156,6 +156,7 @@ final class PeerSession {
         case .candidatesEnded: tellEnd()
         case .path(let path): take(path)
         case .state(let state): if state == .failed, phase == .connecting { failAttempt(.noPath, nil) }
+        case .restartWanted: if phase == .open, !hasOffered { restart() }
         case .secured: break
         case .channels(let event): take(event)
         case .ended(let end):

@@ -185,7 +185,8 @@ final class ServerDirectory {
         case .settled:
             hasRelaysSettled = true
             endWait()
-        case .permitted, .refused, .failed, .renewalRefused: break
+        case .refused(let base, let peer, _): client.refuse(peer, on: ICEBase(rawValue: base))
+        case .permitted, .failed, .renewalRefused: break
         }
         client.finishStartIfReady()
     }
@@ -240,9 +241,9 @@ private final class RelayWayToPool: RelayWay {
         pool.send(bytes, from: base.rawValue, to: peer)
     }
 
-    func permit(_ peer: Endpoint) { pool.permit(peer.address, at: base.rawValue) }
+    func permit(_ peer: IPAddress) { pool.permit(peer, at: base.rawValue) }
 
     func prefer(_ peer: Endpoint) { pool.bindChannel(from: base.rawValue, to: peer) }
 
-    func release(_ peer: Endpoint) { pool.release(peer.address, at: base.rawValue) }
+    func release(_ peer: IPAddress) { pool.release(peer, at: base.rawValue) }
 }

@@ -114,11 +114,14 @@ extension PeerSession {
         }
         let queue = makeQueue()
         var made: MessageChannel?
-        _ = channels.add({ number in
-            let accepted = MessageChannel(channel, number: number, of: connection, queue: queue)
-            made = accepted
-            return (accepted, queue)
-        }, stream: channel.id)
+        _ = channels.add(
+            { number in
+                let accepted = MessageChannel(channel, number: number, of: connection, queue: queue)
+                made = accepted
+                return (accepted, queue)
+            },
+            stream: channel.id
+        )
         if let made { connection.offer(made) }
     }
 
@@ -140,11 +143,14 @@ extension PeerSession {
             let opened = try association.openChannel(configuration)
             let queue = makeQueue()
             var made: MessageChannel?
-            _ = channels.add({ number in
-                let channel = MessageChannel(opened, number: number, of: connection, queue: queue)
-                made = channel
-                return (channel, queue)
-            }, stream: opened.id)
+            _ = channels.add(
+                { number in
+                    let channel = MessageChannel(opened, number: number, of: connection, queue: queue)
+                    made = channel
+                    return (channel, queue)
+                },
+                stream: opened.id
+            )
             link?.settle()
             return made.map(Result.success) ?? .failure(.closed)
         } catch {

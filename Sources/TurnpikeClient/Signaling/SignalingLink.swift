@@ -33,7 +33,6 @@ final class SignalingLink {
     let server: ServerURL
     /// Why there is no connection; nil while there is one, or the first is under way.
     private(set) var problem: SignalingError?
-    /// The last words of the network: they say more than the session can.
     private(set) var isUp = false
 
     private let network: any ClientNetwork
@@ -121,6 +120,8 @@ final class SignalingLink {
             -> SignalingRequestID
     ) {
         turn { [weak self] session, now, actions in
+            // Nothing changes before there are other credentials.
+            if case .refused(let error) = session.state { return entry.fail(error) }
             do throws(SignalingError) {
                 let id = try body(&session, now, &actions)
                 self?.pending[id] = entry
@@ -204,8 +205,9 @@ final class SignalingLink {
         case .opened(let welcome):
             (isUp, problem) = (true, nil)
             onEvent(.up(welcome))
-        case .disconnected(let error, _):
+        case .disconnected(let error, let pause):
             (isUp, problem) = (false, error)
+            if pause == nil { failAll(error) }
             onEvent(.down(error))
         case .registered(let id, let request):
             answer(request, .success(()))
@@ -220,11 +222,16 @@ final class SignalingLink {
         case .closed:
             isUp = false
             alarm.set(at: nil)
-            for (_, entry) in pending { entry.fail(SignalingError(.closed, "The signaling session is closed")) }
-            pending = [:]
+            failAll(SignalingError(.closed, "The signaling session is closed"))
             onEvent(.closed)
         default: break
         }
+    }
+
+    private func failAll(_ error: SignalingError) {
+        let failed = pending
+        pending = [:]
+        for entry in failed.values { entry.fail(error) }
     }
 
     private func answer(_ request: SignalingRequestID?, _ result: Result<Void, SignalingError>) {

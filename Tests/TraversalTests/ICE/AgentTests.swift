@@ -112,6 +112,56 @@ import Traversal
         #expect(offerer.agent.report.unresolvedNames == ["nobody.local"])
     }
 
+    /// A responder that has just started is asked three times in all.
+    @Test func aNameThatNobodyKnewIsAskedForAgain() throws {
+        for successAt in [2, 3, 4] {
+            let network = SimulatedNetwork(seed: 6)
+            let offerer = try network.addPeer(nil, role: .controlling, relayed: false)
+            let answerer = try network.addPeer(nil, role: .controlled, relayed: false)
+            var hidden = network.gather(answerer)[0]
+            hidden.address = .name("8e4b0a0c.local")
+            _ = network.gather(offerer)
+            network.accept(network.describe(answerer, [hidden]), by: offerer)
+            for count in 1...4 {
+                guard offerer.names.count == count else { break }
+                let address = count == successAt ? answerer.host.address : nil
+                network.act(offerer) {
+                    offerer.agent.resolve(name: "8e4b0a0c.local", to: address, now: network.now, into: &$0)
+                }
+                network.run(for: 5 * seconds)
+            }
+            #expect(offerer.names.count == min(successAt, 3))
+            #expect(offerer.agent.report.unresolvedNames.isEmpty == (successAt <= 3))
+            #expect(offerer.agent.report.pairs.count == (successAt <= 3 ? 1 : 0))
+        }
+    }
+
+    /// A caller may give up before the agent does, and then wants to know why.
+    @Test func whyThereIsNoPathIsKnownAtAnyTime() throws {
+        let network = SimulatedNetwork(seed: 10)
+        let offerer = try network.addPeer(.portRestricted, role: .controlling)
+        let answerer = try network.addPeer(.portRestricted, role: .controlled)
+        (network.isDirectCut, network.isRelayCut) = (true, true)
+        var failure: ICEFailure? { offerer.agent.report.failure }
+        #expect(failure == .noLocalCandidates)
+        _ = network.gather(offerer)
+        #expect(failure == .noAnswer)
+        let candidates = network.gather(answerer)
+        network.accept(network.describe(answerer, []), by: offerer)
+        #expect(failure == .noRemoteCandidates)
+        network.accept(network.describe(answerer, candidates), by: offerer)
+        #expect(failure == .unanswered)
+        #expect(offerer.agent.report.description.contains("so far: no pair of addresses has answered yet"))
+        network.run(for: 28 * seconds)
+        #expect(offerer.agent.state == .checking)
+        #expect(failure == .allPairsFailed)
+        let connected = SimulatedNetwork(seed: 11)
+        let peers = [try connected.addPeer(nil, role: .controlling), try connected.addPeer(nil, role: .controlled)]
+        connected.connect(peers[0], peers[1])
+        #expect(connected.run(for: seconds) { connected.isConnected })
+        #expect(peers[0].agent.report.failure == nil)
+    }
+
     /// It answers and asks nothing, so the full agent controls, whatever it was told (RFC 8445 section 6.1.1).
     @Test func aLitePeerIsControlled() throws {
         let network = SimulatedNetwork(seed: 8)

@@ -4,38 +4,6 @@ import Traversal
 
 /// RFC 8445 section 9.
 @Suite struct RestartTests {
-    private func restart(_ network: SimulatedNetwork, signaling: UInt64) {
-        let (offerer, answerer) = (network.peers[0], network.peers[1])
-        network.act(offerer) { offerer.agent.restart(now: network.now, into: &$0) }
-        let offer = network.describe(offerer, candidates(offerer, network))
-        network.after(signaling) {
-            network.act(answerer) { answerer.agent.restart(now: network.now, into: &$0) }
-            let answer = network.describe(answerer, self.candidates(answerer, network))
-            network.accept(offer, by: answerer)
-            network.after(signaling) { network.accept(answer, by: offerer) }
-        }
-    }
-
-    /// What the agent has already.
-    private func candidates(_ peer: SimulatedPeer, _ network: SimulatedNetwork) -> [ICECandidate] {
-        var list = [ICELocalCandidate(base: SimulatedPeer.socket, type: .host, endpoint: peer.host)]
-        if let nat = peer.nat {
-            let mapped = nat.outbound(peer.host, to: SimulatedNetwork.stunServer, &network.generator)
-            list.append(
-                ICELocalCandidate(
-                    base: SimulatedPeer.socket,
-                    type: .serverReflexive,
-                    endpoint: mapped,
-                    baseEndpoint: peer.host
-                )
-            )
-        }
-        if let relay = peer.relay {
-            list.append(ICELocalCandidate(base: SimulatedPeer.relayBase, type: .relayed, endpoint: relay))
-        }
-        return list.map(peer.agent.signaled)
-    }
-
     @Test func dataFlowsByTheOldPathUntilTheNewOneStands() throws {
         for seed in 1...20 as ClosedRange<UInt64> {
             let network = SimulatedNetwork(seed: seed)
@@ -47,7 +15,7 @@ import Traversal
             network.exchangeData(every: 20 * milliseconds) { true }
             let old = network.peers.map(\.agent.localCredentials)
             let counts = network.peers.map(\.paths.count)
-            restart(network, signaling: 400 * milliseconds)
+            network.restart(by: offerer, with: answerer, signaling: 400 * milliseconds)
             #expect(network.peers.allSatisfy { $0.agent.path != nil })
             network.run(for: 6 * seconds)
             #expect(network.isDirect, "seed \(seed)")
@@ -70,8 +38,34 @@ import Traversal
         network.run(for: 60 * seconds)
         #expect(network.peers.allSatisfy { $0.agent.state == .failed })
         (network.isDirectCut, network.isRelayCut) = (false, false)
-        restart(network, signaling: 30 * milliseconds)
+        network.restart(by: offerer, with: answerer, signaling: 30 * milliseconds)
         #expect(network.run(for: 5 * seconds) { network.isDirect })
+    }
+
+    /// RFC 8445 section 9: the peer may be a little behind on its way to the new session, and not for ever.
+    @Test func theCredentialsOfBeforeServeForHalfAMinute() throws {
+        let network = SimulatedNetwork(seed: 6)
+        let offerer = try network.addPeer(nil, role: .controlling)
+        let answerer = try network.addPeer(nil, role: .controlled)
+        network.connect(offerer, answerer)
+        #expect(network.run(for: 5 * seconds) { network.isDirect })
+        network.run(for: 5 * seconds)
+        let old = try #require(answerer.sent.last { $0.bytes[0] == 0 && $0.to == offerer.host }?.bytes)
+        // Nobody answers the offer for long: the old path is in use, and its checks are answered.
+        network.act(offerer) { offerer.agent.restart(now: network.now, into: &$0) }
+        func isAnswered() -> Bool {
+            let before = offerer.agent.counters.answeredRequests
+            network.hand(old, to: offerer, SimulatedPeer.socket, from: answerer.host)
+            return offerer.agent.counters.answeredRequests > before
+        }
+        network.run(for: 120 * seconds)
+        #expect(isAnswered())
+        network.restart(by: offerer, with: answerer, signaling: 30 * milliseconds)
+        network.run(for: 10 * seconds)
+        #expect(offerer.agent.path?.isNominated == true)
+        #expect(isAnswered())
+        network.run(for: 30 * seconds)
+        #expect(!isAnswered())
     }
 
     @Test func otherCredentialsWithoutARestartAreRefused() throws {

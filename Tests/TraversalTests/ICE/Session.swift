@@ -77,6 +77,44 @@ extension SimulatedNetwork {
         }
     }
 
+    /// New credentials on both sides, with an offer and an answer as at the beginning.
+    func restart(
+        by offerer: SimulatedPeer,
+        with answerer: SimulatedPeer,
+        signaling: UInt64,
+        renomination: Bool = true
+    ) {
+        after(0) { [self] in
+            act(offerer) { offerer.agent.restart(now: now, into: &$0) }
+            let offer = describe(offerer, candidates(offerer), renomination: renomination)
+            after(signaling) { [self] in
+                act(answerer) { answerer.agent.restart(now: now, into: &$0) }
+                let answer = describe(answerer, candidates(answerer), renomination: renomination)
+                accept(offer, by: answerer)
+                after(signaling) { [self] in accept(answer, by: offerer) }
+            }
+        }
+    }
+
+    /// What the agent has already.
+    private func candidates(_ peer: SimulatedPeer) -> [ICECandidate] {
+        var list = [ICELocalCandidate(base: SimulatedPeer.socket, type: .host, endpoint: peer.host)]
+        if let nat = peer.nat {
+            list.append(
+                ICELocalCandidate(
+                    base: SimulatedPeer.socket,
+                    type: .serverReflexive,
+                    endpoint: nat.outbound(peer.host, to: Self.stunServer, &generator),
+                    baseEndpoint: peer.host
+                )
+            )
+        }
+        if let relay = peer.relay {
+            list.append(ICELocalCandidate(base: SimulatedPeer.relayBase, type: .relayed, endpoint: relay))
+        }
+        return list.map(peer.agent.signaled)
+    }
+
     var isDirect: Bool { peers.allSatisfy { $0.agent.path.map { !$0.isRelayed } ?? false } }
     var isRelayed: Bool { peers.allSatisfy { $0.agent.path?.isRelayed ?? false } }
     var isConnected: Bool { peers.allSatisfy { $0.agent.path != nil } }

@@ -1,0 +1,178 @@
+import Lab
+import STUN
+import Traversal
+import TurnpikeClient
+
+// The lab and the client have things of the same names.
+typealias LabRelay = Lab.RelayServer
+typealias RelayServer = TurnpikeClient.RelayServer
+
+/// A host of the lab as the client sees its network.
+final class LabNetwork: ClientNetwork {
+    let host: Host
+    let cryptography: any Cryptography
+    /// Names and their addresses. A name that stands for nothing is not known; others take a while.
+    var names: [String: [IPAddress]] = [:]
+    var lookupMilliseconds = 20.0
+    /// Families whose addresses the machine does not show.
+    var hidden: Set<AddressFamily> = []
+    private(set) var openPorts = 0
+    /// Hosts do not hold it, and what a test leaves behind gives its sockets back to it.
+    private let internet: Internet
+
+    init(_ host: Host, seed: UInt64) throws {
+        self.host = host
+        internet = host.internet
+        cryptography = try SeededCryptography(seed: seed)
+    }
+
+    private var scheduler: Scheduler { host.internet.scheduler }
+
+    var nowNanoseconds: UInt64 { host.internet.now }
+
+    var wallMilliseconds: Int64 { Int64(host.internet.wallSeconds) * 1_000 }
+
+    func localAddresses() -> [LocalAddress] {
+        host.addresses.filter { !hidden.contains($0.family) }.map { LocalAddress(address: $0, interface: "lab0") }
+    }
+
+    func openDatagrams(
+        at address: IPAddress,
+        port: UInt16,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort {
+        guard address.isAny || host.addresses.contains(address) else {
+            throw NetworkFailure(.addressUnavailable, "a UDP socket at \(address.text)")
+        }
+        guard let own = address.isAny ? host.address(address.family) : address else {
+            throw NetworkFailure(.addressUnavailable, "a UDP socket at \(address.text)")
+        }
+        guard let socket = host.udp(port: port, at: own) else {
+            throw NetworkFailure(.addressInUse, "a UDP socket at \(own.text):\(port)")
+        }
+        openPorts += 1
+        return LabPort(socket, local: Endpoint(address: own, port: socket.port), receive) { [weak self] in
+            self?.openPorts -= 1
+        }
+    }
+
+    func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink {
+        LabStream(host, to: endpoint, receive)
+    }
+
+    func openWebSocket(
+        _ request: WebSocketRequest,
+        _ receive: @escaping (WebSocketEvent) -> Void
+    ) -> any WebSocketLink {
+        NoWebSocket(host, receive)
+    }
+
+    func resolve(_ name: String, _ answer: @escaping (Result<[IPAddress], NetworkFailure>) -> Void) {
+        let literal = AddressText.address(name)
+        let result: Result<[IPAddress], NetworkFailure> =
+            if let found = literal.map({ [$0] }) ?? names[name] { .success(found) } else {
+                .failure(NetworkFailure(.unknownName, "the name \(name)"))
+            }
+        scheduler.after(seconds: literal == nil ? lookupMilliseconds / 1_000 : 0) { answer(result) }
+    }
+
+    func alarm(_ body: @escaping () -> Void) -> any TurnpikeClient.Alarm { LabAlarm(scheduler, body) }
+}
+
+private final class LabAlarm: TurnpikeClient.Alarm {
+    private let alarm: Lab.Alarm
+
+    init(_ scheduler: Scheduler, _ body: @escaping () -> Void) { alarm = Lab.Alarm(scheduler, body) }
+
+    func set(at timeNanoseconds: UInt64?) { alarm.set(timeNanoseconds) }
+}
+
+private final class LabPort: DatagramPort {
+    let local: Endpoint
+    private var socket: UDPSocket?
+    private let onClose: () -> Void
+
+    init(
+        _ socket: UDPSocket,
+        local: Endpoint,
+        _ receive: @escaping (DatagramEvent) -> Void,
+        onClose: @escaping () -> Void
+    ) {
+        (self.socket, self.local, self.onClose) = (socket, local, onClose)
+        socket.onReceive = { datagram in
+            datagram.bytes.withUnsafeBytes { receive(.datagram($0, from: datagram.from)) }
+        }
+        socket.onProblem = { receive(.unreachable($0.destination)) }
+    }
+
+    func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint) {
+        socket?.send(Array(bytes), to: destination)
+    }
+
+    func close() {
+        guard let socket else { return }
+        socket.onReceive = nil
+        socket.onProblem = nil
+        socket.close()
+        self.socket = nil
+        onClose()
+    }
+}
+
+private final class LabStream: StreamLink {
+    private let host: Host
+    private var connection: TCPConnection?
+    private var receive: ((StreamEvent) -> Void)?
+
+    init(_ host: Host, to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) {
+        self.host = host
+        self.receive = receive
+        let subject = "TCP to \(endpoint.text)"
+        guard let connection = host.connect(to: endpoint) else {
+            host.internet.scheduler.after(nanoseconds: 0) { self.end(NetworkFailure(.unreachable, subject)) }
+            return
+        }
+        self.connection = connection
+        connection.onOpen = { [weak self] in self?.receive?(.opened(local: connection.local)) }
+        connection.onReceive = { [weak self] bytes in bytes.withUnsafeBytes { self?.receive?(.bytes($0)) } }
+        connection.onEnd = { [weak self] in self?.end(nil) }
+        connection.onClose = { [weak self] failure in
+            self?.end(
+                failure.map {
+                    NetworkFailure($0 == .refused ? .refused : $0 == .timedOut ? .timedOut : .reset, subject)
+                }
+            )
+        }
+    }
+
+    var queuedBytes: Int { connection?.unacknowledgedBytes ?? 0 }
+
+    func send(_ bytes: UnsafeRawBufferPointer) { connection?.send(Array(bytes)) }
+
+    func close() {
+        receive = nil
+        connection?.finish()
+        connection = nil
+    }
+
+    private func end(_ failure: NetworkFailure?) {
+        let receive = receive
+        self.receive = nil
+        connection?.finish()
+        connection = nil
+        receive?(.closed(failure))
+    }
+}
+
+/// The lab's signaling has no WebSockets.
+private final class NoWebSocket: WebSocketLink {
+    init(_ host: Host, _ receive: @escaping (WebSocketEvent) -> Void) {
+        host.internet.scheduler.after(nanoseconds: 0) {
+            receive(.closed(code: 1006, NetworkFailure(.refused, "a WebSocket in the lab")))
+        }
+    }
+
+    func send(_ text: String) {}
+    func ping() {}
+    func close(code: UInt16) {}
+}
