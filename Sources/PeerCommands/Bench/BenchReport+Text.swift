@@ -28,7 +28,8 @@ extension BenchReport {
 
     private var connectionWords: String {
         let median = allocation.percentile(50).map { "; an allocation took \(Figure.time(nanoseconds: $0))" } ?? ""
-        let longest = allocation.count > 1 ? ", the longest \(Figure.time(nanoseconds: allocation.longestNanoseconds))" : ""
+        let longest =
+            allocation.count > 1 ? ", the longest \(Figure.time(nanoseconds: allocation.longestNanoseconds))" : ""
         return "\(connections), ready in \(Figure.time(nanoseconds: setupNanoseconds))\(median)\(longest)"
     }
 

@@ -52,9 +52,8 @@ struct ListenCommand: AsyncParsableCommand {
         case .disconnected(let connection, let reason):
             console.message("\(name(connection)) is gone: \(reason.escapedForTerminal)")
         case .connectionFailed(let failure):
-            console.message(
-                "\(failure.peerId.description.escapedForTerminal) could not connect: \(failure.error.escapedForTerminal)"
-            )
+            let peer = failure.peerId.description.escapedForTerminal
+            console.message("\(peer) could not connect: \(failure.error.escapedForTerminal)")
         case .initialized, .peerRegistered, .natChanged, .shutdown: break
         }
     }
