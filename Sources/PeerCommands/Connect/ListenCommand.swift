@@ -15,12 +15,31 @@ struct ListenCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("This side's id. Without it: PEER_ID, else a drawn one.", valueName: "id"))
     var id: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Serve GET /p2p/status and GET /p2p/connect/{peerId} on a loopback address, such as 127.0.0.1:3000.",
+            valueName: "address:port"
+        )
+    )
+    var http: String?
+
     func run() async throws {
         let console = Console.current
+        if let http, !StatusDoor.isPlace(http) { throw StatusDoor.refusal(http) }
         let (coordinator, own) = try await PeerSession.joined(as: id)
+        let door: StatusDoor?
+        do {
+            let answers = StatusAnswers(coordinator: coordinator)
+            door = try http.map { try StatusDoor($0) { await answers.answer($0) } }
+        } catch {
+            await coordinator.shutdown()
+            throw error
+        }
+        defer { door?.close() }
         let events = coordinator.events
         let nat = await coordinator.getNATInfo()
         console.message("registered as \(own.description.escapedForTerminal), NAT \(nat.type.rawValue); Ctrl-C ends it")
+        if let door { console.message("http://\(door.address)/p2p/status tells of it") }
         Interruption.watch()
         defer { Interruption.unwatch() }
         let watch = Task {
