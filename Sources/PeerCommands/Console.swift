@@ -38,7 +38,12 @@ package struct Console: Sendable {
 
     /// Data for the next program, to standard output; a newline is added where the text does not end with one.
     func write(_ text: String) throws {
-        let code = output(Array((text.isEmpty || text.hasSuffix("\n") ? text : text + "\n").utf8))
+        try write(bytes: Array((text.isEmpty || text.hasSuffix("\n") ? text : text + "\n").utf8))
+    }
+
+    /// Bytes for the next program, as they are.
+    func write(bytes: [UInt8]) throws {
+        let code = output(bytes)
         guard code == 0 else {
             throw CommandError.failed(
                 "standard output cannot be written (\(String(cString: strerror(code)))); send it elsewhere"

@@ -51,14 +51,18 @@ struct CredentialOptions: ParsableArguments {
 
     private static func firstLine(ofFile path: String) throws -> [UInt8] {
         guard let file = FileHandle(forReadingAtPath: path) else {
-            throw CommandError.usage("--password-file: \(path.escapedForTerminal) cannot be read; name a file that you may read")
+            throw CommandError.usage(
+                "--password-file: \(path.escapedForTerminal) cannot be read; name a file that you may read"
+            )
         }
         defer { try? file.close() }
         let data: Data?
         do {
             data = try file.read(upToCount: 4_096)
         } catch {
-            throw CommandError.usage("--password-file: \(path.escapedForTerminal) cannot be read; name a file that you may read")
+            throw CommandError.usage(
+                "--password-file: \(path.escapedForTerminal) cannot be read; name a file that you may read"
+            )
         }
         return Array((data ?? Data()).prefix { $0 != UInt8(ascii: "\n") })
     }

@@ -65,7 +65,7 @@ package enum PeerCommandLine {
 struct PeerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "turnpike-peer",
-        abstract: "A peer's side of Turnpike: what this network lets through, and what a TURN server carries.",
+        abstract: "Connects programs, encrypted and on the best path there is, and says what a network lets through.",
         discussion: """
             Start with: turnpike-peer netcheck
 
@@ -73,7 +73,9 @@ struct PeerCommand: AsyncParsableCommand {
             prints the lines to source.
             """,
         version: "turnpike-peer \(ClientVersion.current)",
-        subcommands: [NetcheckCommand.self, BenchCommand.self]
+        subcommands: [
+            NetcheckCommand.self, ListenCommand.self, ConnectCommand.self, PingCommand.self, BenchCommand.self,
+        ]
     )
 }
 

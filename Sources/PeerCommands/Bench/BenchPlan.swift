@@ -46,13 +46,15 @@ package struct BenchPlan: Equatable, Sendable {
             )
         }
         if case .fixed(let rate) = rate, !Self.rates.contains(rate) {
-            throw Refusal("--rate \(rate): give packets per second, from \(Self.rates.lowerBound) to "
-                + "\(Self.rates.upperBound), or --search")
+            throw Refusal(
+                "--rate \(rate): give packets per second, from \(Self.rates.lowerBound) to "
+                    + "\(Self.rates.upperBound), or --search"
+            )
         }
         guard Self.packetSizes.contains(packetBytes) else {
             throw Refusal(
-                "--size \(packetBytes): give bytes of data in a packet, from \(Self.packetSizes.lowerBound), which hold "
-                    + "its number and time, to \(Self.packetSizes.upperBound), which go through unfragmented"
+                "--size \(packetBytes): give bytes of data in a packet, from \(Self.packetSizes.lowerBound), which "
+                    + "hold its number and time, to \(Self.packetSizes.upperBound), which go through unfragmented"
             )
         }
         guard let seconds = TimeText.seconds(duration), Self.durations.contains(seconds) else {

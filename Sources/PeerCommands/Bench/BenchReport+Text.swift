@@ -28,7 +28,8 @@ extension BenchReport {
 
     private var connectionWords: String {
         let median = allocation.percentile(50).map { "; an allocation took \(Figure.time(nanoseconds: $0))" } ?? ""
-        let longest = allocation.count > 1 ? ", the longest \(Figure.time(nanoseconds: allocation.longestNanoseconds))" : ""
+        let longest =
+            allocation.count > 1 ? ", the longest \(Figure.time(nanoseconds: allocation.longestNanoseconds))" : ""
         return "\(connections), ready in \(Figure.time(nanoseconds: setupNanoseconds))\(median)\(longest)"
     }
 
@@ -89,7 +90,10 @@ extension BenchReport {
 
     /// What to know before believing the figures.
     private var note: String? {
-        guard let step = plan.rate == .search ? steps.last(where: { !$0.isClean }) : steps.last else { return nil }
+        // Of a search, what failed closest above the best.
+        let best = leading?.rate ?? 0
+        let failed = steps.filter { !$0.isClean && $0.rate > best }.min { $0.rate < $1.rate }
+        guard let step = plan.rate == .search ? failed : steps.last else { return nil }
         if step.isGeneratorLimited {
             return "This machine was the limit, not the server: it could not send "
                 + "\(Figure.perSecond(step.rate)). Run several of these, or on a faster machine."

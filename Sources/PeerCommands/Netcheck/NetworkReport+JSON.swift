@@ -22,7 +22,9 @@ extension NetworkReport {
             ipv6 = FamilyDocument(report.ipv6)
             stunServers =
                 report.stunServers.map { StunDocument(server: AddressText.text($0.endpoint), works: $0.answers) }
-                + report.unasked.map { StunDocument(server: $0.url, works: false, problem: ProblemDocument($0.problem)) }
+                + report.unasked.map {
+                    StunDocument(server: $0.url, works: false, problem: ProblemDocument($0.problem))
+                }
             turnServers = report.relays.map(RelayDocument.init)
             issues = report.issues
             verdict = Verdict(report).text

@@ -89,7 +89,8 @@ extension TURNFailure {
     /// The server has said it, and not its silence.
     fileprivate var isAnswer: Bool {
         switch reason {
-        case .serverSilent, .connectionLost, .desynchronised, .allocationExpired, .tooManyRequests, .longCredential: false
+        case .serverSilent, .connectionLost, .desynchronised, .allocationExpired, .tooManyRequests, .longCredential:
+            false
         default: true
         }
     }

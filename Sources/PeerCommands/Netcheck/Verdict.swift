@@ -24,7 +24,8 @@ package struct Verdict {
             return "Nothing works yet: \(Self.mend(first))."
         }
         if !problems.isEmpty, problems.allSatisfy({ $0.code == .refused }) {
-            return "Nothing works: no server listens where STUN_SERVERS and TURN_SERVERS point. Check the addresses, and "
+            return
+                "Nothing works: no server listens where STUN_SERVERS and TURN_SERVERS point. Check the addresses, and "
                 + "that the server runs."
         }
         return "Nothing works: no server answers, neither by UDP nor otherwise. Check that this machine is online, and "
@@ -43,15 +44,16 @@ package struct Verdict {
                 : "Direct connections by UDP may work; what NAT is on the way is not known, for \(reason)."
         case .determined(.open):
             return nat.isFirewalled.value == true
-                ? "Nothing translates addresses here, and a firewall lets in only what was asked for: nearly every peer "
-                    + "will be reached directly."
+                ? "Nothing translates addresses here, and a firewall lets in only what was asked for: nearly every "
+                    + "peer will be reached directly."
                 : "This machine has a public address: every peer that gets UDP through will be reached directly."
         case .determined(.fullCone), .determined(.restricted):
             return "Nearly every peer will be reached directly."
         case .determined(.portRestricted):
             return "Most peers will be reached directly, but those behind a Symmetric NAT only by luck."
         case .determined(.symmetric):
-            return "This NAT gives each destination another address, so only peers that are Open, Full Cone or Restricted "
+            return
+                "This NAT gives each destination another address, so only peers that are Open, Full Cone or Restricted "
                 + "will be reached directly for sure."
         case .determined(.blocked):
             return "This network lets no UDP through, so connections go through the relay."
@@ -75,7 +77,8 @@ package struct Verdict {
             if let issue = report.issues.first(where: { $0.contains("TURN_") }) {
                 return "\(urgency), and none can be used: \(issue.escapedForTerminal)."
             }
-            return "\(urgency), and none is configured: set TURN_SERVERS, TURN_USERNAME and TURN_PASSWORD (on the server, "
+            return
+                "\(urgency), and none is configured: set TURN_SERVERS, TURN_USERNAME and TURN_PASSWORD (on the server, "
                 + "turnpike user add NAME --format env prints them)."
         }
         return "\(urgency), and none works: \(Self.mend(problem))."
@@ -85,7 +88,8 @@ package struct Verdict {
     private var others: String {
         let broken = report.relays.count { !$0.works }
         guard report.bestRelay != nil, broken > 0 else { return "" }
-        return "Of \(report.relays.count) ways to TURN servers, \(broken) \(broken == 1 ? "does" : "do") not work; see above."
+        let verb = broken == 1 ? "does" : "do"
+        return "Of \(report.relays.count) ways to TURN servers, \(broken) \(verb) not work; see above."
     }
 
     private static func mend(_ problem: Problem?) -> String {

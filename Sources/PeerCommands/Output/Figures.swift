@@ -36,7 +36,9 @@ enum Figure {
     }
 
     /// `1 packet`, `2 packets`.
-    static func count(_ number: UInt64, _ noun: String) -> String { "\(count(number)) \(noun)\(number == 1 ? "" : "s")" }
+    static func count(_ number: UInt64, _ noun: String) -> String {
+        "\(count(number)) \(noun)\(number == 1 ? "" : "s")"
+    }
 
     /// A share in per cent. What is not nothing never looks like nothing.
     static func percent(_ part: UInt64, of whole: UInt64) -> String {

@@ -1,0 +1,81 @@
+import ArgumentParser
+import Foundation
+import TurnpikeClient
+
+struct ListenCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "listen",
+        abstract: "Register an id, take connections, and print what arrives.",
+        discussion: """
+            What peers send goes to standard output as it is; who comes and goes, and by which path, to standard \
+            error. It answers turnpike-peer ping. Ctrl-C ends it.
+            """
+    )
+
+    @Option(help: ArgumentHelp("This side's id. Without it: PEER_ID, else a drawn one.", valueName: "id"))
+    var id: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Serve GET /p2p/status and GET /p2p/connect/{peerId} on a loopback address, such as 127.0.0.1:3000.",
+            valueName: "address:port"
+        )
+    )
+    var http: String?
+
+    func run() async throws {
+        let console = Console.current
+        if let http, !StatusDoor.isPlace(http) { throw StatusDoor.refusal(http) }
+        let (coordinator, own) = try await PeerSession.joined(as: id)
+        let door: StatusDoor?
+        do {
+            let answers = StatusAnswers(coordinator: coordinator)
+            door = try http.map { try StatusDoor($0) { await answers.answer($0) } }
+        } catch {
+            await coordinator.shutdown()
+            throw error
+        }
+        defer { door?.close() }
+        let events = coordinator.events
+        let nat = await coordinator.getNATInfo()
+        console.message("registered as \(own.description.escapedForTerminal), NAT \(nat.type.rawValue); Ctrl-C ends it")
+        if let door { console.message("http://\(door.address)/p2p/status tells of it") }
+        Interruption.watch()
+        defer { Interruption.unwatch() }
+        let watch = Task {
+            while !Interruption.isRequested, !Task.isCancelled { try await Task.sleep(for: .milliseconds(50)) }
+            await coordinator.shutdown()
+        }
+        for await event in events { take(event, console) }
+        watch.cancel()
+    }
+
+    private func take(_ event: Event, _ console: Console) {
+        switch event {
+        case .connected(let connection):
+            console.message("\(name(connection)) is connected \(PeerSession.words(connection))")
+            Task {
+                for await message in connection.messages { try? console.write(bytes: message.bytes) }
+            }
+            Task {
+                for await channel in connection.channels where channel.subprotocol == PingCommand.subprotocol {
+                    Task { for await message in channel.messages { try await channel.send(message) } }
+                }
+            }
+        case .pathChanged(let connection, let path):
+            console.message(
+                path == nil
+                    ? "\(name(connection)) has no path at the moment"
+                    : "\(name(connection)) is reached \(PeerSession.words(connection))"
+            )
+        case .disconnected(let connection, let reason):
+            console.message("\(name(connection)) is gone: \(reason.escapedForTerminal)")
+        case .connectionFailed(let failure):
+            let peer = failure.peerId.description.escapedForTerminal
+            console.message("\(peer) could not connect: \(failure.error.escapedForTerminal)")
+        case .initialized, .peerRegistered, .natChanged, .shutdown: break
+        }
+    }
+
+    private func name(_ connection: Connection) -> String { connection.peerId.description.escapedForTerminal }
+}

@@ -1,0 +1,145 @@
+"""`turnpike-peer listen`, `connect` and `ping`: two machines as people would join them."""
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+import harness
+from harness import PASSWORD, free_port, wait_until
+from peertool import BINARY, PATIENCE_SECONDS, peer
+
+
+@pytest.fixture(scope="module")
+def environment(serve_module):
+    """What a server with signaling prints for a peer."""
+    https, tls = free_port(), free_port()
+    server = serve_module({"listen": {"https": [f"127.0.0.1:{https}"], "tls": [f"127.0.0.1:{tls}"]}})
+    printed = server.cli("user", "passwd", "alice", "--password-stdin", "--format", "env", "--config",
+                         str(server.config_path), input=PASSWORD + "\n").stdout
+    return dict(line.split("=", 1) for line in printed.replace("'", "").splitlines())
+
+
+class Listener:
+    """A `turnpike-peer listen` that is registered."""
+
+    def __init__(self, directory, environment, *arguments):
+        self.output, self.messages = directory / "output", directory / "messages"
+        with open(self.output, "wb") as output, open(self.messages, "wb") as messages:
+            self.process = subprocess.Popen([str(BINARY), "listen", *arguments], stdout=output, stderr=messages,
+                                            stdin=subprocess.DEVNULL, env=environment)
+
+    def said(self):
+        assert self.process.poll() is None, self.messages.read_text()
+        return self.messages.read_text()
+
+    def stop(self):
+        """Ctrl-C, and a clean end."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            status = self.process.wait(PATIENCE_SECONDS)
+        finally:
+            self.process.kill()
+        text = self.messages.read_text()
+        assert status == 0 and not any(mark in text for mark in harness.CRASH_MARKS), text
+
+
+@contextlib.contextmanager
+def listening(directory, environment, *arguments):
+    listener = Listener(directory, environment, *arguments)
+    try:
+        wait_until(lambda: "registered as" in listener.said(), PATIENCE_SECONDS, "it is registered")
+        yield listener
+    except BaseException:
+        listener.process.kill()
+        raise
+    listener.stop()
+
+
+def test_what_goes_in_at_one_end_comes_out_at_the_other(tmp_path, environment):
+    text = "".join(f"line {number} of a text that is long enough for many messages\n" for number in range(20_000))
+    with listening(tmp_path, environment, "--id", "alice/one") as listener:
+        done = peer("connect", "alice/one", "--explain", environment=environment, input=text)
+        assert done.returncode == 0, done.stderr
+        assert "NAT here: " in done.stderr and "connected by " in done.stderr
+        wait_until(lambda: listener.output.stat().st_size >= len(text), 20, "all of it has come")
+        assert listener.output.read_text() == text
+        wait_until(lambda: "is gone" in listener.said(), 20, "the end is told")
+        assert listener.said().count(" is connected by ") == 1
+
+
+def test_a_ping_measures_the_path(tmp_path, environment):
+    with listening(tmp_path, environment, "--id", "alice/two"):
+        done = peer("ping", "alice/two", "-c", 2, environment=environment)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert len(lines) == 3 and lines[2].startswith("2 messages, 0 lost; shortest "), done.stdout
+        assert all(", by direct, host to host " in line for line in lines[:2]), done.stdout
+
+
+def test_a_direct_path_can_be_required(tmp_path, environment):
+    with listening(tmp_path, environment, "--id", "alice/three") as listener:
+        done = peer("connect", "alice/three", "--require-direct", "--explain", environment=environment, input="hello\n")
+        assert done.returncode == 0 and "connected by direct" in done.stderr, done.stderr
+        wait_until(lambda: listener.output.read_text() == "hello\n", 20, "it has come")
+
+
+def test_a_peer_that_nobody_knows_is_named_with_the_mend(environment):
+    began = time.monotonic()
+    done = peer("connect", "alice/nobody", environment=environment | {"P2P_CONNECTION_TIMEOUT": "5000"}, input="")
+    assert done.returncode == 1 and "alice/nobody" in done.stderr and "registered" in done.stderr, done.stderr
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2
+
+
+def test_an_id_of_another_user_is_refused(environment):
+    done = peer("connect", "alice/one", "--id", "bob", environment=environment, input="")
+    assert done.returncode == 1 and "bob is not registered" in done.stderr, done.stderr
+
+
+def test_without_signaling_it_says_what_to_set():
+    for command in (("listen",), ("connect", "bob"), ("ping", "bob")):
+        done = peer(*command)
+        assert done.returncode == 78 and "set SIGNALING_SERVER" in done.stderr, done.stderr
+
+
+def get(port, path, *fields):
+    """One request, with the header lines that are given, and the answer's status and JSON."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as connection:
+        lines = (f"GET {path} HTTP/1.1", *(fields or (f"Host: 127.0.0.1:{port}",)), "", "")
+        connection.sendall("\r\n".join(lines).encode())
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    head, body = answer.split(b"\r\n\r\n", 1)
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_the_originals_two_paths_are_served(tmp_path, environment):
+    port = free_port()
+    (tmp_path / "other").mkdir()
+    with listening(tmp_path, environment, "--id", "alice/four", "--http", f"127.0.0.1:{port}"), \
+            listening(tmp_path / "other", environment, "--id", "alice/five"):
+        status, found = get(port, "/p2p/status")
+        assert status == 200 and found["enabled"] is True
+        assert found["nat"]["type"] == "Open" and found["stats"]["registeredPeers"] == 1, found
+        assert found["health"]["services"]["signaling"]["status"] == "healthy", found
+        assert set(found["strategy"]) == {"method", "description", "requiresTurn"}
+        status, found = get(port, "/p2p/connect/alice%2Ffive")
+        assert status == 200 and found["success"] is True and found["connection"]["peerId"] == "alice/five", found
+        status, found = get(port, "/p2p/connect/alice%2Fnobody")
+        assert status == 500 and found["success"] is False and "alice/nobody" in found["error"], found
+        assert get(port, "/elsewhere")[0] == 404
+        # A page of the web that a browser shows has another origin, or another name for this address.
+        host = f"Host: 127.0.0.1:{port}"
+        assert get(port, "/p2p/status", host, "Origin: https://example.org")[0] == 403
+        assert get(port, "/p2p/status", "Host: example.org")[0] == 403
+        assert get(port, "/p2p/status", host, "Sec-Fetch-Site: cross-site")[0] == 403
+
+
+def test_the_paths_are_served_on_loopback_alone():
+    done = peer("listen", "--http", "0.0.0.0:3000", environment={"SIGNALING_SERVER": "wss://127.0.0.1:9/signal"})
+    assert done.returncode == 64 and "give a loopback address" in done.stderr, done.stderr
