@@ -124,14 +124,15 @@ import Testing
     }
 
     static let welcome =
-        #"{"type":"welcome","sessionId":"s","resumeToken":"s.1","user":"a","resumed":false,"iceServers":[{"urls":["turn:t"]}],"#
-        + #""ttl":3600,"serverTime":1800000000000,"limits":{"messagesPerSecond":50,"burst":100,"peersPerConnection":32}}"#
+        #"{"type":"welcome","sessionId":"s","resumeToken":"s.1","user":"a","resumed":false,"#
+        + #""iceServers":[{"urls":["turn:t"]}],"ttl":3600,"serverTime":1800000000000,"#
+        + #""limits":{"messagesPerSecond":50,"burst":100,"peersPerConnection":32}}"#
     private static let corpus = [
         welcome,
         welcome.replacing("\"resumed\":false", with: "\"resumed\":true,\"received\":3,\"missed\":1,\"peers\":[]"),
         #"{"type":"registered","peerId":"a","timestamp":1,"id":2}"#,
         #"{"type":"room-joined","roomId":"r","peers":[{"peerId":"b","metadata":{"x":[1,{}]}}],"timestamp":1,"id":3}"#,
-        #"{"type":"offer","from":"b","to":"a","offer":{"sdp":"v=0"},"payload":{"sdp":"v=0"},"timestamp":1800000000000}"#,
+        #"{"type":"offer","from":"b","to":"a","offer":{"sdp":"v=0"},"payload":{"sdp":"v=0"},"timestamp":1}"#,
         #"{"type":"broadcast","from":"b","roomId":"r","data":[1,2],"timestamp":1}"#,
         #"{"type":"peer-joined","peerId":"b","roomId":"r","metadata":{"a":"\u00e9"},"timestamp":1}"#,
         #"{"type":"peer","peerId":"b","online":true,"metadata":{},"id":4}"#,

@@ -1,5 +1,5 @@
-/// What the caller asks for. Everything may be asked for at any time between `init` and `close`: what cannot be sent yet
-/// waits, in bounds.
+/// What the caller asks for. Everything may be asked for at any time between `init` and `close`: what cannot be sent
+/// yet waits, in bounds.
 extension SignalingSession {
     /// Registers a peer id of the user's, `NAME` or `NAME/…`, and keeps it registered in every session from here on,
     /// until `unregister` or a refusal. Again, it replaces the metadata.

@@ -1,9 +1,9 @@
 /// A client's signaling (docs/signaling.md): what is said to the server, and what comes from it, over one connection
 /// after the other.
 ///
-/// A pure machine: calls and the time go in, and `SignalingAction`s come out. It reads no clock and no socket. Times are
-/// monotonic nanoseconds. The caller opens a WebSocket for each `.connect`, tells what becomes of it under its number,
-/// and calls `advance` when `nextDeadline` has come.
+/// A pure machine: calls and the time go in, and `SignalingAction`s come out. It reads no clock and no socket. Times
+/// are monotonic nanoseconds. The caller opens a WebSocket for each `.connect`, tells what becomes of it under its
+/// number, and calls `advance` when `nextDeadline` has come.
 ///
 /// What it does by itself: it comes back after every cut, with pauses; resumes its session, so that no message is lost
 /// or doubled in either direction; and where that session is gone, opens a new one, registers its peer ids and enters
