@@ -21,7 +21,8 @@ package final class TLSContext: @unchecked Sendable {
     }
 
     package let kind: Kind
-    /// The end of the leaf certificate's life, in seconds since 1970; `Int64.max` for a client's context, which has none.
+    /// The end of the leaf certificate's life, in seconds since 1970; `Int64.max` for a client's context, which has
+    /// none.
     package let notAfterSeconds: Int64
     /// SHA-256 over the leaf certificate's DER: 32 bytes; none for a client's context.
     package let fingerprint: [UInt8]
