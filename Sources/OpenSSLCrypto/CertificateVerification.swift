@@ -36,7 +36,7 @@ final class CertificateVerification {
     }
 
     /// Sets OpenSSL's error as well, which the alert to the other side follows.
-    private func accepts(_ store: OpaquePointer) -> Bool {
+    func accepts(_ store: OpaquePointer) -> Bool {
         problem = nil
         guard let certificate = X509_STORE_CTX_get0_cert(store) else { return false }
         switch rule {
@@ -75,8 +75,8 @@ final class CertificateVerification {
         return false
     }
 
-    /// Where a side gave fingerprints of several hash functions, those of the strongest count alone: who can forge a weak
-    /// one must not be let in beside it (RFC 8122 section 5.1).
+    /// Where a side gave fingerprints of several hash functions, those of the strongest count alone: who can forge a
+    /// weak one must not be let in beside it (RFC 8122 section 5.1).
     private static func problem(
         _ certificate: OpaquePointer,
         among expected: [CertificateFingerprint]

@@ -25,7 +25,8 @@ package struct DTLSGate: ~Copyable {
 
     /// - Parameter firstTimeoutMicroseconds: before a flight is sent again; it doubles each time. RFC 6347 section
     ///   4.2.4.1 recommends one second.
-    /// - Throws: `TLSError` for a context that is not for servers by DTLS; `CryptographyError` where OpenSSL lacks HMAC.
+    /// - Throws: `TLSError` for a context that is not for servers by DTLS; `CryptographyError` where OpenSSL lacks
+    ///   HMAC.
     package init(_ context: TLSContext, firstTimeoutMicroseconds: UInt32 = 1_000_000) throws {
         guard context.kind == .dtls else { throw TLSError("a DTLS gate needs a DTLS context; this one is for TLS") }
         guard case .server = context.role else { throw TLSError("a DTLS gate needs a server's context") }

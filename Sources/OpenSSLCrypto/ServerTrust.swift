@@ -6,9 +6,9 @@ package enum ServerTrust: Sendable, Equatable {
     case system
     /// Those in a PEM file, and the server's name. The server's own certificate may be one of them.
     case authorities(file: String)
-    /// A server with one of these certificates, given by SHA-256: 32 bytes each. It needs neither a name nor an authority,
-    /// and may be ahead of this machine's clock, which may be the one that is wrong. One that is past its time is
-    /// refused all the same: who made it has said that it is not to be used any more.
+    /// A server with one of these certificates, given by SHA-256: 32 bytes each. It needs neither a name nor an
+    /// authority, and may be ahead of this machine's clock, which may be the one that is wrong. One that is past its
+    /// time is refused all the same: who made it has said that it is not to be used any more.
     case fingerprints([[UInt8]])
 
     /// The pins; nil where authorities decide.

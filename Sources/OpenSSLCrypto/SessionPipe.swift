@@ -49,7 +49,8 @@ struct SessionPipe {
 
     /// A client's hello with a post-quantum share and a ticket takes 2 to 3 KiB; it sends no certificate.
     static let handshakeByteLimit = 16_384
-    /// Where the other side sends certificates. A long chain takes 10 KiB, and over DTLS its flight may come a few times.
+    /// Where the other side sends certificates. A long chain takes 10 KiB, and over DTLS its flight may come a few
+    /// times.
     static let certificateByteLimit = 65_536
 
     /// What this session's handshake may take.

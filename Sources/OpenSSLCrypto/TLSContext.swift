@@ -21,7 +21,8 @@ package final class TLSContext: @unchecked Sendable {
     }
 
     package let kind: Kind
-    /// The end of the leaf certificate's life, in seconds since 1970; `Int64.max` for a client's context, which has none.
+    /// The end of the leaf certificate's life, in seconds since 1970; `Int64.max` for a client's context, which has
+    /// none.
     package let notAfterSeconds: Int64
     /// SHA-256 over the leaf certificate's DER: 32 bytes; none for a client's context.
     package let fingerprint: [UInt8]
@@ -108,6 +109,11 @@ package final class TLSContext: @unchecked Sendable {
         ) { (context) throws(TLSError) in
             guard SSL_CTX_use_certificate(context, certificate) == 1, SSL_CTX_use_PrivateKey(context, key) == 1 else {
                 throw TLSError("OpenSSL takes no certificate for peers: \(TLSError.takeReason())")
+            }
+            // Nothing is sent by SRTP, but aiortc ends every handshake that agrees on no profile for it. RFC 8827
+            // section 6.5 makes this one everybody's.
+            guard SSL_CTX_set_tlsext_use_srtp(context, "SRTP_AES128_CM_SHA1_80") == 0 else {
+                throw TLSError("OpenSSL offers no SRTP profile to peers: \(TLSError.takeReason())")
             }
             return certificate
         }

@@ -73,7 +73,7 @@ public final class Connection: Sendable {
 
     // MARK: Messages
 
-    /// What arrives, whole and in order.
+    /// What arrives, whole and in order. A megabyte of it that nobody reads holds up what the peer sends on any channel.
     public var messages: Messages { Messages(queue: queue) }
 
     /// Sends bytes. It returns when they are taken over to be sent, which waits for the peer where it reads more slowly.

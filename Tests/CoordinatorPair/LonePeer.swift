@@ -39,9 +39,12 @@ enum LonePeer {
             }
         }
         var last = ContinuousClock.now
+        var isFirst = true
         for await _ in connection.messages {
             let silence = ContinuousClock.now - last
             last = .now
+            if isFirst { say("answered") }
+            isFirst = false
             if silence > .milliseconds(400) { say("silence \(Int(silence / .milliseconds(1)))") }
         }
     }

@@ -1,4 +1,5 @@
 import COpenSSL
+import Foundation
 import TestSupport
 import Testing
 
@@ -14,10 +15,10 @@ struct DTLSPeerTests {
         theirs = try PeerIdentity()
     }
 
-    @Test func peersOfBothRolesExchangeDatagrams() async throws {
+    @Test func peersOfBothRolesExchangeDatagrams() throws {
         var wire = Wire()
         let (client, server) = try pair()
-        try await wire.run(client, server)
+        wire.run(client, server)
         #expect(client.state == .established && server.state == .established)
         #expect(client.versionName == "DTLSv1.2")
         #expect(client.nextTimeoutNanoseconds == nil && server.nextTimeoutNanoseconds == nil)
@@ -44,7 +45,7 @@ struct DTLSPeerTests {
     }
 
     @Test(arguments: CertificateFingerprint.HashFunction.allCases)
-    func knowsAPeerByEveryHashFunction(function: CertificateFingerprint.HashFunction) async throws {
+    func knowsAPeerByEveryHashFunction(function: CertificateFingerprint.HashFunction) throws {
         let leaf = try #require(SSL_CTX_get0_certificate(theirs.context.handle))
         let right = try #require(CertificateFingerprint(of: leaf, function))
         let wrong = try #require(
@@ -54,23 +55,23 @@ struct DTLSPeerTests {
         for expected in [[right], [wrong, right]] {
             var wire = Wire()
             let (client, server) = try pair(clientExpects: expected)
-            try await wire.run(client, server)
+            wire.run(client, server)
             #expect(client.state == .established && server.state == .established)
         }
     }
 
     /// RFC 8122 section 5.1: the strongest hash function decides, whatever a weaker one says.
-    @Test func aWeakerFingerprintDoesNotSpeakForAStrongerOne() async throws {
+    @Test func aWeakerFingerprintDoesNotSpeakForAStrongerOne() throws {
         let wrong = try #require(CertificateFingerprint(.sha512, bytes: [UInt8](repeating: 1, count: 64)))
         var wire = Wire()
         let (client, server) = try pair(clientExpects: [theirs.fingerprint, wrong])
-        try await wire.run(client, server)
+        wire.run(client, server)
         #expect(client.state == .failed && server.state == .failed)
         #expect(client.verificationFailure == .unpinned(theirs.fingerprint))
     }
 
     @Test(arguments: [DTLSRole.client, .server])
-    func neverGoesOnWithAnotherCertificate(refuser: DTLSRole) async throws {
+    func neverGoesOnWithAnotherCertificate(refuser: DTLSRole) throws {
         let stranger = try PeerIdentity()
         let (client, server) = try pair(
             clientExpects: [refuser == .client ? stranger.fingerprint : theirs.fingerprint],
@@ -78,7 +79,7 @@ struct DTLSPeerTests {
         )
         var wire = Wire()
         var wasEstablished = false
-        try await wire.run(client, server) { client, server in
+        wire.run(client, server) { client, server in
             if client.state == .established || server.state == .established { wasEstablished = true }
             return client.state == .failed && server.state == .failed
         }
@@ -111,6 +112,30 @@ struct DTLSPeerTests {
         ERR_clear_error()
     }
 
+    /// Its fingerprint says whose a key is, and nothing about who else may have found it.
+    @Test func refusesAPeersKeyThatIsTooWeak() throws {
+        let generator = try #require(EVP_PKEY_CTX_new_from_name(nil, "EC", nil))
+        defer { EVP_PKEY_CTX_free(generator) }
+        var made: OpaquePointer?
+        EVP_PKEY_keygen_init(generator)
+        EVP_PKEY_CTX_set_group_name(generator, "prime192v1")
+        EVP_PKEY_generate(generator, &made)
+        let key = try #require(made)
+        defer { EVP_PKEY_free(key) }
+        let certificate = try #require(X509_new())
+        defer { X509_free(certificate) }
+        #expect(X509_set_pubkey(certificate, key) == 1 && X509_sign(certificate, key, EVP_sha256()) > 0)
+        let store = try #require(X509_STORE_CTX_new())
+        defer { X509_STORE_CTX_free(store) }
+        X509_STORE_CTX_init(store, nil, certificate, nil)
+        let verification = CertificateVerification(
+            .peer([try #require(CertificateFingerprint(of: certificate, .sha256))])
+        )
+        #expect(!verification.accepts(store))
+        #expect(verification.problem == .unacceptable("its key is too weak"))
+        #expect(X509_STORE_CTX_get_error(store) == X509_V_ERR_CERT_REJECTED)
+    }
+
     @Test func saysWhatItCannotBeMadeFrom() {
         #expect(throws: TLSError.self) { try pair(clientExpects: []) }
         #expect(throws: TLSError.self) { try pair(packetLimitBytes: 255) }
@@ -121,10 +146,10 @@ struct DTLSPeerTests {
     }
 
     @Test(arguments: [256, 512, 1_200, 1_400])
-    func sendsNoDatagramPastItsLimit(packetLimitBytes: Int) async throws {
+    func sendsNoDatagramPastItsLimit(packetLimitBytes: Int) throws {
         var wire = Wire()
         let (client, server) = try pair(packetLimitBytes: packetLimitBytes)
-        try await wire.run(client, server)
+        wire.run(client, server)
         #expect(client.state == .established && server.state == .established)
         #expect(wire.longestBytes <= packetLimitBytes)
         let longest = DTLSSession.plaintextLimitBytes(packetLimitBytes: packetLimitBytes)
@@ -133,14 +158,14 @@ struct DTLSPeerTests {
     }
 
     @Test(arguments: UInt64(1)...12)
-    func connectsOverAPathThatLosesRepeatsAndReorders(seed: UInt64) async throws {
+    func connectsOverAPathThatLosesRepeatsAndReorders(seed: UInt64) throws {
         var wire = Wire(seed: seed)
         (wire.lossPercent, wire.repeatPercent, wire.delayPercent) = (25, 20, 20)
         let (client, server) = try pair(
             packetLimitBytes: seed.isMultiple(of: 2) ? 1_200 : 400,
             firstTimeoutMicroseconds: 4_000
         )
-        try await wire.run(client, server)
+        wire.run(client, server)
         #expect(client.state == .established && server.state == .established, "\(client.failure ?? "")")
         // What is still on its way does no harm, and every datagram comes out once at most.
         var received: [[UInt8]] = []
@@ -153,9 +178,9 @@ struct DTLSPeerTests {
         #expect(client.state == .established && server.state == .established)
     }
 
-    /// The server is established first. If its last flight is lost, what it sends already must not keep that from coming
-    /// again.
-    @Test func dataAheadOfTheLastFlightDoNotKeepItAway() async throws {
+    /// The server is established first. If its last flight is lost, what it sends already must not keep that from
+    /// coming again.
+    @Test func dataAheadOfTheLastFlightDoNotKeepItAway() throws {
         let (client, server) = try pair(firstTimeoutMicroseconds: 4_000)
         client.advance()
         var wire = Wire()
@@ -170,7 +195,7 @@ struct DTLSPeerTests {
         }
         #expect(kept.isEmpty && client.state == .handshaking)
         while client.state == .handshaking, client.nextTimeoutNanoseconds != nil {
-            try await Task.sleep(for: .milliseconds(2))
+            usleep(2_000)
             client.handleTimeout()
             kept += wire.carry(client, server).first
         }
@@ -179,7 +204,7 @@ struct DTLSPeerTests {
         #expect(kept.prefix(2) == [[0], [1]], "the first of them were kept")
     }
 
-    @Test func givesUpOnAPeerThatNeverAnswers() async throws {
+    @Test func givesUpOnAPeerThatNeverAnswers() throws {
         let client = try pair(firstTimeoutMicroseconds: 1).client
         client.advance()
         for _ in 0..<100 where client.state == .handshaking {
@@ -191,10 +216,10 @@ struct DTLSPeerTests {
         #expect(client.nextTimeoutNanoseconds == nil)
     }
 
-    @Test func forgedDatagramsDoNotEndASession() async throws {
+    @Test func forgedDatagramsDoNotEndASession() throws {
         var wire = Wire()
         let (client, server) = try pair()
-        try await wire.run(client, server)
+        wire.run(client, server)
         // The whole handshake again, alerts and nonsense, toward both.
         let forged =
             wire.sent + [
@@ -214,7 +239,7 @@ struct DTLSPeerTests {
 
     /// No change on the way may crash a session, let it take the wrong peer for the right one, or bring data that was
     /// not sent.
-    @Test func outlivesChangedDatagramsInBothRoles() async throws {
+    @Test func outlivesChangedDatagramsInBothRoles() throws {
         var random = SeededGenerator(for: "DTLS between peers")
         ERR_clear_error()
         let stranger = try PeerIdentity().fingerprint

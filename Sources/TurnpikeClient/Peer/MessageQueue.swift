@@ -42,6 +42,7 @@ final class MessageQueue: Sendable {
     func finish() {
         let waiting = state.withLock { state in
             state.isFinished = true
+            state.isFull = false
             defer { state.waiting = [] }
             return state.waiting
         }

@@ -21,8 +21,9 @@ extension PeerClient: SessionHost {
 
     func resumer(_ session: UInt64) -> @Sendable () -> Void { resume(session) }
 
+    func opening(_ session: PeerSession) { onEvent(.opening(session)) }
+
     func opened(_ session: PeerSession) {
-        onEvent(.opening(session))
         counts.succeeded += 1
         if session.isDirect {
             counts.punched += 1
@@ -41,12 +42,12 @@ extension PeerClient: SessionHost {
             session.hasBeenDirect = true
             counts.punched += 1
         }
-        onEvent(.pathChanged(session))
+        if session.isAnnounced { onEvent(.pathChanged(session)) }
     }
 
     func ended(_ session: PeerSession, _ end: PeerLink.End) {
         forget(session)
-        if session.connection != nil { onEvent(.disconnected(session, reason: end.words)) }
+        if session.isAnnounced { onEvent(.disconnected(session, reason: end.words)) }
     }
 
     func failed(_ session: PeerSession, _ failure: ConnectionFailure) {

@@ -15,6 +15,8 @@ protocol SessionHost: AnyObject {
         to: PeerID,
         failed: @escaping (SignalingError) -> Void
     )
+    /// Gives the session its `connection`.
+    func opening(_ session: PeerSession)
     func opened(_ session: PeerSession)
     func pathChanged(_ session: PeerSession, to path: ICEPath?)
     func ended(_ session: PeerSession, _ end: PeerLink.End)
@@ -48,6 +50,7 @@ final class PeerSession {
     var phase = Phase.connecting
     var link: PeerLink?
     var waiters: [Waiter] = []
+    private var linkNumber = 0
     /// Whether relays alone may be used, because whoever began it wants to keep its addresses.
     var isRelayOnly = false
 
@@ -78,6 +81,8 @@ final class PeerSession {
     var channels = SessionChannels()
     /// The program's end; there from the opening on.
     var connection: Connection?
+    /// The program knows of it: a call was answered, or `connected` told.
+    private(set) var isAnnounced = false
     var hasBeenDirect = false
     /// What arrives on the connection's own channel.
     private(set) lazy var ownQueue = makeQueue()
@@ -134,8 +139,11 @@ final class PeerSession {
         descriptionID = host.context.network.cryptography.randomWord() >> 1
         (version, hasOffered, hasDescribed) = (0, false, false)
         (remoteDescriptionID, remoteFingerprints) = (nil, [])
-        let link = PeerLink(host.context, isOfferer: isOfferer, isRelayOnly: isRelayOnly) { [weak self] in
-            self?.take($0)
+        linkNumber += 1
+        let number = linkNumber
+        let link = PeerLink(host.context, isOfferer: isOfferer, isRelayOnly: isRelayOnly) { [weak self] output in
+            // One that was dropped may have something to say still.
+            if let self, linkNumber == number { take(output) }
         }
         self.link = link
         for candidate in host.gatherer.candidates { link.add(candidate) }
@@ -146,6 +154,7 @@ final class PeerSession {
         guard let old = link else { return }
         lastReport = old.agent.report
         link = nil
+        linkNumber += 1
         old.finish(.closed)
     }
 
@@ -189,13 +198,15 @@ final class PeerSession {
         guard phase == .connecting else { return }
         phase = .open
         (retryAt, deadline) = (nil, nil)
+        host.opening(self)
         if waiters.isEmpty { announce() }
         satisfy()
         setAlarm()
     }
 
     private func announce() {
-        guard connection == nil, phase == .open else { return }
+        guard !isAnnounced, phase == .open else { return }
+        isAnnounced = true
         host.opened(self)
     }
 
@@ -257,7 +268,7 @@ final class PeerSession {
     }
 
     private func endIfUnwanted() {
-        guard waiters.isEmpty, connection == nil, phase != .ended, deadline == nil else { return }
+        guard waiters.isEmpty, !isAnnounced, phase != .ended, deadline == nil else { return }
         if phase == .connecting { give(up: failure(.cancelled, "nobody waits for it any more")) } else { close() }
     }
 
@@ -283,7 +294,7 @@ final class PeerSession {
     }
 
     private func expire(_ late: [Waiter]) {
-        guard waiters.isEmpty, connection == nil, deadline == nil else { return }
+        guard waiters.isEmpty, !isAnnounced, deadline == nil else { return }
         if phase == .connecting { give(up: timeout(late[0])) } else { close() }
     }
 

@@ -78,6 +78,7 @@ extension PeerSession {
         case .channelClosed(let stream, _):
             guard let number = channels.number(of: stream) else { return }
             channels.end(number)
+            resumeReading()
         case .closed: break
         }
     }
@@ -209,7 +210,10 @@ extension PeerSession {
             channels.end(number)
             return done()
         }
+        // What comes until then goes nowhere, and holds up nothing.
+        entry.queue.finish()
         channels.waitForClose(number, done)
+        resumeReading()
         link.association?.closeChannel(stream)
         link.settle()
     }
