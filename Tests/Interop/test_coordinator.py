@@ -72,7 +72,9 @@ class Program:
     def __init__(self, scene, namespace, settings):
         program = str(harness.BINARY.parent / "coordinator-pair")
         command = ["ip", "netns", "exec", namespace, program, scene]
-        self.process = subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         self.lines = []
         threading.Thread(target=self._read, daemon=True).start()
 

@@ -3,7 +3,8 @@ import NIOPosix
 import OpenSSLCrypto
 import TurnpikeClient
 
-/// Runs `body` on a loop of its own with the real network; what it returns is kept until `done` was called with a result.
+/// Runs `body` on a loop of its own with the real network; what it returns is kept until `done` was called with a
+/// result.
 func onLoop<Result: Sendable>(
     _ body: @escaping @Sendable (NIONetwork, @escaping (Result) -> Void) throws -> [AnyObject?]
 ) async throws -> Result {

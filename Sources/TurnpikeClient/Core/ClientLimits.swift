@@ -52,6 +52,9 @@ package enum ClientLimits {
     static let promiseTime = 2 * second
     /// From the name to the allocation. Half of `connectionTimeout`, so that who waits for a connection hears of it.
     static let relayTime = 15 * second
+    /// What the old way to a relay stays open for when its allocation moves: the new one's handshakes, and the first
+    /// data by it.
+    static let moveTime = 20 * second
     /// Datagrams that wait on a connection to a relay: 100 ms at 20 Mbit/s. More would only be late.
     static let relayQueueBytes = 262_144
     /// Between the transports of a server, in the order UDP, TCP, TLS, DTLS.

@@ -148,7 +148,7 @@ final class PeerClient {
 
     func forget(_ session: PeerSession) {
         let key = SessionKey(local: session.local, remote: session.remote)
-        if sessions[key] === session { sessions[key] = nil }
+        if sessions[key]?.number == session.number { sessions[key] = nil }
         numbers[session.number] = nil
         if phase == .closing, sessions.isEmpty { finishClose() }
     }

@@ -122,9 +122,9 @@ extension PeerSession {
             replaceLink(isOfferer: false)
             pathLostAt = nil
         } else if let link, let known = link.remoteData?.transport,
-            known.iceUfrag != data.transport.iceUfrag || known.icePassword != data.transport.icePassword
+            known.iceUfrag != data.transport.iceUfrag
         {
-            // RFC 8839 section 4.4.1.1.1: other credentials are a restart, on this side as well.
+            // RFC 8839 section 4.4.1.1.1: other credentials, of which both parts change, are a restart on this side too.
             link.restart()
         }
         accept(offer, data, payload)

@@ -26,6 +26,9 @@ final class RelayAttempt {
     private var tell: ((Event) -> Void)?
     private var client: TURNClient
     private var carrier: (any StreamLink)?
+    /// The way that an allocation is leaving.
+    private var previous: (any StreamLink)?
+    private var farewell: (any Alarm)?
     /// Events of a way that was given up have the number of an older one.
     private var carrierNumber = 0
     private var alarm: (any Alarm)?
@@ -96,6 +99,15 @@ final class RelayAttempt {
         guard client.isLive else { return }
         guard client.allocation?.isMobile == true else { return run { $0.connectionLost(into: &$2) } }
         isMoving = true
+        // A server gives up what came by a connection when that ends, unless it has moved away by then.
+        previous?.close()
+        previous = carrier
+        carrier = nil
+        farewell = network.alarm { [weak self] in
+            self?.previous?.close()
+            self?.previous = nil
+        }
+        farewell?.set(at: network.nowNanoseconds &+ ClientLimits.moveTime)
         open()
     }
 
@@ -227,6 +239,10 @@ final class RelayAttempt {
         carrierNumber += 1
         carrier?.close()
         carrier = nil
+        previous?.close()
+        previous = nil
+        farewell?.set(at: nil)
+        farewell = nil
         alarm?.set(at: nil)
         alarm = nil
         let tell = tell

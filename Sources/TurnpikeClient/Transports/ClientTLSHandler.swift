@@ -1,8 +1,8 @@
 import NIOCore
 import OpenSSLCrypto
 
-/// TLS as a client on a channel of NIO: records on the side of the socket, plaintext on the other. The channel is active
-/// for the handlers behind once the handshake is over.
+/// TLS as a client on a channel of NIO: records on the side of the socket, plaintext on the other. The channel is
+/// active for the handlers behind once the handshake is over.
 final class ClientTLSHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias InboundOut = ByteBuffer

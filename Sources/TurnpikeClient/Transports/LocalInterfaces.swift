@@ -3,8 +3,9 @@ import Traversal
 
 /// The addresses of this machine's interfaces.
 enum LocalInterfaces {
-    /// Those that are up, best first: the ones that the system sends from, then those of real interfaces, then those that
-    /// software has made, which lead to containers and virtual machines. Loopback only where there is nothing else.
+    /// Those that are up, best first: the ones that the system sends from, then those of real interfaces, then those
+    /// that software has made, which lead to containers and virtual machines. Loopback only where there is nothing
+    /// else.
     static func addresses() -> [LocalAddress] {
         let sending = Set([AddressFamily.ipv4, .ipv6].compactMap(SystemAddress.sendingAddress).map(\.withoutLink))
         var outside: [(rank: Int, address: LocalAddress)] = []

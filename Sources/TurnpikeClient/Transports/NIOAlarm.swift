@@ -1,7 +1,7 @@
 import NIOCore
 
-/// An alarm of an event loop. Machines set theirs anew with every packet, mostly later: the task that is scheduled stays
-/// then, and looks when it runs.
+/// An alarm of an event loop. Machines set theirs anew with every packet, mostly later: the task that is scheduled
+/// stays then, and looks when it runs.
 final class NIOAlarm: Alarm {
     private let loop: any EventLoop
     private let body: () -> Void
