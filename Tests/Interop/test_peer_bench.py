@@ -75,7 +75,7 @@ def test_loss_is_counted(loaded):
     try:
         found, status = load(loaded, "--rate", 400, "--size", 1000, "--duration", "2s", "--connections", 2)
     finally:
-        loaded.cli("user", "limit", "alice", "--max-bps", "none")
+        loaded.cli("user", "limit", "alice", "--max-bps", "default")
     result = found["result"]
     assert status == 0 and result["lost"] == result["sent"] - result["received"] > 0, found
 
