@@ -65,6 +65,16 @@ package enum Limits {
     /// Addresses in one CreatePermission: with IPv6 and the longest usual credentials still one datagram of 1,200
     /// bytes.
     static let permissionsPerRequest = 32
+    /// Datagrams that wait for one peer's permission: a check, its repetition, and a flight of a handshake.
+    static let heldPerPeer = 4
+    /// The same for all peers together, who are a check list's as a rule.
+    static let heldDatagrams = 128
+    static let heldBytes = 65_536
+    /// What has waited for so long has been sent again by whoever waits for its answer.
+    static let heldLifetime = 2 * second
+    /// A peer that the server has refused is not asked for again before. Policies change by hand, and 508 passes in a
+    /// minute (RFC 8656 section 7.4).
+    static let refusalMemory = 60 * second
     /// RFC 8656 section 12: a channel's life, and when it is refreshed.
     static let channelLifetime = 600 * second
     static let channelRefresh = 540 * second
@@ -74,8 +84,9 @@ package enum Limits {
     package static let channels = 128
     /// Datagrams to or from a peer after which the 36 bytes that a channel saves on each are worth the request.
     static let datagramsBeforeChannel = 8
-    /// A request that was refused for a reason that may pass is made again after this, and so often.
+    /// A request that failed while the allocation lives is made again after this.
     static let retryPause = 5 * second
+    /// So often, where the server itself has refused it for a reason that may pass.
     static let retries = 3
     /// NATs forget a mapping after 30 seconds and more (RFC 4787 REQ-5 has two minutes, and few obey).
     static let keepAlive = 20 * second

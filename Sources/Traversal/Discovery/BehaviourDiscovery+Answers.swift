@@ -30,6 +30,7 @@ extension BehaviourDiscovery {
             isOurs = take(message, socket, source, now: now, into: &actions)
         }
         pump(now: now, into: &actions)
+        settleLifetime(into: &actions)
         return isOurs
     }
 
@@ -123,7 +124,7 @@ extension BehaviourDiscovery {
     private mutating func begin(with server: Endpoint, _ mapped: Endpoint, now: UInt64, into actions: inout [Action]) {
         anchor = server
         report.mapped = mapped
-        alarms[.conclude] = after(Limits.discoveryTime, now)
+        alarms[.conclude] = now.addingSaturated(Limits.discoveryTime)
         for index in 0..<Limits.allocationSamples { open(3 + index, into: &actions) }
         open(Self.hairpinSocket, into: &actions)
     }
@@ -131,7 +132,7 @@ extension BehaviourDiscovery {
     /// A server with a second address: what takes one begins.
     private mutating func begin(_ pair: Pair, now: UInt64, into actions: inout [Action]) {
         self.pair = pair
-        alarms[.conclude] = after(Limits.discoveryTime, now)
+        alarms[.conclude] = now.addingSaturated(Limits.discoveryTime)
         for corner in pair.corners {
             ask(.alternate, from: 0, corner, Self.alternateSchedule, now: now, into: &actions)
         }
@@ -175,7 +176,7 @@ extension BehaviourDiscovery {
             ask(.hairpin, from: Self.hairpinSocket, anchor, Self.alternateSchedule, now: now, into: &actions)
         }
         if hairpinMapped != nil, hairpinIDs == nil {
-            hairpinIDs = (newTransactionID(), newTransactionID())
+            hairpinIDs = (cryptography.randomTransaction(), cryptography.randomTransaction())
             hairpinCopy(now: now, into: &actions)
         }
         if anchor != nil, isSettled(now: now) { conclude(now: now, into: &actions) }
@@ -197,9 +198,9 @@ extension BehaviourDiscovery {
             if state.sent + 1 < Limits.filterRounds { isLast = false }
         }
         if isLast {
-            alarms[.look] = after(filterGrace, now)
+            alarms[.look] = now.addingSaturated(filterGrace)
         } else {
-            alarms[.filterRound] = after(Limits.filterSpacing, now)
+            alarms[.filterRound] = now.addingSaturated(Limits.filterSpacing)
         }
     }
 
@@ -214,9 +215,8 @@ extension BehaviourDiscovery {
         hairpinSent += 1
         actions.append(.send(0, to: second, binding(ids.toSecond)))
         actions.append(.send(Self.hairpinSocket, to: first, binding(ids.toFirst)))
-        alarms[.hairpinCopy] = after(
-            hairpinSent < Limits.hairpinCopies ? Limits.hairpinSpacing : Limits.hairpinGrace,
-            now
+        alarms[.hairpinCopy] = now.addingSaturated(
+            hairpinSent < Limits.hairpinCopies ? Limits.hairpinSpacing : Limits.hairpinGrace
         )
     }
 }

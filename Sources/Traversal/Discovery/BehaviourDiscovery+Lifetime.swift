@@ -48,25 +48,29 @@ extension BehaviourDiscovery {
 
     mutating func lifetimeMapped(_ index: Int, _ mapped: Endpoint, now: UInt64, into actions: inout [Action]) {
         lifetime.mapped[index] = mapped
-        alarms[.lifetime(index)] = after(Self.idleTime(index), now)
+        alarms[.lifetime(index)] = now.addingSaturated(Self.idleTime(index))
     }
 
     /// One request for an answer to the idle socket, and a plain one beside it that shows whether the way lost it.
     mutating func probeLifetime(_ index: Int, now: UInt64, into actions: inout [Action]) {
-        guard lifetime.isRunning, let anchor, let mapped = lifetime.mapped[index], isOpen(Self.proberSocket),
-            !lifetime.alive.contains(index)
+        guard lifetime.isRunning, let anchor, let mapped = lifetime.mapped[index], !lifetime.alive.contains(index),
+            isOpen(Self.socket(index))
         else { return }
+        guard isOpen(Self.proberSocket) else {
+            alarms[.lifetime(index)] = now.addingSaturated(Limits.lifetimeSpacing)
+            return
+        }
         let copies = lifetime.copies[index, default: 0]
         guard copies < Limits.lifetimeCopies else { return judgeLifetime(index, into: &actions) }
         lifetime.copies[index] = copies + 1
-        let id = newTransactionID()
+        let id = cryptography.randomTransaction()
         lifetime.asked[id] = index
         let bytes = binding(id) { $0.append(.responsePort, UInt32(mapped.port) << 16) }
         actions.append(.send(Self.proberSocket, to: anchor, bytes))
         let once = RetransmissionSchedule(gapsNanoseconds: [], lastWaitNanoseconds: 2 * Limits.second)
         ask(.lifetimeControl(index), from: Self.proberSocket, anchor, once, now: now, into: &actions)
         let isLast = copies + 1 == Limits.lifetimeCopies
-        alarms[.lifetime(index)] = after(isLast ? Limits.second : Limits.lifetimeSpacing, now)
+        alarms[.lifetime(index)] = now.addingSaturated(isLast ? Limits.second : Limits.lifetimeSpacing)
     }
 
     mutating func lifetimeProved(_ index: Int, _ mapped: Endpoint) {
@@ -102,6 +106,21 @@ extension BehaviourDiscovery {
             if isLongest { endLifetime(into: &actions) }
         }
         return true
+    }
+
+    /// Without the prober nothing can be measured, and without the first idle socket nobody knows whether the server can
+    /// answer to another one. Any other leaves out its time.
+    mutating func lifetimeLost(_ socket: Int, into actions: inout [Action]) {
+        guard lifetime.isRunning, socket >= Self.proberSocket else { return }
+        if socket <= Self.socket(0) { return lifetimeFailed("no socket could be opened", into: &actions) }
+        alarms[.lifetime(socket - Self.socket(0))] = nil
+    }
+
+    /// Ends what has nothing left to wait for, as when the sockets of the longest times could not be opened.
+    mutating func settleLifetime(into actions: inout [Action]) {
+        let isWaiting = !alarms.isEmpty || transactions.count > 0 || sockets.values.contains(.none)
+        guard lifetime.isRunning, !isWaiting else { return }
+        lifetimeFailed("too few sockets could be opened, or too many packets were lost", into: &actions)
     }
 
     mutating func lifetimeFailed(_ reason: String, into actions: inout [Action]) {

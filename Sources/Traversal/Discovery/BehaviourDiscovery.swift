@@ -155,12 +155,7 @@ package struct BehaviourDiscovery {
     package mutating func opened(_ socket: Int, at local: Endpoint?, now: UInt64, into actions: inout [Action]) {
         guard !isOver, sockets[socket] == .some(nil) else { return }
         guard let local else {
-            sockets[socket] = nil
-            if socket == 0 {
-                report.name = .undetermined("no socket could be opened")
-                conclude(now: now, into: &actions)
-            }
-            return pump(now: now, into: &actions)
+            return lost(socket, now: now, into: &actions)
         }
         sockets[socket] = local
         if socket == 0 {
@@ -171,6 +166,25 @@ package struct BehaviourDiscovery {
         }
         lifetimeOpened(socket, now: now, into: &actions)
         pump(now: now, into: &actions)
+        settleLifetime(into: &actions)
+    }
+
+    /// A socket is broken, and closed already; what was asked by it stays without an answer.
+    package mutating func lost(_ socket: Int, now: UInt64, into actions: inout [Action]) {
+        guard !isOver, sockets.removeValue(forKey: socket) != nil else { return }
+        for probe in transactions.abandon(where: { request, _ in request.socket == socket }) {
+            missed(probe, now: now, into: &actions)
+        }
+        guard !isOver else { return }
+        if socket == 0, !isConcluded {
+            report.name = .undetermined(
+                report.local == nil ? "no socket could be opened" : "the socket broke before there was an answer"
+            )
+            conclude(now: now, into: &actions)
+        }
+        lifetimeLost(socket, into: &actions)
+        pump(now: now, into: &actions)
+        settleLifetime(into: &actions)
     }
 
     /// The server was reached some other way, so that silence over UDP says something about the way.
@@ -205,6 +219,7 @@ package struct BehaviourDiscovery {
             }
         }
         pump(now: now, into: &actions)
+        settleLifetime(into: &actions)
     }
 
     package var nextDeadline: UInt64? {
@@ -245,7 +260,7 @@ package struct BehaviourDiscovery {
         now: UInt64,
         into actions: inout [Action]
     ) {
-        let id = newTransactionID()
+        let id = cryptography.randomTransaction()
         var flags: UInt32?
         if case .changed(let test) = probe { flags = test.flags }
         let bytes = binding(id) { builder in
@@ -274,13 +289,6 @@ package struct BehaviourDiscovery {
             body(&builder)
             count = builder.finish() ?? 0
         }
-    }
-
-    func newTransactionID() -> TransactionID {
-        var drawn = (UInt64(0), UInt32(0))
-        withUnsafeMutableBytes(of: &drawn.0) { cryptography.random($0) }
-        withUnsafeMutableBytes(of: &drawn.1) { cryptography.random($0) }
-        return TransactionID(high: drawn.0, low: drawn.1)
     }
 
     static let serverSchedule = RetransmissionSchedule(

@@ -38,6 +38,10 @@ extension ICEAgent {
             $0.base == local.base && $0.endpoint == local.endpoint && $0.type == local.type
         }
         guard !isThere else { return nil }
+        if local.isBase, locals.contains(where: { $0.base == local.base && $0.isBase }) {
+            counters.candidatesOfOtherAddresses &+= 1
+            return nil
+        }
         guard locals.count < ICELimits.localCandidates else {
             counters.candidatesBeyondLimit &+= 1
             return nil
@@ -49,6 +53,8 @@ extension ICEAgent {
 
     func discard(_ base: ICEBase) {
         locals.removeAll { $0.base == base }
+        permits.removeAll { $0.base == base }
+        refusals.removeAll { $0.base == base }
         for pair in pairs where pair.local.base == base { fail(pair, .baseRemoved) }
         if let pair = previous?.pair, pair.local.base == base { fail(pair, .baseRemoved) }
     }
@@ -73,6 +79,7 @@ extension ICEAgent {
         counters.candidatesIgnored &+= UInt64(remotes.count { !isOfSession($0) } + named.count { !isOfSession($0) })
         remotes.removeAll { !isOfSession($0) }
         named.removeAll { !isOfSession($0) }
+        lookups.removeAll { lookup in !named.contains { $0.address == .name(lookup.name) } }
         for local in locals {
             for candidate in remotes { formPair(local, candidate) }
         }
@@ -98,18 +105,37 @@ extension ICEAgent {
             return
         }
         guard !named.contains(candidate) else { return }
-        let isAsked = named.contains { $0.address == candidate.address }
         named.append(candidate)
-        if !isAsked { actions.append(.resolve(name: name)) }
+        guard !lookups.contains(where: { $0.name == name }) else { return }
+        lookups.append(NameLookup(name: name))
+        actions.append(.resolve(name: name))
     }
 
     func resolved(_ name: String, _ address: IPAddress?) {
-        guard let address else { return }
+        guard let address else {
+            guard let index = lookups.firstIndex(where: { $0.name == name && $0.nextAt == nil }) else { return }
+            if lookups[index].count < ICELimits.lookups {
+                lookups[index].nextAt = after(ICELimits.lookupPause)
+            } else {
+                lookups.remove(at: index)
+            }
+            return
+        }
+        lookups.removeAll { $0.name == name }
         let found = named.filter { $0.address == .name(name) }
         named.removeAll { $0.address == .name(name) }
         for var candidate in found {
             candidate.address = .ip(address.withoutLink)
             learn(candidate)
+        }
+    }
+
+    /// A host whose mDNS name nobody knew may just have been slow to claim it.
+    func lookAgain() {
+        for index in lookups.indices where lookups[index].nextAt.map({ now >= $0 }) ?? false {
+            lookups[index].count += 1
+            lookups[index].nextAt = nil
+            actions.append(.resolve(name: lookups[index].name))
         }
     }
 

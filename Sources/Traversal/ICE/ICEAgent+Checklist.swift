@@ -15,7 +15,7 @@ extension ICEAgent {
             Self.isLinkLocal(endpoint.address) == Self.isLinkLocal(local.baseEndpoint.address),
             sender(on: local.base) == local,
             pair(local.base, endpoint) == nil,
-            let pair = makePair(local, candidate, endpoint)
+            let pair = makePair(local, candidate, endpoint), pair.state != .failed
         else { return }
         // The first of a foundation is checked, the others wait to learn from it (RFC 8445 section 6.1.2.6); one that
         // joins later learns at once (RFC 8838 section 12).
@@ -49,7 +49,7 @@ extension ICEAgent {
         }
         let place = pairs.firstIndex { $0.priority < pair.priority } ?? pairs.endIndex
         pairs.insert(pair, at: place)
-        if local.type == .relayed { actions.append(.permit(base: local.base, peer: endpoint)) }
+        permit(pair)
         return pair
     }
 
@@ -105,7 +105,13 @@ extension ICEAgent {
     func pace() {
         guard now >= nextPace, let pair = nextToCheck() else { return }
         start(pair)
-        nextPace = after(max(configuration.pacing, ICELimits.pacingNanosecondsMinimum))
+        nextPace = after(pacing)
+    }
+
+    /// Both sides keep to the larger of the values they have told, of which none means 50 ms (RFC 8839 section 5.5).
+    private var pacing: UInt64 {
+        let asked = min(remote?.pacing ?? ICELimits.pacingNanosecondsUsual, ICELimits.pacingNanosecondsMaximum)
+        return max(configuration.pacing, asked, ICELimits.pacingNanosecondsMinimum)
     }
 
     var hasWork: Bool {
@@ -119,6 +125,12 @@ extension ICEAgent {
             let isDue = pair.state == .waiting || pair.state == .succeeded && pair.nominatesNext
             pair.isQueued = isDue
             return !isDue
+        }
+        if let proven = pairs.first(where: { ($0.state == .waiting || $0.state == .frozen) && isProven($0) }) {
+            triggered.removeAll { $0 === proven }
+            proven.isQueued = false
+            proven.state = .waiting
+            return proven
         }
         var next = triggered.first
         if selected != nil {
@@ -171,12 +183,17 @@ extension ICEAgent {
 
     private func start(_ pair: ICEPair) {
         if pair.state != .succeeded { pair.state = .inProgress }
+        if role == .controlling, nominated == nil, isProven(pair) {
+            // What it would have to prove first it has shown just now.
+            number(pair)
+            pair.nominatesNext = true
+        }
         let nominates = pair.nominatesNext
         pair.nominatesNext = false
         let (transaction, bytes) = send(pair, nominating: nominates)
         // RFC 8445 section 14.3.
         let busy = UInt64(pairs.count { $0.state == .waiting || $0.state == .inProgress })
-        let wait = max(configuration.minimumRetransmission, configuration.pacing &* busy)
+        let wait = max(configuration.minimumRetransmission, pacing &* busy)
         // What goes over TCP is retransmitted by TCP; only the whole time counts (RFC 8489 section 6.2.2).
         let isReliable = pair.local.transport.isTCP
         pair.transmission = ICEPair.Transmission(

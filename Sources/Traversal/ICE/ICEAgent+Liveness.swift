@@ -4,7 +4,14 @@ extension ICEAgent {
     /// Consent and probes of every valid pair, and of the path that a restart has left.
     func watch() {
         for pair in pairs { watch(pair) }
-        if let pair = previous?.pair { watch(pair) }
+        guard let old = previous else { return }
+        if let pair = old.pair { watch(pair) }
+        // The peer may be a little behind on its way to the new session's path; after the lifetime of consent it is not.
+        if let end = old.expiresAt {
+            if now >= end { previous = nil }
+        } else if old.pair?.isOver ?? true {
+            previous?.expiresAt = after(configuration.consentLifetime)
+        }
     }
 
     private func watch(_ pair: ICEPair) {
@@ -37,12 +44,19 @@ extension ICEAgent {
     }
 
     private func nextProbe(_ pair: ICEPair) -> UInt64 {
-        after(max(configuration.probeSpacing, pair.liveness.roundTrip))
+        after(max(needsRestart ? configuration.probeSpacing / 2 : configuration.probeSpacing, pair.liveness.roundTrip))
+    }
+
+    /// Only a restart moves this peer, and takes its time after the death of the path.
+    private var needsRestart: Bool { remote.map { !$0.supportsRenomination } ?? false }
+
+    private var death: UInt64 {
+        needsRestart ? min(configuration.deathBeforeRestart, configuration.death) : configuration.death
     }
 
     private func askOthers() {
         for pair in pairs where pair.isAlive && pair !== selected && pair.liveness.probing == nil {
-            if now &- pair.liveness.lastAnswer > configuration.death { ask(pair) }
+            if now &- pair.liveness.lastAnswer > death { ask(pair) }
         }
     }
 
@@ -53,9 +67,7 @@ extension ICEAgent {
 
     /// A slow path gets the time its answers need.
     private func deathTime(_ pair: ICEPair, _ since: UInt64) -> UInt64 {
-        let wait = max(configuration.death, pair.liveness.roundTrip &* 4)
-        let (sum, overflow) = since.addingReportingOverflow(wait)
-        return overflow ? .max : sum
+        since.addingSaturated(max(death, pair.liveness.roundTrip &* 4))
     }
 
     private func die(_ pair: ICEPair) {
@@ -92,7 +104,12 @@ extension ICEAgent {
             if let transmission = pair.transmission { consider(transmission.next) }
             considerLiveness(of: pair, consider)
         }
-        if let pair = previous?.pair { considerLiveness(of: pair, consider) }
+        if let previous {
+            if let pair = previous.pair { considerLiveness(of: pair, consider) }
+            if let end = previous.expiresAt { consider(end) }
+        }
+        for permit in permits { if let time = releaseTime(of: permit) { consider(time) } }
+        for lookup in lookups { if let time = lookup.nextAt { consider(time) } }
         if remote != nil, hasWork { consider(nextPace) }
         if let checkingSince, state == .checking, !pairs.contains(where: { $0.isPending || $0.state == .succeeded }) {
             consider(checkingSince.addingSaturated(configuration.patience))
@@ -114,12 +131,5 @@ extension ICEAgent {
                 consider(silentSince.addingSaturated(configuration.silence))
             }
         }
-    }
-}
-
-extension UInt64 {
-    func addingSaturated(_ other: UInt64) -> UInt64 {
-        let (sum, overflow) = addingReportingOverflow(other)
-        return overflow ? .max : sum
     }
 }

@@ -20,7 +20,9 @@ extension ICEAgent {
             if let selected, selected.state != .succeeded { select(nil) }
             return
         }
-        if best !== selected, !staysOnOldPath(insteadOf: best) { select(best) }
+        guard best !== selected, !staysOnOldPath(insteadOf: best) else { return }
+        if let selected { noteFallback(from: selected, to: best) }
+        select(best)
     }
 
     private func select(_ pair: ICEPair?) {
@@ -32,7 +34,6 @@ extension ICEAgent {
             let next = after(jittered(configuration.consentInterval))
             pair.liveness.nextCheck = min(pair.liveness.nextCheck, next)
         }
-        actions.append(.path(path))
     }
 
     private func leaveOldPath() {
@@ -60,15 +61,20 @@ extension ICEAgent {
         guard role == .controlling, let pair = selected, pair !== previous?.pair, pair.isAlive, nominated !== pair,
             !nominationWaits
         else { return }
-        nominated = pair
-        nominationCount &+= 1
-        pair.nominationNumber = nominationCount
+        number(pair)
         pair.nominatesNext = true
         enqueue(pair, first: true)
     }
 
+    /// The pair becomes the one that is nominated.
+    func number(_ pair: ICEPair) {
+        nominated = pair
+        nominationCount &+= 1
+        pair.nominationNumber = nominationCount
+    }
+
     var nominationWaits: Bool {
-        guard role == .controlling, let pair = selected, pair.relays > 0, nominated == nil, isEarly,
+        guard role == .controlling, let pair = selected, pair.relays > 0, nominated == nil, isEarly, !hurries,
             remote?.supportsRenomination != true
         else { return false }
         return pairs.contains { $0.isPending && $0.relays < pair.relays }
@@ -119,55 +125,12 @@ extension ICEAgent {
         (pairs, triggered, remotes, named, early) = ([], [], [], [], [])
         (remote, nominated, firstValid, checkingSince) = (nil, nil, nil, nil)
         (remotesEnded, wasConnected) = (false, false)
+        (hurries, hasFallenBack) = (hasFallenBack, false)
+        lookups = []
         (roleChanges, nominationCount, nominationOrder) = (0, 0, 0)
         localCredentials = ICECredentials(random: cryptography)
         localKey = Array(localCredentials.password.utf8)
         tieBreaker = cryptography.randomNumber()
         if let role, role != self.role { takeRole(role) }
-    }
-
-    // MARK: Report
-
-    /// What was tried so far.
-    package var report: ICEReport {
-        let old = previous?.pair.map { [$0] } ?? []
-        return ICEReport(
-            failure: state == .failed ? failure : nil,
-            role: role,
-            state: state,
-            localCandidates: locals.count,
-            remoteCandidates: remotes.count + named.count,
-            unresolvedNames: named.compactMap { candidate in
-                guard case .name(let name) = candidate.address else { return nil }
-                return name
-            },
-            pairs: (pairs + old).sorted { $0.outranks($1) }.map(reported),
-            counters: counters
-        )
-    }
-
-    private func reported(_ pair: ICEPair) -> ICEReport.Pair {
-        ICEReport.Pair(
-            local: pair.mapped ?? pair.local.endpoint,
-            localType: pair.mappedType,
-            remote: pair.remoteEndpoint,
-            remoteType: pair.remote.type,
-            state: pair.state,
-            failure: pair.failure,
-            isAlive: pair.isAlive,
-            isNominated: pair.isNominated,
-            isSelected: pair === selected,
-            checksSent: pair.checksSent,
-            answersReceived: pair.answers,
-            requestsReceived: pair.requests,
-            roundTripNanoseconds: pair.liveness.roundTrip
-        )
-    }
-
-    private var failure: ICEFailure {
-        if wasConnected { return .consentExpired }
-        if locals.isEmpty { return .noLocalCandidates }
-        if remotes.isEmpty { return .noRemoteCandidates }
-        return pairs.isEmpty ? .noPairs : .allPairsFailed
     }
 }

@@ -29,6 +29,8 @@ package final class ICEAgent {
     var remotes: [ICECandidate] = []
     /// Candidates whose names wait for the caller.
     var named: [ICECandidate] = []
+    /// Those of the names that may yet be resolved.
+    var lookups: [NameLookup] = []
     var localsEnded = false
     var remotesEnded = false
     /// Peer-reflexive candidates of the peer get foundations of their own (RFC 8445 section 7.3.1.3).
@@ -43,6 +45,11 @@ package final class ICEAgent {
     var nextPace: UInt64 = 0
 
     var selected: ICEPair?
+    /// The path as the caller was told of it last.
+    var announced: ICEPath?
+    /// In the order in which they were asked for.
+    var permits: [Permit] = []
+    var refusals: [Refusal] = []
     /// The pair this side, controlling, has nominated last.
     var nominated: ICEPair?
     var nominationCount: UInt32 = 0
@@ -56,6 +63,9 @@ package final class ICEAgent {
     /// Since when data goes out on the path with nothing coming in.
     var silentSince: UInt64?
     var roleChanges = 0
+    /// The path died under a peer that only a restart moves; and the session that such a restart has begun.
+    var hasFallenBack = false
+    var hurries = false
 
     package init(role: ICERole, configuration: ICEConfiguration = ICEConfiguration(), cryptography: any Cryptography) {
         self.configuration = configuration
@@ -75,7 +85,9 @@ package final class ICEAgent {
 
     // MARK: Candidates of this side
 
-    /// - Returns: the candidate as the peer is told of it, or nil when it is there already or one too many.
+    /// A base sends from one address: the relayed addresses of one allocation, one of each family, are two bases.
+    /// - Returns: the candidate as the peer is told of it, or nil when it is there already or one too many, or of
+    ///   another address than its base.
     @discardableResult
     package func addLocalCandidate(
         _ candidate: ICELocalCandidate,
@@ -97,6 +109,12 @@ package final class ICEAgent {
         turn(now, &output) { discard(base) }
     }
 
+    /// The relay `base` does not relay to this peer: its pairs fail as `forbidden`, and no permission for it is asked
+    /// for during the next minute.
+    package func refuse(_ peer: IPAddress, on base: ICEBase, now: UInt64, into output: inout [ICEAction]) {
+        turn(now, &output) { refused(peer.withoutLink, on: base) }
+    }
+
     // MARK: The peer
 
     /// - Throws: `ICEError.restartNeeded` when the peer had other credentials before.
@@ -114,7 +132,8 @@ package final class ICEAgent {
         turn(now, &output) { hear(of: candidate) }
     }
 
-    /// The answer to a `resolve` action. With nil the name stays in the report as one that nobody could resolve.
+    /// The answer to a `resolve` action. With nil the name is asked for again a little later, and then stays in the
+    /// report as one that nobody could resolve.
     package func resolve(name: String, to address: IPAddress?, now: UInt64, into output: inout [ICEAction]) {
         turn(now, &output) { resolved(name, address) }
     }
@@ -151,12 +170,16 @@ package final class ICEAgent {
     }
 
     /// Data was sent on the path. If none comes back, the path is asked whether it lives.
-    package func noteSent(now: UInt64) {
+    /// - Returns: whether `nextDeadline` may have come nearer, so that an alarm has to be set anew.
+    @discardableResult
+    package func noteSent(now: UInt64) -> Bool {
         self.now = max(self.now, now)
-        if silentSince == nil { silentSince = self.now }
+        guard silentSince == nil, selected != nil else { return false }
+        silentSince = self.now
+        return true
     }
 
-    /// Data came in that the caller has authenticated.
+    /// Data came in that the caller has authenticated. It makes no deadline nearer.
     package func noteReceived(on base: ICEBase, from source: Endpoint, now: UInt64) {
         self.now = max(self.now, now)
         let plain = Endpoint(address: source.address.withoutLink, port: source.port)
@@ -175,29 +198,13 @@ package final class ICEAgent {
     /// Nothing is sent or heard any more.
     package func close(into output: inout [ICEAction]) {
         guard state != .closed else { return }
-        (pairs, triggered, early, previous, selected) = ([], [], [], nil, nil)
-        checks = [:]
+        (pairs, triggered, early, previous, selected, announced) = ([], [], [], nil, nil, nil)
+        (checks, lookups, refusals) = ([:], [], [])
+        releaseAll()
+        output += actions
+        actions = []
         state = .closed
         output.append(.state(.closed))
-    }
-
-    /// Where data goes; nil while it can go nowhere.
-    package var path: ICEPath? {
-        selected.map { pair in
-            ICEPath(
-                base: pair.local.base,
-                remote: pair.remoteEndpoint,
-                localType: pair.mappedType,
-                remoteType: pair.remote.type,
-                transport: pair.local.transport,
-                isNominated: pair.isNominated
-            )
-        }
-    }
-
-    /// Of the path, smoothed; nil while none was measured.
-    package var roundTripNanoseconds: UInt64? {
-        selected.flatMap { $0.liveness.roundTrip > 0 ? $0.liveness.roundTrip : nil }
     }
 
     /// One call: the event, then all that is due.
@@ -205,21 +212,21 @@ package final class ICEAgent {
         guard state != .closed else { return }
         self.now = max(self.now, now)
         event()
+        lookAgain()
         retransmit()
         watch()
         choose()
+        announcePath()
         nominate()
         pace()
         updateState()
+        settlePermits()
         output += actions
         actions.removeAll(keepingCapacity: true)
     }
 
-    /// A time from now; saturating, so no clock can wrap into the past.
-    func after(_ nanoseconds: UInt64) -> UInt64 {
-        let (sum, overflow) = now.addingReportingOverflow(nanoseconds)
-        return overflow ? .max : sum
-    }
+    /// A time from now.
+    func after(_ nanoseconds: UInt64) -> UInt64 { now.addingSaturated(nanoseconds) }
 
     /// `nanoseconds` times 0.8 to 1.2 (RFC 7675 section 5.1).
     func jittered(_ nanoseconds: UInt64) -> UInt64 {
@@ -252,6 +259,16 @@ struct PreviousSession {
     let remoteFragment: [UInt8]
     let key: [UInt8]
     var pair: ICEPair?
+    /// Until then checks with its credentials are answered; nil as long as its path is in use.
+    var expiresAt: UInt64?
+}
+
+/// A name that the caller was asked to resolve.
+struct NameLookup {
+    let name: String
+    var count = 1
+    /// When it is asked for again; nil while the caller is at it.
+    var nextAt: UInt64?
 }
 
 /// Candidates that are alike get one foundation (RFC 8445 section 5.1.1.3).
@@ -260,17 +277,4 @@ struct FoundationKey: Hashable {
     let base: IPAddress
     let server: IPAddress?
     let isTCP: Bool
-}
-
-extension Cryptography {
-    func randomNumber() -> UInt64 {
-        var value: UInt64 = 0
-        withUnsafeMutableBytes(of: &value) { random($0) }
-        return value
-    }
-
-    func randomTransaction() -> TransactionID {
-        let high = randomNumber()
-        return TransactionID(high: high, low: UInt32(truncatingIfNeeded: randomNumber()))
-    }
 }

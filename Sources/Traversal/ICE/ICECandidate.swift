@@ -1,6 +1,7 @@
 import STUN
 
-/// A socket, or a relay allocation, that the caller owns: what a check is sent from. The number is the caller's.
+/// A socket, or one relayed address of an allocation, that the caller owns: what a check is sent from. An allocation
+/// with an address of each family is two of them. The number is the caller's.
 package struct ICEBase: RawRepresentable, Hashable, Sendable {
     package let rawValue: UInt32
 
@@ -103,6 +104,8 @@ package struct ICELocalCandidate: Hashable, Sendable {
     /// Higher is better; `AddressOrder` gives the values of a host's addresses.
     package var localPreference: UInt16
     package var related: Endpoint?
+    /// What the base adds to each datagram beyond IP and UDP.
+    package var overheadBytes: Int
 
     package init(
         base: ICEBase,
@@ -122,6 +125,7 @@ package struct ICELocalCandidate: Hashable, Sendable {
         self.server = server
         self.localPreference = localPreference
         self.related = related
+        overheadBytes = type == .relayed ? ICELimits.relayOverheadBytes : 0
     }
 
     package var priority: UInt32 { ICEPriority.candidate(type, transport, localPreference: localPreference) }

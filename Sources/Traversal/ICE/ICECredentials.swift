@@ -38,6 +38,26 @@ package struct ICERemoteParameters: Hashable, Sendable {
     package var isLite: Bool
     /// `renomination` among its `a=ice-options`: of several nominations it follows the one with the highest number.
     package var supportsRenomination: Bool
+    /// The peer's `a=ice-pacing` in nanoseconds; nil where it says nothing (RFC 8839 section 5.5).
+    package var pacing: UInt64?
+
+    /// As a description has them: the tokens of `a=ice-options`, and the milliseconds of `a=ice-pacing`.
+    package init(
+        credentials: ICECredentials,
+        isLite: Bool = false,
+        options: [String],
+        pacingMilliseconds: UInt32? = nil
+    ) {
+        self.init(
+            credentials: credentials,
+            isLite: isLite,
+            supportsRenomination: options.contains(Self.renomination)
+        )
+        pacing = pacingMilliseconds.map { UInt64($0) * 1_000_000 }
+    }
+
+    /// The token of `a=ice-options` by which an agent says that it follows numbered nominations.
+    package static let renomination = "renomination"
 
     package init(credentials: ICECredentials, isLite: Bool = false, supportsRenomination: Bool = false) {
         self.credentials = credentials
@@ -61,8 +81,9 @@ package enum ICEError: Error, Hashable, Sendable {
 
 /// The timers of an agent, in nanoseconds, each with the specification's value or the reason for another.
 package struct ICEConfiguration: Hashable, Sendable {
-    /// Ta: RFC 8445 section 14.2.
-    package var pacing: UInt64 = 50_000_000
+    /// Ta: RFC 8445 section 14.2. A shorter one has to be told (`a=ice-pacing`), and counts where the peer tells one as
+    /// well; the larger of both does.
+    package var pacing: UInt64 = ICELimits.pacingNanosecondsUsual
     /// RFC 8445 section 14.3.
     package var minimumRetransmission: UInt64 = 500_000_000
     /// Rc of RFC 8489 section 6.2.1 is 7. With 6 a pair without an answer has failed after 23.5 s, before the 30 s
@@ -87,6 +108,9 @@ package struct ICEConfiguration: Hashable, Sendable {
     /// are lost once in four thousand times. With `silence` it makes 1.6 s, within the 2 s in which data has to flow
     /// again.
     package var death: UInt64 = 1_000_000_000
+    /// The same for a peer without renomination, with probes twice as close: it has to be moved by a restart, and
+    /// the rest of the 2 s is for the offer, the answer and the first check.
+    package var deathBeforeRestart: UInt64 = 600_000_000
     /// A dead path is asked this often, and is taken up again after two answers.
     package var revival: UInt64 = 1_000_000_000
     /// Peers without renomination may stop their own checks at the first nomination, so a relayed pair, which carries

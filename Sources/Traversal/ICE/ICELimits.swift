@@ -31,8 +31,22 @@ package enum ICELimits {
     static let messageBytes = 1_024
     /// Unknown attributes listed in a 420, so that the answer is no longer than what provoked it.
     static let unknownAttributesListed = 8
-    /// RFC 8445 section 14.2: Ta must not be below 5 ms.
+    /// RFC 8445 section 14.2: Ta is 50 ms where nothing else was agreed on, and must not be below 5 ms.
+    package static let pacingNanosecondsUsual: UInt64 = 50_000_000
     static let pacingNanosecondsMinimum: UInt64 = 5_000_000
+    /// A peer that wants longer between checks has a hundred of them done in no useful time.
+    static let pacingNanosecondsMaximum: UInt64 = 500_000_000
+    /// Permissions of all relays together that are not given back: those of all pairs, and as many of before a restart
+    /// as the number leaves room for.
+    static let permits = 128
+    /// As long as a TURN client remembers the same.
+    static let refusalMemory: UInt64 = 60_000_000_000
+    /// An mDNS responder answers within a second, if it is up (RFC 6762 section 6); so often a name is asked for, and
+    /// with this between.
+    static let lookups = 3
+    static let lookupPause: UInt64 = 2_000_000_000
+    /// A Send or Data indication about an IPv6 peer, without a channel: header, address, and the data's own header.
+    static let relayOverheadBytes = 48
     /// A role changes at most so often in one session. With honest tie-breakers one change suffices; a peer that
     /// answers every check with 487 could otherwise keep both sides switching.
     static let roleChanges = 8

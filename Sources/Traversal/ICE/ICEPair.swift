@@ -16,6 +16,8 @@ package enum ICEPairFailure: Hashable, Sendable {
     case refused(UInt16)
     /// It worked, and then gave no answer for the lifetime of consent (RFC 7675 section 5.1).
     case consentExpired
+    /// The relay does not relay to this address.
+    case forbidden
     /// The caller took its socket or relay away.
     case baseRemoved
 }

@@ -23,6 +23,8 @@ package struct ICEPath: Hashable, Sendable {
     package var remoteType: ICECandidateType
     package var transport: ICETransport
     package var isNominated: Bool
+    /// What relays add to each datagram, at most, beyond IP and UDP.
+    package var overheadBytes: Int
 
     package var isRelayed: Bool { localType == .relayed || remoteType == .relayed }
 }
@@ -31,12 +33,21 @@ package struct ICEPath: Hashable, Sendable {
 package enum ICEAction: Hashable, Sendable {
     /// `bytes` to `to` by the socket or relay `base`.
     case send(base: ICEBase, to: Endpoint, bytes: [UInt8])
-    /// The relay `base` will hear from this peer: create a permission ahead of the checks (RFC 8445 section 7.2.1).
+    /// The relay `base` will hear from this peer: create a permission ahead of the checks (RFC 8445 section 7.2.1). Once
+    /// for each address, until `release` or `ICEAgent.refuse`.
     case permit(base: ICEBase, peer: Endpoint)
+    /// No pair needs that permission any more. Agents that share an allocation each give back what they asked for.
+    case release(base: ICEBase, peer: IPAddress)
+    /// Data goes by the relay `base` to this peer from now on: a channel is worth it. Comes right before `path`.
+    case bindChannel(base: ICEBase, peer: Endpoint)
     /// Look this name up and call `resolve(name:)`.
     case resolve(name: String)
-    /// Data goes this way from now on; nil when it may go nowhere.
+    /// Data goes this way from now on; nil when it may go nowhere. It comes whenever the value changes: another pair is
+    /// in use, or the peer's address turned out to be a relay's, or the pair was nominated.
     case path(ICEPath?)
+    /// The path died and data leaves by another, and nothing but new credentials on both sides moves this peer there
+    /// (RFC 8445 section 9): call `restart`, and send an offer. Until it is answered data leaves by `path` all the same.
+    case restartWanted
     case role(ICERole)
     case state(ICEState)
     /// With `state(.failed)`: what was tried.
@@ -45,10 +56,15 @@ package enum ICEAction: Hashable, Sendable {
 
 /// Why there is no connection.
 package enum ICEFailure: Hashable, Sendable {
-    case noLocalCandidates, noRemoteCandidates
+    case noLocalCandidates
+    /// The peer has not told its credentials.
+    case noAnswer
+    case noRemoteCandidates
     /// Candidates there are, but none of a kind with the other side's: IPv4 on one side and IPv6 on the other, say.
     case noPairs
     case allPairsFailed
+    /// No pair has been answered so far; some are still tried.
+    case unanswered
     case consentExpired
 }
 
@@ -71,6 +87,7 @@ package struct ICEReport: Hashable, Sendable {
         package var roundTripNanoseconds: UInt64
     }
 
+    /// Why there is no path; nil while there is one. It is told at any time, not only when the agent has given up.
     package var failure: ICEFailure?
     package var role: ICERole
     package var state: ICEState
@@ -99,8 +116,13 @@ package struct ICECounters: Hashable, Sendable {
     package var candidatesBeyondLimit: UInt64 = 0
     /// Of another component, generation or transport than any here.
     package var candidatesIgnored: UInt64 = 0
+    /// A second address on a base that has one.
+    package var candidatesOfOtherAddresses: UInt64 = 0
     package var pairsBeyondLimit: UInt64 = 0
     package var earlyChecksBeyondLimit: UInt64 = 0
+    /// `permit` and `release` actions.
+    package var permissionsAsked: UInt64 = 0
+    package var permissionsReleased: UInt64 = 0
 
     package init() {}
 }
@@ -108,7 +130,7 @@ package struct ICECounters: Hashable, Sendable {
 extension ICEReport: CustomStringConvertible {
     package var description: String {
         var lines = ["\(state), \(role): \(localCandidates) local and \(remoteCandidates) remote candidates"]
-        if let failure { lines.append("failed: \(failure.explanation)") }
+        if let failure { lines.append("\(state == .failed ? "failed" : "so far"): \(failure.explanation)") }
         for name in unresolvedNames { lines.append("\(name): a name that could not be resolved") }
         for pair in pairs {
             let local = "\(pair.localType.rawValue) \(AddressText.text(pair.local))"
@@ -142,6 +164,7 @@ extension ICEPairFailure {
         case .asymmetric: "answers come from another address than checks go to"
         case .refused(let code): "the peer refused with error \(code)"
         case .consentExpired: "it worked and went silent"
+        case .forbidden: "the relay does not relay to this address"
         case .baseRemoved: "its socket or relay is gone"
         }
     }
@@ -151,9 +174,11 @@ extension ICEFailure {
     package var explanation: String {
         switch self {
         case .noLocalCandidates: "there was no address or relay to connect from"
+        case .noAnswer: "the peer has not answered"
         case .noRemoteCandidates: "the peer named no address"
         case .noPairs: "no address of the peer can be reached from any of ours: their families or transports differ"
         case .allPairsFailed: "no pair of addresses answered"
+        case .unanswered: "no pair of addresses has answered yet"
         case .consentExpired: "the connection fell silent on every path"
         }
     }

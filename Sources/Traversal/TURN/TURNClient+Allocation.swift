@@ -28,7 +28,7 @@ extension TURNClient {
         guard isWanted else {
             actions.append(
                 .send(
-                    build(MessageType(.refresh, .request), newTransactionID()) { builder in
+                    build(MessageType(.refresh, .request), cryptography.randomTransaction()) { builder in
                         builder.append(.lifetime, 0 as UInt32)
                         session.sign(&builder, cryptography)
                     }
@@ -55,12 +55,14 @@ extension TURNClient {
         let lifetime = Self.lifetime(message) ?? allocation?.lifetimeSeconds ?? Limits.shortestLifetimeSeconds
         allocation?.lifetimeSeconds = lifetime
         schedule(lifetime, now: now)
+        refreshFailure = nil
     }
 
     /// Whether another Allocate is under way, or another connection asked for, in answer to a refusal.
+    /// - Parameter message: nil where the server did not sign it; nothing but its code is looked at then.
     mutating func retriesAllocate(
         _ code: UInt16,
-        _ message: MessageView,
+        _ message: MessageView?,
         now: UInt64,
         into actions: inout [TURNAction]
     ) -> Bool {
@@ -68,13 +70,14 @@ extension TURNClient {
         guard phase == .allocating, attempts < Limits.allocateAttempts else { return false }
         switch code {
         case 300:
+            guard let message else { return false }
             redirect(message, now: now, into: &actions)
             return true
         case 405 where configuration.wantsMobility && leavesOut.insert(.mobilityTicket).inserted: break
         case 420:
             // What only makes the allocation better is left out; what it is about is not.
-            let named = Self.unknownAttributes(message).filter {
-                [.dontFragment, .mobilityTicket, .additionalAddressFamily].contains($0) && !leavesOut.contains($0)
+            let named = (message.map(Self.unknownAttributes) ?? optionalAttributes).filter {
+                optionalAttributes.contains($0) && !leavesOut.contains($0)
             }
             guard !named.isEmpty else { return false }
             leavesOut.formUnion(named)
@@ -87,6 +90,15 @@ extension TURNClient {
         }
         request(.allocate, now: now, into: &actions)
         return true
+    }
+
+    /// What this configuration asks for beyond an allocation.
+    private var optionalAttributes: [AttributeType] {
+        var used: [AttributeType] = []
+        if configuration.prohibitsFragments { used.append(.dontFragment) }
+        if configuration.wantsMobility { used.append(.mobilityTicket) }
+        if configuration.families == .both { used.append(.additionalAddressFamily) }
+        return used
     }
 
     /// 300 (RFC 8489 section 10).
@@ -139,9 +151,9 @@ extension TURNClient {
     private mutating func schedule(_ lifetimeSeconds: UInt32, now: UInt64) {
         let bounded = min(max(lifetimeSeconds, Limits.shortestLifetimeSeconds), Limits.longestLifetimeSeconds)
         let lifetime = UInt64(bounded) * Limits.second
-        expiresAt = after(lifetime, now)
+        expiresAt = now.addingSaturated(lifetime)
         // At least half of the lifetime passes first, so that a short one makes no flood.
-        refreshAt = after(max(lifetime / 2, lifetime - min(lifetime, Limits.refreshMargin)), now)
+        refreshAt = now.addingSaturated(max(lifetime / 2, lifetime - min(lifetime, Limits.refreshMargin)))
     }
 
     private mutating func takeTicket(_ message: MessageView) {

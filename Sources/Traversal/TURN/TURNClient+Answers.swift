@@ -129,6 +129,16 @@ extension TURNClient {
         let reason: TURNFailure.Reason
         switch why {
         case .timedOut: reason = .serverSilent
+        // Some servers sign none of their errors. RFC 8489 section 9.2.5 has such an answer discarded as if it had never
+        // come, so the request was sent until its time was over. What follows then is the client's own choice, and the
+        // code the best guess there is; a redirection alone is never taken from nobody.
+        case .integrityViolated(let claimed?) where claimed != 300:
+            if case .allocate = pending.kind, phase == .allocating, !pending.isRenewal,
+                retriesAllocate(claimed, nil, now: now, into: &actions)
+            {
+                return
+            }
+            (reason, code) = (pending.kind.reason(of: claimed), claimed)
         case .integrityViolated(let claimed): (reason, code) = (.unverifiedAnswers, claimed)
         case .unknownAttributes: reason = .unknownAttributes
         case .malformed: reason = .malformedAnswer
@@ -149,16 +159,14 @@ extension TURNClient {
             return
         }
         if phase == .closing { return end(nil, into: &actions) }
-        switch failure.reason {
-        case .serverSilent, .unverifiedAnswers, .wrongCredentials, .foreignAllocation, .bidDown, .allocationLost,
-            .noCommonAlgorithm, .nonceNeverFresh:
-            return end(failure, into: &actions)
-        default: break
-        }
+        // An allocation that the server knows goes on relaying, whatever becomes of a request about it: an outage of the
+        // way is over as a rule before the lifetime is.
+        if failure.reason == .allocationLost { return end(failure, into: &actions) }
         switch pending.kind {
         case .allocate, .move: end(failure, into: &actions)
-        // What may pass is tried again while the allocation lives.
-        case .refresh: refreshAt = after(Limits.retryPause, now)
+        case .refresh:
+            refreshFailure = failure
+            refreshAt = now.addingSaturated(Limits.retryPause)
         case .permissions(let peers): notPermitted(peers, failure, now: now, into: &actions)
         case .channel(let number, let peer): notBound(number, peer, failure, now: now, into: &actions)
         }

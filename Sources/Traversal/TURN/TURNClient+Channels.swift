@@ -11,7 +11,10 @@ extension TURNClient {
         /// Until then the pair stays as it is, whether bound or not (RFC 8656 section 12).
         var restsUntil: UInt64
         var lastUsedAt: UInt64
+        /// False once its peer was forgotten.
         var isWanted = true
+        /// The server does not bind it.
+        var isRefused = false
         var isPending = true
 
         mutating func postpone(until time: UInt64) {
@@ -24,15 +27,17 @@ extension TURNClient {
     package mutating func bindChannel(to peer: Endpoint, now: UInt64, into actions: inout [TURNAction]) {
         guard phase == .live, let allocation, allocation.has(peer.family), peer.port != 0 else { return }
         if let channel = channels[peer] {
-            // The same pair may be bound again at any time, while it rests too.
-            guard !channel.isPending, channel.expiresAt <= now else { return }
-            channels[peer]?.isPending = true
             channels[peer]?.isWanted = true
             channels[peer]?.lastUsedAt = now
+            // The same pair may be bound again at any time, while it rests too; that also permits a peer which was
+            // forgotten meanwhile.
+            guard !channel.isPending, channel.expiresAt <= now || permissions[peer.address] == nil else { return }
+            channels[peer]?.isPending = true
+            channels[peer]?.isRefused = false
             return request(.channel(channel.number, peer), now: now, into: &actions)
         }
         guard let number = freeNumber() else { return }
-        channels[peer] = Channel(number: number, restsUntil: after(Limits.channelRest, now), lastUsedAt: now)
+        channels[peer] = Channel(number: number, restsUntil: now.addingSaturated(Limits.channelRest), lastUsedAt: now)
         channelPeers[number] = peer
         request(.channel(number, peer), now: now, into: &actions)
     }
@@ -40,21 +45,22 @@ extension TURNClient {
     mutating func bound(_ number: UInt16, _ peer: Endpoint, now: UInt64, into actions: inout [TURNAction]) {
         guard var channel = channels[peer], channel.number == number else { return }
         let isNew = channel.expiresAt <= now
-        channel.expiresAt = after(Limits.channelLifetime, now)
-        channel.refreshAt = after(Limits.channelRefresh, now)
-        channel.restsUntil = after(Limits.channelRest, channel.expiresAt)
+        channel.expiresAt = now.addingSaturated(Limits.channelLifetime)
+        channel.refreshAt = now.addingSaturated(Limits.channelRefresh)
+        channel.restsUntil = channel.expiresAt.addingSaturated(Limits.channelRest)
         channel.isPending = false
         channels[peer] = channel
         // RFC 8656 section 12.2: it has made or refreshed the permission.
         if channel.isWanted, permissions[peer.address] != nil || permissions.count < Limits.permissions {
             let wasPermitted = isPermitted(peer.address, now: now)
             permissions[peer.address] = Permission(
-                expiresAt: after(Limits.permissionLifetime, now),
-                refreshAt: after(Limits.permissionRefresh, now)
+                expiresAt: now.addingSaturated(Limits.permissionLifetime),
+                refreshAt: now.addingSaturated(Limits.permissionRefresh)
             )
             if !wasPermitted { actions.append(.permitted([peer.address])) }
         }
         if isNew { actions.append(.channelBound(number, peer)) }
+        flush([peer.address], now: now, into: &actions)
     }
 
     mutating func notBound(
@@ -67,13 +73,13 @@ extension TURNClient {
         guard var channel = channels[peer], channel.number == number else { return }
         // The pair rests all the same: an answer that was lost may have bound it.
         channel.isPending = false
-        channel.isWanted = false
-        channel.refreshAt = .max
-        channel.restsUntil = max(channel.restsUntil, after(Limits.channelLifetime + Limits.channelRest, now))
+        channel.isRefused = failure.isServersWord
+        // What did not reach the server is tried again; only what it says itself is taken for its last word.
+        channel.refreshAt = failure.isServersWord ? .max : now.addingSaturated(Limits.retryPause)
+        channel.restsUntil = max(channel.restsUntil, now.addingSaturated(Limits.channelLifetime + Limits.channelRest))
         channels[peer] = channel
         if failure.reason == .forbidden || failure.reason == .peerFamilyMismatch {
-            permissions[peer.address] = nil
-            actions.append(.refused(peer.address, failure))
+            refuse(peer.address, failure, now: now, into: &actions)
         }
     }
 
@@ -97,7 +103,7 @@ extension TURNClient {
                 channels[peer]?.refreshAt = .max
                 // One without traffic since it was bound last is let go; its permission stays.
                 let isIdle = now &- channel.lastUsedAt >= Limits.channelRefresh
-                guard channel.isWanted, !isIdle else { continue }
+                guard channel.isWanted, !channel.isRefused, !isIdle else { continue }
                 channels[peer]?.isPending = true
                 request(.channel(channel.number, peer), now: now, into: &actions)
             }

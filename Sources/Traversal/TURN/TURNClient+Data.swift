@@ -4,9 +4,11 @@ import STUN
 extension TURNClient {
     package enum SendOutcome: Equatable, Sendable {
         case sent
-        /// The peer's address has no permission yet. One has been asked for, and the data is lost, as any datagram may
-        /// be.
+        /// The peer's address has no permission yet. One has been asked for; the newest few datagrams of each peer are
+        /// kept and go out with `.permitted`, if that comes within two seconds.
         case awaitsPermission
+        /// The server has refused this peer within the last minute.
+        case refused
         case noAllocation
         case familyUnavailable
         case tooLong
@@ -23,15 +25,36 @@ extension TURNClient {
         guard allocation.has(peer.family), peer.port != 0 else { return .familyUnavailable }
         guard data.count <= Limits.datagramBytes else { return .tooLong }
         guard isPermitted(peer.address, now: now) else {
+            if refusal(of: peer.address, now: now) != nil { return .refused }
             permit([peer.address], now: now, into: &actions)
+            // No permission is under way where there are too many.
+            guard permissions[peer.address] != nil else { return .refused }
+            held.hold(data, to: peer, now: now)
             return .awaitsPermission
         }
+        relay(data, to: peer, now: now, into: &actions)
+        return .sent
+    }
+
+    /// Sends what has waited for these addresses.
+    mutating func flush(_ peers: [IPAddress], now: UInt64, into actions: inout [TURNAction]) {
+        for (peer, bytes) in held.take(peers, now: now) {
+            bytes.withUnsafeBytes { relay($0, to: peer, now: now, into: &actions) }
+        }
+    }
+
+    private mutating func relay(
+        _ data: UnsafeRawBufferPointer,
+        to peer: Endpoint,
+        now: UInt64,
+        into actions: inout [TURNAction]
+    ) {
         if let number = liveChannel(to: peer, now: now) {
             channels[peer]?.lastUsedAt = now
-            emit(channelData(number, data), now: now, into: &actions)
-            return .sent
+            return emit(channelData(number, data), now: now, into: &actions)
         }
-        let bytes = build(MessageType(.send, .indication), newTransactionID(), capacity: data.count + 64) { builder in
+        let id = cryptography.randomTransaction()
+        let bytes = build(MessageType(.send, .indication), id, capacity: data.count + 64) { builder in
             builder.append(.xorPeerAddress, xor: peer)
             if configuration.prohibitsFragments, !leavesOut.contains(.dontFragment) {
                 builder.append(.dontFragment, [])
@@ -40,7 +63,6 @@ extension TURNClient {
         }
         emit(bytes, now: now, into: &actions)
         countDatagram(peer, now: now, into: &actions)
-        return .sent
     }
 
     private func channelData(_ number: UInt16, _ data: UnsafeRawBufferPointer) -> [UInt8] {
@@ -59,7 +81,9 @@ extension TURNClient {
 
     mutating func takeChannelData(_ bytes: UnsafeRawBufferPointer, now: UInt64, into actions: inout [TURNAction]) {
         guard phase == .live, let header = ChannelData(bytes), let peer = channelPeers[header.channel],
-            let channel = channels[peer], channel.expiresAt > now || channel.isPending
+            let channel = channels[peer], channel.isPending || channel.expiresAt > now,
+            // A channel that is being bound permits its peer with the answer; any other has to have been permitted.
+            channel.isPending || permissions[peer.address] != nil
         else {
             ignored &+= 1
             return
@@ -94,7 +118,7 @@ extension TURNClient {
 
     /// Binds a channel once there is traffic that is worth it.
     private mutating func countDatagram(_ peer: Endpoint, now: UInt64, into actions: inout [TURNAction]) {
-        guard configuration.bindsChannels, channels[peer]?.isPending != true, channels[peer]?.isWanted ?? true
+        guard configuration.bindsChannels, channels[peer].map({ !$0.isPending && !$0.isRefused }) ?? true
         else { return }
         if datagrams.count >= Limits.channels, datagrams[peer] == nil { datagrams = [:] }
         let count = datagrams[peer, default: 0] + 1

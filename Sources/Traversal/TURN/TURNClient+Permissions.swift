@@ -12,12 +12,23 @@ extension TURNClient {
         mutating func postpone(until time: UInt64) { refreshAt = time }
     }
 
-    /// Asks for permissions, all in as few requests as they fit in. Those that are there already cost nothing. They are
-    /// refreshed until `forget`.
+    /// A peer that the server does not relay to.
+    struct Refusal {
+        let failure: TURNFailure
+        let endsAt: UInt64
+    }
+
+    /// Asks for permissions, each by itself, so that a peer whom the server refuses (RFC 8656 section 10.2: with all
+    /// others of the request) delays no other. Those that are there already cost nothing. They are refreshed, in as few
+    /// requests as they fit in, until `forget`; one that was refused is refused again for a minute without asking.
     package mutating func permit(_ peers: [IPAddress], now: UInt64, into actions: inout [TURNAction]) {
         guard phase == .live, let allocation else { return }
         var wanted: [IPAddress] = []
         for peer in peers where permissions[peer] == nil {
+            if let failure = refusal(of: peer, now: now) {
+                actions.append(.refused(peer, failure))
+                continue
+            }
             guard allocation.has(peer.family) else {
                 actions.append(.refused(peer, failure(.peerFamilyMismatch, .createPermission)))
                 continue
@@ -27,9 +38,10 @@ extension TURNClient {
                 continue
             }
             permissions[peer] = Permission()
+            for endpoint in channels.keys where endpoint.address == peer { channels[endpoint]?.isWanted = true }
             wanted.append(peer)
         }
-        ask(for: wanted, now: now, into: &actions)
+        for peer in wanted where phase == .live { request(.permissions([peer]), now: now, into: &actions) }
     }
 
     /// Whether packets from that address come through.
@@ -40,7 +52,27 @@ extension TURNClient {
     /// Lets a permission, and the channels to its address, lapse.
     package mutating func forget(_ peer: IPAddress) {
         permissions[peer] = nil
+        held.drop([peer])
         for endpoint in channels.keys where endpoint.address == peer { channels[endpoint]?.isWanted = false }
+    }
+
+    func refusal(of peer: IPAddress, now: UInt64) -> TURNFailure? {
+        guard let refusal = refusals[peer], now < refusal.endsAt else { return nil }
+        return refusal.failure
+    }
+
+    /// The server does not relay to that peer.
+    mutating func refuse(_ peer: IPAddress, _ failure: TURNFailure, now: UInt64, into actions: inout [TURNAction]) {
+        permissions[peer] = nil
+        held.drop([peer])
+        refusals = refusals.filter { now < $0.value.endsAt }
+        if refusals.count >= Limits.permissions,
+            let oldest = refusals.min(by: { ($0.value.endsAt, $0.key.low) < ($1.value.endsAt, $1.key.low) })
+        {
+            refusals[oldest.key] = nil
+        }
+        refusals[peer] = Refusal(failure: failure, endsAt: now.addingSaturated(Limits.refusalMemory))
+        actions.append(.refused(peer, failure))
     }
 
     private mutating func ask(for peers: [IPAddress], now: UInt64, into actions: inout [TURNAction]) {
@@ -56,11 +88,13 @@ extension TURNClient {
             guard let old = permissions[peer] else { continue }
             if old.expiresAt <= now { fresh.append(peer) }
             permissions[peer] = Permission(
-                expiresAt: after(Limits.permissionLifetime, now),
-                refreshAt: after(Limits.permissionRefresh, now)
+                expiresAt: now.addingSaturated(Limits.permissionLifetime),
+                refreshAt: now.addingSaturated(Limits.permissionRefresh)
             )
         }
-        if !fresh.isEmpty { actions.append(.permitted(fresh)) }
+        guard !fresh.isEmpty else { return }
+        actions.append(.permitted(fresh))
+        flush(fresh, now: now, into: &actions)
     }
 
     mutating func notPermitted(
@@ -71,7 +105,7 @@ extension TURNClient {
     ) {
         // One address that the server does not like fails all of its request (RFC 8656 section 10.2): each is asked for
         // alone.
-        if peers.count > 1, failure.retryAfterSeconds == nil {
+        if peers.count > 1, failure.isRefusal {
             for peer in peers where permissions[peer] != nil && phase == .live {
                 request(.permissions([peer]), now: now, into: &actions)
             }
@@ -79,14 +113,13 @@ extension TURNClient {
         }
         for peer in peers {
             guard var permission = permissions[peer] else { continue }
-            permission.retries += 1
-            let mayPass = failure.retryAfterSeconds != nil && permission.retries <= Limits.retries
-            guard mayPass else {
-                permissions[peer] = nil
-                actions.append(.refused(peer, failure))
+            // Without a word from the server it is asked for as long as the allocation lives.
+            if failure.isServersWord { permission.retries += 1 }
+            guard !failure.isRefusal, permission.retries <= Limits.retries else {
+                refuse(peer, failure, now: now, into: &actions)
                 continue
             }
-            permission.refreshAt = after(Limits.retryPause, now)
+            permission.refreshAt = now.addingSaturated(Limits.retryPause)
             permissions[peer] = permission
         }
     }
@@ -95,7 +128,7 @@ extension TURNClient {
 
     mutating func advancePermissions(now: UInt64, into actions: inout [TURNAction]) {
         guard permissionDeadline <= now else { return }
-        let due = permissions.filter { $0.value.refreshAt <= after(Limits.permissionBatching, now) }.keys
+        let due = permissions.filter { $0.value.refreshAt <= now.addingSaturated(Limits.permissionBatching) }.keys
             .sorted { ($0.high, $0.low) < ($1.high, $1.low) }
         for peer in due { permissions[peer]?.refreshAt = .max }
         ask(for: due, now: now, into: &actions)

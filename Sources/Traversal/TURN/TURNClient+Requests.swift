@@ -15,7 +15,7 @@ extension TURNClient {
                 return putBack(pending, now: now)
             }
         }
-        let id = newTransactionID()
+        let id = cryptography.randomTransaction()
         let signer = isRenewal ? renewal ?? session : session
         let bytes = build(MessageType(kind.method, .request), id) { builder in
             append(kind, to: &builder)
@@ -63,13 +63,6 @@ extension TURNClient {
             body(&builder)
             count = builder.finish() ?? 0
         }
-    }
-
-    func newTransactionID() -> TransactionID {
-        var drawn = (UInt64(0), UInt32(0))
-        withUnsafeMutableBytes(of: &drawn.0) { cryptography.random($0) }
-        withUnsafeMutableBytes(of: &drawn.1) { cryptography.random($0) }
-        return TransactionID(high: drawn.0, low: drawn.1)
     }
 
     private func append(_ kind: Kind, to builder: inout MessageBuilder) {

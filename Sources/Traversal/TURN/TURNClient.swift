@@ -66,6 +66,10 @@ package struct TURNClient {
     var channelPeers: [UInt16: Endpoint] = [:]
     var nextChannel = Limits.channelNumbers.lowerBound
     var datagrams: [Endpoint: Int] = [:]
+    var held = HeldDatagrams()
+    var refusals: [IPAddress: Refusal] = [:]
+    /// Why the last Refresh came to nothing; nil once one has succeeded.
+    var refreshFailure: TURNFailure?
 
     package init(_ configuration: TURNConfiguration, with cryptography: any Cryptography) {
         self.configuration = configuration
@@ -125,7 +129,7 @@ package struct TURNClient {
         guard phase == .live else { return }
         // What is put off while the allocation moves is done as soon as it has.
         if isMoving { return advanceMove(now: now, into: &actions) }
-        if now >= expiresAt { return end(failure(.allocationExpired, .refresh), into: &actions) }
+        if now >= expiresAt { return end(expiryFailure, into: &actions) }
         if now >= refreshAt {
             refreshAt = .max
             request(.refresh(lifetimeSeconds: configuration.lifetimeSeconds), now: now, into: &actions)
@@ -203,7 +207,7 @@ package struct TURNClient {
     }
 
     private mutating func advanceMove(now: UInt64, into actions: inout [TURNAction]) {
-        if now >= expiresAt { end(failure(.allocationExpired, .refresh), into: &actions) }
+        if now >= expiresAt { end(expiryFailure, into: &actions) }
     }
 
     mutating func end(_ failure: TURNFailure?, into actions: inout [TURNAction]) {
@@ -215,9 +219,14 @@ package struct TURNClient {
         channels = [:]
         channelPeers = [:]
         datagrams = [:]
+        held = HeldDatagrams()
+        refusals = [:]
         frames.reset()
         actions.append(.ended(failure))
     }
+
+    /// What kept the allocation from being refreshed says more than that it has expired.
+    private var expiryFailure: TURNFailure { refreshFailure ?? failure(.allocationExpired, .refresh) }
 
     func failure(
         _ reason: TURNFailure.Reason,
@@ -237,11 +246,11 @@ package struct TURNClient {
 
     // MARK: The way's own life
 
-    private var keepAliveAt: UInt64 { after(Limits.keepAlive, lastSentAt) }
+    private var keepAliveAt: UInt64 { lastSentAt.addingSaturated(Limits.keepAlive) }
 
     /// A Binding indication, which nobody answers, keeps the NATs between open (RFC 8489 section 11).
     private mutating func keepAlive(now: UInt64, into actions: inout [TURNAction]) {
-        let bytes = build(MessageType(.binding, .indication), newTransactionID()) { _ in }
+        let bytes = build(MessageType(.binding, .indication), cryptography.randomTransaction()) { _ in }
         emit(bytes, now: now, into: &actions)
     }
 

@@ -63,6 +63,24 @@ package struct TURNFailure: Error, Equatable, Sendable, CustomStringConvertible 
         }
     }
 
+    /// The server has looked at the request and does not want it; asking again would not change that.
+    var isRefusal: Bool {
+        switch reason {
+        case .forbidden, .peerFamilyMismatch, .badRequest, .unknownAttributes, .unexpectedCode, .familyUnavailable,
+            .unsupportedTransport, .mobilityForbidden:
+            true
+        default: false
+        }
+    }
+
+    /// It is the server that says no, be it for good or for a while, and not the way to it.
+    var isServersWord: Bool {
+        switch reason {
+        case .quotaReached, .outOfCapacity, .serverError: true
+        default: isRefusal
+        }
+    }
+
     package var description: String {
         let said = [code.map { String($0) } ?? "", phrase].filter { !$0.isEmpty }.joined(separator: " ")
         let answer = said.isEmpty ? "" : " (\(said))"

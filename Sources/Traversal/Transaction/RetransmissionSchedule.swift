@@ -27,9 +27,3 @@ package struct RetransmissionSchedule: Equatable, Sendable {
     /// Over a connection nothing is sent twice (RFC 8489 section 6.2.2).
     package static let stream = RetransmissionSchedule(gapsNanoseconds: [], lastWaitNanoseconds: Limits.streamWait)
 }
-
-/// The monotonic time `nanoseconds` after `now`; saturating, so that nothing can wrap into the past.
-func after(_ nanoseconds: UInt64, _ now: UInt64) -> UInt64 {
-    let (sum, overflow) = now.addingReportingOverflow(nanoseconds)
-    return overflow ? .max : sum
-}

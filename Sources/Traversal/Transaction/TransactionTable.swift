@@ -70,7 +70,7 @@ package struct TransactionTable<Context> {
         var transmissions = 1
         var firstSentAt: UInt64
         var deadline: UInt64
-        /// The code of an answer that came and did not verify, and whether one came at all.
+        /// The code of an answer that came unsigned, and whether any came that did not verify.
         var unverifiedCode: UInt16?
         var hadUnverified = false
     }
@@ -103,7 +103,7 @@ package struct TransactionTable<Context> {
             request: request,
             context: context,
             firstSentAt: now,
-            deadline: after(wait, now)
+            deadline: now.addingSaturated(wait)
         )
         return true
     }
@@ -136,7 +136,7 @@ package struct TransactionTable<Context> {
         // a challenge, whoever answers it sees that.
         if !isChallenge, AnswerRules.isBidDown(message) { return .ignored(.bidDown) }
         if !isChallenge, let key = entry.request.key, !key.verifies(message, with: cryptography) {
-            return unverified(id, code)
+            return unverified(id, message.hasIntegrity ? nil : code)
         }
 
         entries[id] = nil
@@ -193,7 +193,7 @@ package struct TransactionTable<Context> {
             // From the time it should have gone out, unless that is long past: a caller who slept sends one copy and no
             // burst.
             let base = now &- entry.deadline < next ? entry.deadline : now
-            entry.deadline = after(next, base)
+            entry.deadline = base.addingSaturated(next)
             entries[id] = entry
             events.append(
                 .transmit(
@@ -220,7 +220,7 @@ package struct TransactionTable<Context> {
         guard let entry = entries[id] else { return .ignored(.unknownTransaction) }
         guard entry.request.isReliable else {
             entries[id]?.hadUnverified = true
-            entries[id]?.unverifiedCode = code
+            if let code { entries[id]?.unverifiedCode = code }
             return .ignored(.integrity)
         }
         entries[id] = nil
@@ -231,7 +231,8 @@ package struct TransactionTable<Context> {
 /// Why a transaction ended without an answer that can be used.
 package enum TransactionFailure: Equatable, Sendable {
     case timedOut
-    /// Answers came, and none was made with our key. The code is what the last of them claimed.
+    /// Answers came, and none was made with our key. The code is what the last of them claimed that was not signed at
+    /// all.
     case integrityViolated(code: UInt16?)
     /// The answer has attributes that must be understood and are not.
     case unknownAttributes

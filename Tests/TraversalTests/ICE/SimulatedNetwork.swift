@@ -119,6 +119,9 @@ final class SimulatedPeer {
     var paths: [(at: UInt64, path: ICEPath?)] = []
     var states: [(at: UInt64, state: ICEState)] = []
     var names: [String] = []
+    var channels: [Endpoint] = []
+    /// What the caller does when the agent wants a restart.
+    var onRestartWanted: (() -> Void)?
     var reports: [ICEReport] = []
     /// When data came in.
     var arrivals: [UInt64] = []
@@ -224,6 +227,9 @@ final class SimulatedNetwork {
                 peer.sent.append((base, target, bytes))
                 transmit(peer, base, target, bytes)
             case .permit(_, let target): peer.permissions.insert(target.address)
+            case .release(_, let address): peer.permissions.remove(address)
+            case .bindChannel(_, let target): peer.channels.append(target)
+            case .restartWanted: peer.onRestartWanted?()
             case .resolve(let name): peer.names.append(name)
             case .path(let path): peer.paths.append((now, path))
             case .state(let state): peer.states.append((now, state))
