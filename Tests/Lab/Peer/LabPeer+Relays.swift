@@ -51,20 +51,24 @@ extension LabPeer {
                 guard let self else { return }
                 for link in links where !link.isWanted { drop(link) }
             }
-            for relayed in allocation.relayed {
+            let candidates = ICELocalCandidate.relayed(
+                allocation,
+                at: internet.relay("turn").endpoint(),
+                by: link.transport,
+                localPreference: link.transport == .udp ? 65_535 : 32_767,
+                // The servers give one address, of IPv4.
+                bases: { _ in link.base }
+            )
+            for candidate in candidates {
                 // The peer's relay is by the same server as a rule, so that what it sends is let in before the peer
                 // and its candidates are known here.
-                link.permit(relayed.address)
-                add(
-                    ICELocalCandidate(
-                        base: link.base,
-                        type: .relayed,
-                        endpoint: relayed,
-                        server: internet.relay("turn").endpoint().address,
-                        localPreference: link.transport == .udp ? 65_535 : 32_767,
-                        related: allocation.mapped
-                    )
-                )
+                link.permit(candidate.endpoint.address)
+                add(candidate)
+            }
+        case .refused(let peer, _):
+            let base = link.base
+            core.step { machine, now, actions in
+                machine.turn(&actions) { ice, wanted in ice.refuse(peer, on: base, now: now, into: &wanted) }
             }
         case .received(let bytes, let peer):
             let base = link.base

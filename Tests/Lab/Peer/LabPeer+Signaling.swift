@@ -9,19 +9,22 @@ struct PeerSignaling {
     var isReady = false
     /// The other peer.
     var peer: String?
+    /// It has called the other one, and its offers count where both offer at once.
     var isOfferer = false
+    /// An offer is out.
+    var awaitsAnswer = false
     /// Continues a session whose connection is gone.
     var resumeToken: String?
     /// Messages that wait for the connection.
     var unsent: [String] = []
-    /// The session with the peer: its user name fragment.
+    /// The peer's user name fragment of the session; nil until it is known.
     var remoteFragment: String?
     var pause = 0.0
 }
 
 /// Descriptions and candidates, as JSON through the hub:
 ///
-///     {"type":"offer","to":"bob","offer":{"ufrag":"…","pwd":"…","candidates":["candidate:…",…]}}
+///     {"type":"offer","to":"bob","offer":{"ufrag":"…","pwd":"…","to":"","candidates":["candidate:…",…]}}
 ///     {"type":"ice-candidate","to":"bob","candidate":{"ufrag":"…","candidates":["candidate:…"]}}
 extension LabPeer {
     // MARK: The connection
@@ -67,19 +70,20 @@ extension LabPeer {
     // MARK: What is sent
 
     func offer() {
-        signaling.isOfferer = true
+        signaling.awaitsAnswer = true
         core.step { [weak self] _, _, _ in self?.describe("offer") }
     }
 
     /// A candidate that is found after the description was sent.
     func tell(_ candidate: ICECandidate) {
-        guard signaling.peer != nil, signaling.isOfferer || signaling.remoteFragment != nil else { return }
+        guard signaling.awaitsAnswer || signaling.remoteFragment != nil else { return }
         say("ice-candidate", "candidate", ["candidates": [CandidateLine.text(candidate)]])
     }
 
-    private func describe(_ kind: String) {
+    /// - Parameter offer: the user name fragment of the offer that an answer is to.
+    private func describe(_ kind: String, to offer: String = "") {
         let candidates = locals.map { CandidateLine.text(ice.signaled($0)) }
-        say(kind, kind, ["pwd": ice.localCredentials.password, "candidates": candidates])
+        say(kind, kind, ["pwd": ice.localCredentials.password, "to": offer, "candidates": candidates])
     }
 
     private func say(_ type: String, _ member: String, _ payload: [String: Any]) {
@@ -107,7 +111,7 @@ extension LabPeer {
     /// All candidates once more: the peer was not there when they were sent, or the server has forgotten them.
     private func repeatCandidates() {
         guard signaling.remoteFragment != nil else {
-            if signaling.isOfferer { describe("offer") }
+            if signaling.awaitsAnswer { describe("offer") }
             return
         }
         let candidates = locals.map { CandidateLine.text(ice.signaled($0)) }
@@ -157,10 +161,21 @@ extension LabPeer {
         let credentials = (payload["pwd"] as? String).flatMap {
             try? ICECredentials(usernameFragment: fragment, password: $0)
         }
-        if type == "offer" {
+        switch type {
+        case "offer":
+            // Of two that cross, the caller's counts.
+            if signaling.isOfferer, signaling.awaitsAnswer { return }
             if let known = signaling.remoteFragment, known != fragment { begin(as: nil) }
+            signaling.awaitsAnswer = false
             signaling.peer = from
             gather()
+        case "answer":
+            // One to an offer before the last comes too late.
+            guard signaling.awaitsAnswer, payload["to"] as? String == ice.localCredentials.usernameFragment else {
+                return
+            }
+            signaling.awaitsAnswer = false
+        default: break
         }
         if let credentials { meet(credentials) }
         core.step { machine, now, actions in
@@ -168,17 +183,20 @@ extension LabPeer {
                 for candidate in candidates { ice.addRemoteCandidate(candidate, now: now, into: &wanted) }
             }
         }
-        if type == "offer" { core.step { [weak self] _, _, _ in self?.describe("answer") } }
+        if type == "offer" { core.step { [weak self] _, _, _ in self?.describe("answer", to: fragment) } }
     }
 
     private func meet(_ credentials: ICECredentials) {
         signaling.remoteFragment = credentials.usernameFragment
-        let parameters = ICERemoteParameters(
+        // The other one's options are the same.
+        var parameters = ICERemoteParameters(
             credentials: credentials,
             supportsRenomination: options.supportsRenomination
         )
+        parameters.pacing = options.ice.pacing
+        let told = parameters
         core.step { machine, now, actions in
-            machine.turn(&actions) { ice, wanted in try? ice.setRemote(parameters, now: now, into: &wanted) }
+            machine.turn(&actions) { ice, wanted in try? ice.setRemote(told, now: now, into: &wanted) }
         }
     }
 

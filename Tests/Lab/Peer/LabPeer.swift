@@ -48,7 +48,7 @@ package final class LabPeer {
     package private(set) var unsent = 0
     /// Sessions that were begun because the one before had failed.
     package private(set) var restarts = 0
-    /// Sessions that were begun to find a direct path again.
+    /// Sessions that were begun to find a direct path again, or because the agent wanted it.
     package private(set) var renegotiations = 0
 
     package let ice: ICEAgent
@@ -110,6 +110,7 @@ package final class LabPeer {
     /// Connects to a peer, with whatever is there already.
     package func connect(to peer: String) {
         signaling.peer = peer
+        signaling.isOfferer = true
         begin(as: .controlling)
         dial()
         gather()
@@ -124,10 +125,9 @@ package final class LabPeer {
             unsent += 1
             return false
         }
-        ice.noteSent(now: host.now)
         send(bytes, to: path.remote, by: path.base)
         // The agent may have to look sooner than it wanted.
-        core.step { _, _, _ in }
+        if ice.noteSent(now: host.now) { core.step { _, _, _ in } }
         return true
     }
 
@@ -214,6 +214,12 @@ package final class LabPeer {
         switch action {
         case .send(let base, let target, let bytes): send(bytes, to: target, by: base)
         case .permit(let base, let peer): links.first { $0.base == base }?.permit(peer.address)
+        case .release(let base, let peer): links.first { $0.base == base }?.forget(peer)
+        case .bindChannel(let base, let peer): links.first { $0.base == base }?.bindChannel(to: peer)
+        case .restartWanted:
+            renegotiations += 1
+            begin(as: nil)
+            offer()
         case .path(let path):
             let before = paths.last?.path
             paths.append((host.now, path))
@@ -227,7 +233,7 @@ package final class LabPeer {
         case .state(let state):
             states.append((host.now, state))
             if state == .disconnected { recover() }
-            if state == .failed, signaling.isOfferer { restart() }
+            if state == .failed, signaling.isOfferer, !signaling.awaitsAnswer { restart() }
         case .failed(let report): reports.append(report)
         case .resolve, .role: break
         }
@@ -292,6 +298,7 @@ package final class LabPeer {
 
     /// A session with new credentials (RFC 8445 section 9). Whoever offers controls (section 6.1.1).
     func begin(as role: ICERole?) {
+        signaling.remoteFragment = nil
         core.step { machine, now, actions in
             machine.turn(&actions) { ice, wanted in ice.restart(role: role, now: now, into: &wanted) }
         }

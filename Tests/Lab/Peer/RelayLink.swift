@@ -40,6 +40,12 @@ final class RelayLink {
         agent.step { client, now, actions in client.permit([peer], now: now, into: &actions) }
     }
 
+    func forget(_ peer: IPAddress) { agent.step { client, _, _ in client.forget(peer) } }
+
+    func bindChannel(to peer: Endpoint) {
+        agent.step { client, now, actions in client.bindChannel(to: peer, now: now, into: &actions) }
+    }
+
     func send(_ bytes: [UInt8], to peer: Endpoint) {
         agent.step { client, now, actions in
             _ = bytes.withUnsafeBytes { client.send($0, to: peer, now: now, into: &actions) }
