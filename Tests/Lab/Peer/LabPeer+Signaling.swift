@@ -15,10 +15,14 @@ struct PeerSignaling {
     var awaitsAnswer = false
     /// Continues a session whose connection is gone.
     var resumeToken: String?
+    /// Messages since the welcome, so that none comes twice.
+    var received = 0
     /// Messages that wait for the connection.
     var unsent: [String] = []
     /// The peer's user name fragment of the session; nil until it is known.
     var remoteFragment: String?
+    /// A connection was lost, and maybe messages with it.
+    var hasBroken = false
     var pause = 0.0
 }
 
@@ -38,8 +42,11 @@ extension LabPeer {
         client.onClose = { [weak self, weak client] _ in
             if let self, client === signaling.client { hungUp() }
         }
-        var hello = ["type": "hello", "username": name, "password": Self.password(name)]
-        hello["resume"] = signaling.resumeToken
+        var hello: [String: Any] = ["type": "hello", "username": name, "password": Self.password(name)]
+        if let token = signaling.resumeToken {
+            hello["resume"] = token
+            hello["received"] = signaling.received
+        }
         client.send(Self.text(hello))
         keepAlive(client)
     }
@@ -53,6 +60,7 @@ extension LabPeer {
     private func hungUp() {
         signaling.client = nil
         signaling.isReady = false
+        signaling.hasBroken = true
         let pause = signaling.pause
         signaling.pause = min(10, max(0.5, 2 * pause))
         internet.scheduler.after(seconds: pause) { [weak self] in self?.dial() }
@@ -106,6 +114,9 @@ extension LabPeer {
         let unsent = signaling.unsent
         signaling.unsent = []
         for message in unsent { signaling.client?.send(message) }
+        // What was on its way when the connection broke has not arrived.
+        if signaling.hasBroken, signaling.peer != nil { repeatCandidates() }
+        signaling.hasBroken = false
     }
 
     /// All candidates once more: the peer was not there when they were sent, or the server has forgotten them.
@@ -124,14 +135,13 @@ extension LabPeer {
         guard let message = try? JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any],
             let type = message["type"] as? String, !isClosed
         else { return }
+        if type != "welcome" { signaling.received += 1 }
         switch type {
         case "welcome":
             signaling.resumeToken = message["resumeToken"] as? String
+            signaling.received = 0
             if message["resumed"] as? Bool == true { isThere() } else { register() }
-        case "registered":
-            isThere()
-            // A server that has started anew has lost what was on its way.
-            if signaling.peer != nil, !locals.isEmpty { repeatCandidates() }
+        case "registered": isThere()
         case "error": refused(message["code"] as? String ?? "")
         case "offer", "answer", "ice-candidate":
             guard let from = message["from"] as? String, let payload = message["payload"] as? [String: Any] else {

@@ -36,7 +36,7 @@ struct PeerMachine {
         withUnsafeMutableBytes(of: &drawn.1) { cryptography.random($0) }
         let id = TransactionID(high: drawn.0, low: drawn.1)
         let bytes = [UInt8](unsafeUninitializedCapacity: 32) { buffer, count in
-            var builder = MessageBuilder(
+            let builder = MessageBuilder(
                 MessageType(.binding, .request),
                 id,
                 into: UnsafeMutableRawBufferPointer(buffer)
