@@ -29,4 +29,17 @@ import Testing
         }
         #expect(gone == nil && host == nil)
     }
+
+    @Test func soAreItsPeers() throws {
+        weak var gone: Internet?
+        weak var peer: LabPeer?
+        do {
+            let meeting = Meeting(.portRestricted, .symmetric, seed: 1)
+            (gone, peer) = (meeting.internet, meeting.alice)
+            try meeting.begin()
+            try meeting.internet.run(seconds: 5)
+            #expect(meeting.isRelayed)
+        }
+        #expect(gone == nil && peer == nil)
+    }
 }

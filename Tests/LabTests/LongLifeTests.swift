@@ -120,9 +120,10 @@ import Traversal
             remotes = reports.map(\.remoteCandidates).max() ?? 0
             bases = meeting.peers.map(\.openBaseCount).max() ?? 0
             allocations = meeting.internet.relay("turn").allocationCount
-            mappings = ["one", "other"].filter(meeting.internet.hasRouter).map {
-                meeting.internet.router($0).mappingCount
-            }.max() ?? 0
+            mappings =
+                ["one", "other"].filter(meeting.internet.hasRouter).map {
+                    meeting.internet.router($0).mappingCount
+                }.max() ?? 0
             events = meeting.internet.scheduler.waitingCount
         }
 

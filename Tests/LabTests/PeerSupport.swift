@@ -54,7 +54,8 @@ struct Cell: Sendable, CustomTestStringConvertible {
     /// Direct without guessing ports: all but a symmetric NAT with another one, or with a port-restricted one.
     var isDirect: Bool {
         let strict: Set = [Side.portRestricted, .symmetric]
-        return !(offerer == .symmetric && strict.contains(answerer) || answerer == .symmetric && strict.contains(offerer))
+        return
+            !(offerer == .symmetric && strict.contains(answerer) || answerer == .symmetric && strict.contains(offerer))
     }
 
     static let all = Side.allCases.flatMap { first in Side.allCases.map { Cell(offerer: first, answerer: $0) } }

@@ -42,6 +42,10 @@ extension ICEAgent {
             counters.candidatesOfOtherAddresses &+= 1
             return nil
         }
+        if local.type == .serverReflexive {
+            // The NAT has rebound: what the server saw of the base before leads nowhere.
+            locals.removeAll { $0.type == .serverReflexive && $0.base == local.base && $0.server == local.server }
+        }
         guard locals.count < ICELimits.localCandidates else {
             counters.candidatesBeyondLimit &+= 1
             return nil
@@ -187,13 +191,18 @@ extension ICEAgent {
         return candidate
     }
 
-    /// A peer whose NAT changes ports shows new addresses as long as it lives: those without a use give way.
+    /// A peer whose NAT changes ports, or whose relays come and go, has new addresses as long as it lives: those without
+    /// a use give way, what checks have shown before what was signaled.
     private func makeRoomForRemote() -> Bool {
         guard remotes.count >= ICELimits.remoteCandidates else { return true }
-        let idle = remotes.firstIndex { candidate in
-            candidate.type == .peerReflexive
-                && !pairs.contains { $0.remoteEndpoint == candidate.endpoint && $0.state != .failed }
+        func isIdle(_ candidate: ICECandidate) -> Bool {
+            !pairs.contains { $0.remoteEndpoint == candidate.endpoint && $0.state != .failed }
         }
+        let idle =
+            remotes.firstIndex { $0.type == .peerReflexive && isIdle($0) }
+            ?? remotes.firstIndex { candidate in
+                isIdle(candidate) && pairs.contains { $0.remoteEndpoint == candidate.endpoint }
+            }
         guard let idle else { return false }
         let endpoint = remotes.remove(at: idle).endpoint
         for pair in pairs where pair.remoteEndpoint == endpoint { forget(pair) }

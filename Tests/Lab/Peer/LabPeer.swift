@@ -186,6 +186,9 @@ package final class LabPeer {
                 signaled = ice.addLocalCandidate(candidate, now: now, into: &wanted)
             }
             guard let signaled, let self else { return }
+            if candidate.type == .serverReflexive {
+                locals.removeAll { $0.type == .serverReflexive && $0.base == candidate.base }
+            }
             locals.append(candidate)
             tell(signaled)
         }
@@ -233,6 +236,7 @@ package final class LabPeer {
         case .state(let state):
             states.append((host.now, state))
             if state == .disconnected { recover() }
+            if state == .connected { tidy() }
             if state == .failed, signaling.isOfferer, !signaling.awaitsAnswer { restart() }
         case .failed(let report): reports.append(report)
         case .resolve, .role: break
@@ -293,6 +297,19 @@ package final class LabPeer {
                 offer()
             }
             seekDirectPath(search: search, round: round + 1)
+        }
+    }
+
+    /// Every change of an address leaves candidates behind that nobody takes back (RFC 8838 has no word for it): before
+    /// they fill the checklist, a new session forgets them.
+    private func tidy() {
+        internet.scheduler.after(seconds: 10) { [weak self] in
+            guard let self, !isClosed, signaling.isOfferer, !signaling.awaitsAnswer, path != nil,
+                ice.report.remoteCandidates > 12
+            else { return }
+            renegotiations += 1
+            begin(as: nil)
+            offer()
         }
     }
 
