@@ -160,7 +160,7 @@ private struct EnvironmentReader {
             rest = rest.dropFirst(prefix.count)
         }
         let digits = rest.filter { $0 != ":" }
-        guard digits.utf8.count == 64 else { return nil }
+        guard digits.utf8.count == 64, digits.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
         var bytes: [UInt8] = []
         var index = digits.startIndex
         while index < digits.endIndex {

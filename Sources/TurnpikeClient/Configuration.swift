@@ -6,8 +6,8 @@
 public struct Configuration: Sendable, Hashable {
     /// A TURN server, with the credential for it.
     public struct TURNServer: Sendable, Hashable {
-        /// `turn:host:port` or `turns:host:port`, with `?transport=udp` or `?transport=tcp`; without it `turn:` is tried
-        /// by UDP and TCP, and `turns:` by DTLS and TLS.
+        /// `turn:host:port` or `turns:host:port`, with `?transport=udp` or `?transport=tcp`; without it `turn:` is
+        /// tried by UDP and TCP, and `turns:` by DTLS and TLS.
         public var url: String
         /// A user of the server, or a time-limited username.
         public var username: String

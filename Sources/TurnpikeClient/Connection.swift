@@ -73,10 +73,12 @@ public final class Connection: Sendable {
 
     // MARK: Messages
 
-    /// What arrives, whole and in order. A megabyte of it that nobody reads holds up what the peer sends on any channel.
+    /// What arrives, whole and in order. A megabyte of it that nobody reads holds up what the peer sends on any
+    /// channel.
     public var messages: Messages { Messages(queue: queue) }
 
-    /// Sends bytes. It returns when they are taken over to be sent, which waits for the peer where it reads more slowly.
+    /// Sends bytes. It returns when they are taken over to be sent, which waits for the peer where it reads more
+    /// slowly.
     /// - Throws: `MessageChannelError`.
     public func send(_ bytes: [UInt8]) async throws { try await send(Message(bytes), on: SessionChannels.own) }
 

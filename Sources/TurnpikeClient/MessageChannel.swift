@@ -38,7 +38,8 @@ public final class MessageChannel: Sendable {
     /// What arrives.
     public var messages: Messages { Messages(queue: queue) }
 
-    /// Sends bytes. It returns when they are taken over to be sent, which waits for the peer where it reads more slowly.
+    /// Sends bytes. It returns when they are taken over to be sent, which waits for the peer where it reads more
+    /// slowly.
     /// - Throws: `MessageChannelError`.
     public func send(_ bytes: [UInt8]) async throws { try await connection.send(Message(bytes), on: number) }
 

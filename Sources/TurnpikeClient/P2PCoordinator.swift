@@ -76,8 +76,8 @@ public actor P2PCoordinator {
                 }
             }
             let made = try PeerClient(configuration, network: network, resume: resume) { [weak self] event in
-                // Safe: the client calls on the loop, which is this actor's executor, and keeps nothing of the event that
-                // it would change elsewhere.
+                // Safe: the client calls on the loop, which is this actor's executor, and keeps nothing of the event
+                // that it would change elsewhere.
                 nonisolated(unsafe) let event = event
                 self?.assumeIsolated { $0.take(event) }
             }
@@ -111,8 +111,8 @@ public actor P2PCoordinator {
         await withCheckedContinuation { continuation in client.unregister(id) { continuation.resume() } }
     }
 
-    /// Connects to a peer. It returns at the first path that is usable, mostly a relay's, and a better one takes over in
-    /// the background. A connection that is open already is given again.
+    /// Connects to a peer. It returns at the first path that is usable, mostly a relay's, and a better one takes over
+    /// in the background. A connection that is open already is given again.
     ///
     /// - Throws: `ConnectionFailure`, within the timeout.
     public func connectToPeer(_ id: PeerID, options: ConnectOptions = .init()) async throws -> Connection {
@@ -185,13 +185,14 @@ public actor P2PCoordinator {
         HealthCheck(configuration, client: client, startFailure: startFailure).health
     }
 
-    /// What happens from here on. Each reader has its own stream, which ends with `.shutdown`; one that falls behind by a
-    /// thousand events loses the oldest.
+    /// What happens from here on. Each reader has its own stream, which ends with `.shutdown`; one that falls behind by
+    /// a thousand events loses the oldest.
     public nonisolated var events: AsyncStream<Event> { broadcast.subscribe() }
 
     // MARK: The end
 
-    /// Closes every connection, gives the relays back and leaves signaling, in that order. It takes some seconds at most.
+    /// Closes every connection, gives the relays back and leaves signaling, in that order. It takes some seconds at
+    /// most.
     public func shutdown() async {
         guard !isOver else { return }
         isOver = true

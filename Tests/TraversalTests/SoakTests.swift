@@ -75,8 +75,8 @@ import Traversal
 
     // MARK: A client of a server
 
-    /// The server is restarted, the way is lost and found, packets are lost, the NAT binds anew; peers come and go, some
-    /// of them such as no server relays to.
+    /// The server is restarted, the way is lost and found, packets are lost, the NAT binds anew; peers come and go,
+    /// some of them such as no server relays to.
     @Test func aRelayIsLostOnlyWithItsServerOrItsAddress() throws {
         let world = try TURNWorld(server: { $0.permissionsPerAllocation = 128 })
         var generator = SeededGenerator(seed: Self.seed)

@@ -50,7 +50,8 @@ import Testing
     @Test func serversMayBeJSONAsBrowsersHaveIt() {
         let configuration = Configuration.fromEnvironment([
             "TURN_SERVERS":
-                #"[{"urls": ["turn:a.example", "turns:a.example"], "username": "u", "credential": "p"}, {"urls": "turn:b"}]"#,
+                #"[{"urls": ["turn:a.example", "turns:a.example"], "username": "u", "credential": "p"}, "#
+                + #"{"urls": "turn:b"}]"#,
             "TURN_USERNAME": "alice",
             "TURN_PASSWORD": "secret",
         ])
@@ -83,6 +84,8 @@ import Testing
         ("TURN_SERVERS", "[{\"urls\": 7}]", "\"urls\""),
         ("TURN_SERVERS", "[{", "\"urls\""),
         ("TURNPIKE_CERT_FINGERPRINT", "sha256:12", "64 hexadecimal digits"),
+        // As many bytes, and fewer characters.
+        ("TURNPIKE_CERT_FINGERPRINT", String(repeating: "a", count: 62) + "\u{e9}", "64 hexadecimal digits"),
         ("TURNPIKE_CA_FILE", "/nowhere/ca.pem", "PEM"),
         ("P2P_CONNECTION_TIMEOUT", "soon", "milliseconds"),
         ("P2P_KEEP_ALIVE_INTERVAL", "-1", "milliseconds"),

@@ -108,8 +108,8 @@ extension BehaviourDiscovery {
         return true
     }
 
-    /// Without the prober nothing can be measured, and without the first idle socket nobody knows whether the server can
-    /// answer to another one. Any other leaves out its time.
+    /// Without the prober nothing can be measured, and without the first idle socket nobody knows whether the server
+    /// can answer to another one. Any other leaves out its time.
     mutating func lifetimeLost(_ socket: Int, into actions: inout [Action]) {
         guard lifetime.isRunning, socket >= Self.proberSocket else { return }
         if socket <= Self.socket(0) { return lifetimeFailed("no socket could be opened", into: &actions) }

@@ -191,8 +191,8 @@ extension ICEAgent {
         return candidate
     }
 
-    /// A peer whose NAT changes ports, or whose relays come and go, has new addresses as long as it lives: those without
-    /// a use give way, what checks have shown before what was signaled.
+    /// A peer whose NAT changes ports, or whose relays come and go, has new addresses as long as it lives: those
+    /// without a use give way, what checks have shown before what was signaled.
     private func makeRoomForRemote() -> Bool {
         guard remotes.count >= ICELimits.remoteCandidates else { return true }
         func isIdle(_ candidate: ICECandidate) -> Bool {

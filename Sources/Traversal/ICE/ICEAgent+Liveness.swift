@@ -7,7 +7,8 @@ extension ICEAgent {
         tryAgain()
         guard let old = previous else { return }
         if let pair = old.pair { watch(pair) }
-        // The peer may be a little behind on its way to the new session's path; after the lifetime of consent it is not.
+        // The peer may be a little behind on its way to the new session's path; after the lifetime of consent it is
+        // not.
         if let end = old.expiresAt {
             if now >= end { previous = nil }
         } else if old.pair?.isOver ?? true {

@@ -33,8 +33,8 @@ package struct ICEPath: Hashable, Sendable {
 package enum ICEAction: Hashable, Sendable {
     /// `bytes` to `to` by the socket or relay `base`.
     case send(base: ICEBase, to: Endpoint, bytes: [UInt8])
-    /// The relay `base` will hear from this peer: create a permission ahead of the checks (RFC 8445 section 7.2.1). Once
-    /// for each address, until `release` or `ICEAgent.refuse`.
+    /// The relay `base` will hear from this peer: create a permission ahead of the checks (RFC 8445 section 7.2.1).
+    /// Once for each address, until `release` or `ICEAgent.refuse`.
     case permit(base: ICEBase, peer: Endpoint)
     /// No pair needs that permission any more. Agents that share an allocation each give back what they asked for.
     case release(base: ICEBase, peer: IPAddress)

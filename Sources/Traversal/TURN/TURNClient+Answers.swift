@@ -129,9 +129,9 @@ extension TURNClient {
         let reason: TURNFailure.Reason
         switch why {
         case .timedOut: reason = .serverSilent
-        // Some servers sign none of their errors. RFC 8489 section 9.2.5 has such an answer discarded as if it had never
-        // come, so the request was sent until its time was over. What follows then is the client's own choice, and the
-        // code the best guess there is; a redirection alone is never taken from nobody.
+        // Some servers sign none of their errors. RFC 8489 section 9.2.5 has such an answer discarded as if it had
+        // never come, so the request was sent until its time was over. What follows then is the client's own choice,
+        // and the code the best guess there is; a redirection alone is never taken from nobody.
         case .integrityViolated(let claimed?) where claimed != 300:
             if case .allocate = pending.kind, phase == .allocating, !pending.isRenewal,
                 retriesAllocate(claimed, nil, now: now, into: &actions)
@@ -159,8 +159,8 @@ extension TURNClient {
             return
         }
         if phase == .closing { return end(nil, into: &actions) }
-        // An allocation that the server knows goes on relaying, whatever becomes of a request about it: an outage of the
-        // way is over as a rule before the lifetime is.
+        // An allocation that the server knows goes on relaying, whatever becomes of a request about it: an outage of
+        // the way is over as a rule before the lifetime is.
         if failure.reason == .allocationLost { return end(failure, into: &actions) }
         switch pending.kind {
         case .allocate, .move: end(failure, into: &actions)

@@ -124,7 +124,8 @@ extension PeerSession {
         } else if let link, let known = link.remoteData?.transport,
             known.iceUfrag != data.transport.iceUfrag
         {
-            // RFC 8839 section 4.4.1.1.1: other credentials, of which both parts change, are a restart on this side too.
+            // RFC 8839 section 4.4.1.1.1: other credentials, of which both parts change, are a restart on this side
+            // too.
             link.restart()
         }
         accept(offer, data, payload)
