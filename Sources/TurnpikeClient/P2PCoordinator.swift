@@ -24,7 +24,8 @@ public actor P2PCoordinator {
     private nonisolated let group: MultiThreadedEventLoopGroup
     private nonisolated let broadcast = EventBroadcast()
     private nonisolated let log: DetailedLog
-    private var client: PeerClient?
+    /// Of the loop, so that `deinit` can end it there.
+    private nonisolated let place: NIOLoopBoundBox<PeerClient?>
     private var startedAt: ContinuousClock.Instant?
     private var isInitialized = false
     private var isOver = false
@@ -35,11 +36,19 @@ public actor P2PCoordinator {
         self.configuration = configuration
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         loop = group.next()
+        place = .makeEmptyBox(valueType: PeerClient.self, eventLoop: loop)
         log = DetailedLog(isEnabled: configuration.enableDetailedLogging)
     }
 
-    // Not in `shutdown()`: the actor runs on the loop as long as it lives. Sockets that are left are closed.
-    deinit { group.shutdownGracefully { _ in } }
+    // On the loop, as everything that touches the client. The group is not ended in `shutdown()`: the actor runs on the
+    // loop as long as it lives. Sockets that are left are closed.
+    deinit {
+        loop.execute { [group, place] in
+            guard let client = place.value else { return group.shutdownGracefully { _ in } }
+            // A program may drop a coordinator without `shutdown()`. The client outlives it until all is given back.
+            client.close { withExtendedLifetime(client) { group.shutdownGracefully { _ in } } }
+        }
+    }
 
     /// Everything of a coordinator happens on one event loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor { loop.executor.asUnownedSerialExecutor() }
@@ -148,6 +157,11 @@ public actor P2PCoordinator {
     }
 
     private typealias ConnectResult = Result<Connection, ConnectionFailure>
+
+    private var client: PeerClient? {
+        get { place.value }
+        set { place.value = newValue }
+    }
 
     private func cancel(_ waiter: UInt64) { client?.cancel(waiter) }
 
