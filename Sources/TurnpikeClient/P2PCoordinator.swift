@@ -75,6 +75,8 @@ public actor P2PCoordinator {
 
     private func makeClient() throws -> PeerClient {
         if let client { return client }
+        // The loop outlives `main`, as nobody waits for its end.
+        OpenSSLLibrary.stayAtExit()
         guard !isOver else { throw InitializationFailure(issues: ["the coordinator was shut down; make another"]) }
         do {
             let network = NIONetwork(loop, cryptography: try OpenSSLCryptography())
