@@ -36,6 +36,10 @@ extension Worker {
         guard streams.budget.hasRoomForTunnel else { return engine.peerConnectionFailed(key) }
         do throws(SystemCallError) {
             let descriptor = try TCPSocket.connect(to: peer.storage, from: source.storage)
+            if reserve.isLast(descriptor.raw) {
+                tellShortageOfPeers()
+                return engine.peerConnectionFailed(key)
+            }
             prepare(descriptor.raw)
             tunnels.insert(Tunnel(key, .connecting, peer: descriptor))
             if !watch(key) { engine.peerConnectionFailed(key) }
