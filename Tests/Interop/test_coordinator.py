@@ -49,7 +49,8 @@ def play(server, *scenes, **changes):
 
 
 @pytest.mark.parametrize(
-    "scene", ["messages", "channels", "direct", "relay", "upgrade", "glare", "unknown-peer", "refused", "state", "dropped"]
+    "scene",
+    ["messages", "channels", "direct", "relay", "upgrade", "glare", "unknown-peer", "refused", "state", "dropped"],
 )
 def test_two_coordinators(server, scene):
     assert f"ok {scene}" in play(server, scene)
