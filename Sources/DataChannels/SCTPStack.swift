@@ -109,7 +109,7 @@ package final class SCTPStack: Sendable {
 }
 
 /// What a body gave while it held the lock. It is used by the thread that ran the body, and by no other.
-private struct UncheckedResult<Value>: @unchecked Sendable {
+private struct UncheckedResult<Value>: @unchecked Sendable {  // Stays on the thread that made it.
     let value: Value
 
     init(_ value: Value) { self.value = value }

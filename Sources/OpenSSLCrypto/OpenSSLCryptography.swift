@@ -5,7 +5,7 @@ import STUN
 /// up by name costs OpenSSL 3 more than the hash of a STUN message does.
 ///
 /// Its owner is one worker: it must not be used from two threads at once.
-package final class OpenSSLCryptography: Cryptography, @unchecked Sendable {
+package final class OpenSSLCryptography: Cryptography, @unchecked Sendable {  // One thread's at a time.
     // @unchecked: the contexts below are mutable C objects; each worker makes its own instance and keeps it.
     private let macSHA1: OpaquePointer
     private let macSHA256: OpaquePointer

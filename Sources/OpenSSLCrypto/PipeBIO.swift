@@ -2,10 +2,13 @@ import COpenSSL
 
 /// The BIO methods over `SessionPipe`: one for streams and one for datagrams.
 enum PipeBIO {
-    // Unsafe only in name: Swift makes it once, before any use, and OpenSSL only reads a method that is made.
-    private nonisolated(unsafe) static let stream = makeMethod("turnpike stream", read: readStream, write: writeStream)
-    // Likewise.
-    private nonisolated(unsafe) static let datagram = makeMethod(
+    // Unsafe only in name: Swift makes each once, before any use, and OpenSSL only reads a method that is made.
+    private nonisolated(unsafe) static let stream = makeMethod(  // Only read after it is made.
+        "turnpike stream",
+        read: readStream,
+        write: writeStream
+    )
+    private nonisolated(unsafe) static let datagram = makeMethod(  // Only read after it is made.
         "turnpike datagram",
         read: readDatagram,
         write: writeDatagram

@@ -1,5 +1,5 @@
 /// A session on its way from one thread to another.
-package final class SessionTransfer: @unchecked Sendable {
+package final class SessionTransfer: @unchecked Sendable {  // One thread has it at a time.
     // @unchecked: whoever makes it touches the session no more, and whoever takes it is alone with it.
     private var session: TLSSession?
 

@@ -6,7 +6,7 @@ import COpenSSL
 ///
 /// A renewed certificate is a new context: sessions keep the one they were made from. The keys of session tickets
 /// belong to the context, so a ticket of an older one costs a full handshake.
-package final class TLSContext: @unchecked Sendable {
+package final class TLSContext: @unchecked Sendable {  // OpenSSL locks an SSL_CTX itself.
     // @unchecked for `handle` alone: an SSL_CTX counts its references atomically and has locks for what sessions change
     // in it, and nothing else changes it after `init`. The ticket keys have a lock of their own.
     package enum Kind: Sendable { case tls, dtls }

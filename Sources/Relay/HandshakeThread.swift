@@ -79,7 +79,7 @@ final class HandshakeThread: Sendable {
 }
 
 /// Carries the handshaker to its thread.
-private final class HandshakerBox: @unchecked Sendable {
+private final class HandshakerBox: @unchecked Sendable {  // Touched by its thread alone.
     // @unchecked: the thread that calls `run` is the only one that touches the handshaker from then on.
     private var handshaker: Handshaker?
 

@@ -6,9 +6,9 @@ import TURN
 final class LivePorts: Sendable {
     private let count: Int
     // The pointer and what it points at are written once, in `init`, before another thread can have them.
-    private nonisolated(unsafe) let addresses: UnsafeMutablePointer<RelayAddress>
+    private nonisolated(unsafe) let addresses: UnsafeMutablePointer<RelayAddress>  // Only read after `init`.
     // The pointer likewise; what it points at is atomic.
-    private nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>
+    private nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>  // Atomic words.
 
     private static let wordsPerAddress = 65_536 / 64
 

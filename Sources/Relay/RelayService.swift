@@ -314,7 +314,7 @@ final class SnapshotBox: Sendable {
 }
 
 /// Carries a worker to its thread.
-private final class WorkerBox: @unchecked Sendable {
+private final class WorkerBox: @unchecked Sendable {  // Touched by its thread alone.
     // @unchecked: the thread that calls `run` is the only one that touches the worker from then on.
     private var worker: Worker
 

@@ -44,7 +44,7 @@ extension SharedPortUse {
 }
 
 /// A connection to a shared port that is for HTTP. Its handshake is over, and nothing behind that has been read.
-package final class WebConnection: @unchecked Sendable {
+package final class WebConnection: @unchecked Sendable {  // One thread has it at a time.
     // @unchecked: whoever makes it touches it no more once it is told of, and whoever takes it is alone with it.
     private var descriptor: FileDescriptor?
     private let session: SessionTransfer
