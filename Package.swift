@@ -31,9 +31,15 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CUsrSCTP", providers: [.apt(["libusrsctp-dev"])]),
         .target(
+            name: "CommandConsole",
+            dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: settings
+        ),
+        .target(
             name: "Commands",
             dependencies: [
-                "Accounts", "Server", "Settings", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Accounts", "CommandConsole", "Server", "Settings",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings
         ),
@@ -61,7 +67,7 @@ let package = Package(
         .target(
             name: "PeerCommands",
             dependencies: [
-                "TurnpikeClient",
+                "CommandConsole", "TurnpikeClient",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings

@@ -1,5 +1,7 @@
 import Accounts
 import ArgumentParser
+// Every file here speaks to the console, and so do the tests.
+@_exported import CommandConsole
 import Foundation
 import Server
 
@@ -16,58 +18,15 @@ package enum CommandLineTool {
 
     /// - Returns: the exit status. Whatever there is to say has been written to `Console.current`.
     package static func run(_ arguments: [String]) async -> Int32 {
-        do {
-            var command = try TurnpikeCommand.parseAsRoot(arguments)
-            if var command = command as? any AsyncParsableCommand {
-                try await command.run()
-            } else {
-                try command.run()
-            }
-            return ExitStatus.done
-        } catch {
-            return report(error)
-        }
+        await Invocation(of: TurnpikeCommand.self, named: "turnpike", explain: explain).run(arguments)
     }
 
-    private static func report(_ error: any Error) -> Int32 {
-        let console = Console.current
+    private static func explain(_ error: any Error) -> (message: String, status: Int32)? {
         switch error {
-        case let error as CommandError:
-            for line in error.lines { console.message("turnpike: \(line)") }
-            return error.status
-        case let error as AccountError:
-            console.message("turnpike: \(error.message)")
-            return error.isUsage ? ExitStatus.usage : ExitStatus.failed
-        case let error as CredentialError:
-            console.message("turnpike: \(error.message)")
-            return error.isAboutInput ? ExitStatus.usage : ExitStatus.failed
-        case let error as ExitCode:
-            return error.rawValue
-        default:
-            return reportParserError(error)
+        case let error as AccountError: (error.message, error.isUsage ? ExitStatus.usage : ExitStatus.failed)
+        case let error as CredentialError: (error.message, error.isAboutInput ? ExitStatus.usage : ExitStatus.failed)
+        default: nil
         }
-    }
-
-    /// Requests for help and version come as errors too; those go to standard output.
-    private static func reportParserError(_ error: any Error) -> Int32 {
-        let console = Console.current
-        guard TurnpikeCommand.exitCode(for: error) != .success else {
-            do {
-                try console.write(TurnpikeCommand.fullMessage(for: error))
-                return ExitStatus.done
-            } catch {
-                console.message("turnpike: \(error)")
-                return ExitStatus.failed
-            }
-        }
-        // The parser's message says what is wrong; its usage block would bury that. The block's last line names the
-        // subcommand whose help is meant.
-        let text = TurnpikeCommand.message(for: error).split(separator: "\n").joined(separator: " ")
-        let line = text.hasSuffix(".") ? String(text.dropLast()) : text
-        let parts = TurnpikeCommand.fullMessage(for: error).components(separatedBy: "See '")
-        let help = parts.count > 1 ? parts[parts.count - 1].prefix { $0 != "'" } : "turnpike --help"
-        console.message("turnpike: \(line.prefix(1).lowercased())\(line.dropFirst()); see \(help)")
-        return ExitStatus.usage
     }
 }
 
@@ -89,25 +48,6 @@ struct TurnpikeCommand: AsyncParsableCommand {
             HealthcheckCommand.self, ConfigCommand.self, VersionCommand.self,
         ]
     )
-}
-
-/// Exit statuses, as sysexits.h names them.
-enum ExitStatus {
-    static let done: Int32 = 0
-    static let failed: Int32 = 1
-    static let usage: Int32 = 64
-    static let configuration: Int32 = 78
-}
-
-/// Ends a command with a status and what to say on standard error: what is wrong, where, and the mend.
-struct CommandError: Error, CustomStringConvertible {
-    let status: Int32
-    let lines: [String]
-
-    static func failed(_ line: String) -> CommandError { CommandError(status: ExitStatus.failed, lines: [line]) }
-    static func usage(_ line: String) -> CommandError { CommandError(status: ExitStatus.usage, lines: [line]) }
-
-    var description: String { lines.joined(separator: "\n") }
 }
 
 extension AccountError {

@@ -26,12 +26,13 @@ enum ImportTable {
             "Accounts", "CLinux", "COpenSSL", "Foundation", "Gateway", "LinuxIO", "Logging", "OpenSSLCrypto", "Relay",
             "STUN", "ServiceLifecycle", "Settings", "Signaling", "TURN", "UnixSignals",
         ],
-        "Commands": ["Accounts", "ArgumentParser", "Foundation", "Server", "Settings"],
+        "CommandConsole": ["ArgumentParser", "Foundation"],
+        "Commands": ["Accounts", "ArgumentParser", "CommandConsole", "Foundation", "Server", "Settings"],
         "TurnpikeClient": [
             "DataChannels", "Glibc", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOWebSocket", "OpenSSLCrypto", "Signaling",
             "Traversal",
         ],
-        "PeerCommands": ["ArgumentParser", "Foundation", "TurnpikeClient"],
+        "PeerCommands": ["ArgumentParser", "CommandConsole", "Foundation", "TurnpikeClient"],
         "turnpike": ["Commands"],
         "turnpike-peer": ["PeerCommands"],
     ]

@@ -17,6 +17,14 @@ package struct Style: Sendable {
     }
 }
 
+extension Console {
+    /// Colours, where a person looks and has not asked to be spared them (no-color.org).
+    var style: Style {
+        let isWanted = environment["NO_COLOR", default: ""].isEmpty && environment["TERM"] != "dumb"
+        return Style(isColoured: outputIsTerminal && isWanted)
+    }
+}
+
 extension String {
     /// The text with everything that could disturb a terminal or break the line escaped: servers have their say here.
     var escapedForTerminal: String {

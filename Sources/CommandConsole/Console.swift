@@ -1,11 +1,15 @@
 import Foundation
 
-/// What a command sees of the world: its environment and its three streams. Tests put their own in place.
+/// What a command sees of the world: its environment, its user, its three streams, and the time. Tests put their own in
+/// place.
 package struct Console: Sendable {
     /// The one that commands use.
     @TaskLocal package static var current = Console.process
 
     package var environment: [String: String]
+    package var effectiveUser: UInt32
+    /// The wall clock in seconds since 1970.
+    package var now: @Sendable () -> Int64
     /// Reads up to so many bytes of standard input; fewer mean that it ended.
     package var read: @Sendable (_ bytesMax: Int) -> [UInt8]
     /// Writes to standard output, or returns the error number.
@@ -13,7 +17,9 @@ package struct Console: Sendable {
     /// Writes to standard error. There is nobody to tell when that fails.
     package var diagnostics: @Sendable ([UInt8]) -> Void
     /// Stops a terminal on standard input from showing what is typed while `body` runs. Does nothing for other inputs.
-    package var withoutEcho: @Sendable (_ prompt: String, _ body: () -> [UInt8]) -> [UInt8] = { $1() }
+    package var withoutEcho: @Sendable (_ prompt: String, _ body: () -> [UInt8]) -> [UInt8]
+    /// Whether a person types standard input.
+    package var inputIsTerminal = false
     /// Whether a person sees standard output.
     package var outputIsTerminal = false
     /// Whether a person sees standard error, so that progress may be shown there.
@@ -21,45 +27,49 @@ package struct Console: Sendable {
 
     package init(
         environment: [String: String],
+        effectiveUser: UInt32 = geteuid(),
+        now: @escaping @Sendable () -> Int64 = { Int64(Date().timeIntervalSince1970) },
         read: @escaping @Sendable (_ bytesMax: Int) -> [UInt8],
         output: @escaping @Sendable ([UInt8]) -> Int32,
-        diagnostics: @escaping @Sendable ([UInt8]) -> Void
+        diagnostics: @escaping @Sendable ([UInt8]) -> Void,
+        withoutEcho: @escaping @Sendable (_ prompt: String, _ body: () -> [UInt8]) -> [UInt8] = { $1() }
     ) {
         self.environment = environment
+        self.effectiveUser = effectiveUser
+        self.now = now
         self.read = read
         self.output = output
         self.diagnostics = diagnostics
+        self.withoutEcho = withoutEcho
     }
 
+    /// Whether a person sits in front of standard input and output.
+    package var isTerminal: Bool { inputIsTerminal && outputIsTerminal }
+
     /// A line for the person, to standard error.
-    func message(_ line: String) {
+    package func message(_ line: String) {
         diagnostics(Array((line + "\n").utf8))
     }
 
     /// Data for the next program, to standard output; a newline is added where the text does not end with one.
-    func write(_ text: String) throws {
-        try write(bytes: Array((text.isEmpty || text.hasSuffix("\n") ? text : text + "\n").utf8))
+    /// - Parameter mend: what to do when it cannot be written.
+    package func write(_ text: String, mend: String = "send it elsewhere") throws {
+        try write(bytes: Array((text.isEmpty || text.hasSuffix("\n") ? text : text + "\n").utf8), mend: mend)
     }
 
     /// Bytes for the next program, as they are.
-    func write(bytes: [UInt8]) throws {
+    package func write(bytes: [UInt8], mend: String = "send it elsewhere") throws {
         let code = output(bytes)
         guard code == 0 else {
             throw CommandError.failed(
-                "standard output cannot be written (\(String(cString: strerror(code)))); send it elsewhere"
+                "standard output cannot be written (\(String(cString: strerror(code)))); \(mend)"
             )
         }
     }
 
-    /// Colours, where a person looks and has not asked to be spared them (no-color.org).
-    var style: Style {
-        let isWanted = environment["NO_COLOR", default: ""].isEmpty && environment["TERM"] != "dumb"
-        return Style(isColoured: outputIsTerminal && isWanted)
-    }
-
-    /// Standard input's first line without its end.
+    /// Standard input's first line without its end, as bytes.
     /// - Parameter what: for the messages, such as "password".
-    func firstLine(_ what: String) throws -> [UInt8] {
+    package func firstLine(_ what: String) throws -> [UInt8] {
         let line = withoutEcho(what.prefix(1).uppercased() + what.dropFirst() + ": ") {
             var bytes: [UInt8] = []
             while bytes.count <= Self.lineBytesMax, let byte = read(1).first, byte != UInt8(ascii: "\n") {
@@ -72,12 +82,16 @@ package struct Console: Sendable {
                 "the first line of standard input has more than \(Self.lineBytesMax) bytes; give a shorter \(what)"
             )
         }
-        guard !line.isEmpty else {
+        let text = line.last == UInt8(ascii: "\r") ? Array(line.dropLast()) : line
+        guard !text.isEmpty else {
             throw CommandError.usage(
                 "standard input has no first line; write the \(what) to it, as in: printf '%s\\n' …"
             )
         }
-        return line
+        guard !text.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
+            throw CommandError.usage("the \(what) contains a control character; leave it out")
+        }
+        return text
     }
 
     private static let lineBytesMax = 4096
@@ -94,25 +108,26 @@ extension Console {
                 return Array(buffer.prefix(max(0, count)))
             },
             output: { writeAll($0, to: STDOUT_FILENO) },
-            diagnostics: { _ = writeAll($0, to: STDERR_FILENO) }
+            diagnostics: { _ = writeAll($0, to: STDERR_FILENO) },
+            withoutEcho: { prompt, body in
+                var settings = termios()
+                guard tcgetattr(STDIN_FILENO, &settings) == 0 else { return body() }
+                _ = writeAll(Array(prompt.utf8), to: STDERR_FILENO)
+                var silent = settings
+                // Without signals from the keyboard, too: one would end the process with the terminal still silent. A
+                // Ctrl-C then arrives as a control character, which `firstLine` refuses.
+                silent.c_lflag &= ~tcflag_t(ECHO | ISIG)
+                tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent)
+                defer {
+                    tcsetattr(STDIN_FILENO, TCSAFLUSH, &settings)
+                    _ = writeAll([UInt8(ascii: "\n")], to: STDERR_FILENO)
+                }
+                return body()
+            }
         )
+        console.inputIsTerminal = isatty(STDIN_FILENO) == 1
         console.outputIsTerminal = isatty(STDOUT_FILENO) == 1
         console.diagnosticsAreTerminal = isatty(STDERR_FILENO) == 1
-        console.withoutEcho = { prompt, body in
-            var settings = termios()
-            guard tcgetattr(STDIN_FILENO, &settings) == 0 else { return body() }
-            _ = writeAll(Array(prompt.utf8), to: STDERR_FILENO)
-            var silent = settings
-            // Without signals from the keyboard, too: one would end the process with the terminal still silent. A
-            // Ctrl-C then arrives as a control character, which no password has.
-            silent.c_lflag &= ~tcflag_t(ECHO | ISIG)
-            tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent)
-            defer {
-                tcsetattr(STDIN_FILENO, TCSAFLUSH, &settings)
-                _ = writeAll([UInt8(ascii: "\n")], to: STDERR_FILENO)
-            }
-            return body()
-        }
         return console
     }()
 
