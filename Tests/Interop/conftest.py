@@ -25,13 +25,15 @@ def pytest_configure(config):
 
 
 def pytest_sessionfinish(session):
-    """Leaves the names of the tests that failed where `Tests/run` wants them: it runs a few of them once more."""
+    """Adds the names of the tests that failed where `Tests/run` wants them: it runs a few of them once more."""
     wanted = os.environ.get("FAILED_TESTS_FILE")
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if not wanted or reporter is None:
+    # The process that the others report to says it once.
+    if not wanted or reporter is None or "PYTEST_XDIST_WORKER" in os.environ:
         return
     reports = reporter.stats.get("failed", []) + reporter.stats.get("error", [])
-    Path(wanted).write_text("".join(f"{name}\n" for name in dict.fromkeys(report.nodeid for report in reports)))
+    with open(wanted, "a") as file:
+        file.writelines(f"{name}\n" for name in dict.fromkeys(report.nodeid for report in reports))
 
 
 @pytest.fixture(scope="session", autouse=True)

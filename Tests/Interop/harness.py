@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 import re
 import resource
 import signal
@@ -46,7 +47,9 @@ def wait_until(condition, timeout, what):
 # Addresses
 
 
-_addresses = itertools.count(1)
+# Which of the processes that run tests side by side this is.
+_RUNNER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_addresses = itertools.count(1 + 500_000 * _RUNNER)
 
 
 def client_address():
@@ -56,17 +59,30 @@ def client_address():
 
 
 def free_port(host="127.0.0.1"):
-    """A port free for UDP and for TCP."""
+    """A port free for UDP and for TCP.
+
+    It lies below those that the kernel gives away by itself, and each of the processes that run tests side by side has
+    a range of its own, so nobody takes it before the server does.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
+        port = next(_ports)
         with socket.socket(family, socket.SOCK_DGRAM) as probe, socket.socket(family, socket.SOCK_STREAM) as other:
-            probe.bind((host, 0))
-            port = probe.getsockname()[1]
             try:
+                probe.bind((host, port))
                 other.bind((host, port))
             except OSError:
                 continue
             return port
+
+
+def _own_ports():
+    first = 10_000 + 1_000 * _RUNNER
+    # Two runs on one machine begin at different places.
+    return itertools.cycle(random.sample(range(first, first + 1_000), 1_000))
+
+
+_ports = _own_ports()
 
 
 def endpoint(host, port):

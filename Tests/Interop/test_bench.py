@@ -11,6 +11,9 @@ from harness import BINARY, REPOSITORY
 BENCH = REPOSITORY / "Tests/Bench/relay"
 TINY = ("--rounds", "1", "--seconds", "1", "--rate", "200", "--connections", "2")
 
+# Each starts several servers and loads them.
+pytestmark = pytest.mark.alone
+
 
 def bench(*arguments):
     """Debian's coturn, and the generator that comes with it."""

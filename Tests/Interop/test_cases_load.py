@@ -7,6 +7,8 @@ import socket
 import statistics
 import time
 
+import pytest
+
 import stunclient
 import stunwire as stun
 from harness import PASSWORD, REPOSITORY, fill_with_users, free_port, wait_until
@@ -303,6 +305,7 @@ def test_RE_20_every_key_and_every_bound_is_in_the_table_of_limits():
         assert name.strip() in table, f"{name} is not in the table"
 
 
+@pytest.mark.alone
 def test_AL_18_a_crowd_that_ends_in_one_second_holds_no_packet_up(serve):
     """A credential that ends takes all its allocations along at once, a minute later."""
     addresses = [f"127.30.0.{number}" for number in range(1, -(-CROWD // 16_000) + 1)]

@@ -129,6 +129,7 @@ def flow(tool, client, peer, server):
     return json.loads(done.stdout)
 
 
+@pytest.mark.alone
 def test_RE_06_a_thousand_handshakes_a_second_leave_a_flow_its_latency(serve_tls, tool):
     """Quiet and loaded windows by turns: the p99 of a loaded one is within twice that of the quiet one before it.
 

@@ -147,7 +147,7 @@ def test_AL_14_a_dual_allocation_relays_by_both_and_ends_one_by_one(both, client
 
 @WAYS
 def test_AL_14_a_family_that_is_full_is_told_beside_the_success_of_the_other(serve, way):
-    server = listening(serve, {"relay": {"min_port": 21700, "max_port": 21703}})
+    server = listening(serve, {"relay": {"min_port": 21800, "max_port": 21803}})
     with connected(server, way) as client, server.client() as first, server.client() as second:
         first.allocated((stun.REQUESTED_ADDRESS_FAMILY, stun.IPV6), (stun.EVEN_PORT, b"\x80"))
         second.allocated((stun.REQUESTED_ADDRESS_FAMILY, stun.IPV6), (stun.EVEN_PORT, b"\x80"))

@@ -327,7 +327,7 @@ def test_the_histogram_has_each_allocation_that_has_ended(serve):
 
 
 def test_limits_stand_beside_what_is_used_of_them(serve):
-    server = start(serve, {"limits": {"allocations_total": 10}, "relay": {"min_port": 50_000, "max_port": 50_099}})
+    server = start(serve, {"limits": {"allocations_total": 10}, "relay": {"min_port": 21_900, "max_port": 21_999}})
     with server.client() as client:
         client.allocated()
         page = scrape(server)
@@ -406,15 +406,11 @@ def test_left_out_it_is_on_loopback(serve, cut_off):
     assert b"turnpike_allocations 0\n" in wait_until(page, 20, "a page at the default port")
 
 
-def test_left_out_and_taken_it_is_done_without_and_said(serve):
-    with socket.socket() as taken:
-        try:
-            taken.bind((HOST, DEFAULT_PORT))
-            taken.listen()
-        except OSError:
-            # Another server on this machine has it, which does as well.
-            pass
-        server = serve()
+def test_left_out_and_taken_it_is_done_without_and_said(serve, cut_off):
+    with inside(cut_off):
+        taken = socket.create_server((HOST, DEFAULT_PORT))
+    with taken:
+        server = serve(namespace=cut_off)
         wait_until(lambda: "metrics are not served there" in server.log(), 20, "the warning")
         with server.client() as client:
             client.allocated()
