@@ -51,7 +51,9 @@ struct ForwardCommand: AsyncParsableCommand {
                     to: PeerID(route.peer),
                     route.target
                 ) { teller.tell($0) }
-                console.message("\(local) leads to \(route.peer.escapedForTerminal), \(Self.words(route.target))")
+                console.message(
+                    "\(local) leads to \(route.peer.escapedForTerminal), \(Self.words(route.target)); Ctrl-C ends it"
+                )
                 if !place.isLoopback {
                     console.message(
                         "\(local) is no loopback address: whoever reaches this machine there is let through"
@@ -62,7 +64,6 @@ struct ForwardCommand: AsyncParsableCommand {
             await coordinator.shutdown()
             throw CommandError.failed("cannot listen: \("\(error)".escapedForTerminal)")
         }
-        console.message("Ctrl-C ends it")
         Interruption.watch()
         defer { Interruption.unwatch() }
         let watch = Task {

@@ -45,6 +45,8 @@ final class ForwardTeller: Sendable {
                     ? "\(name(connection.peerId)) has no path at the moment; connections wait"
                     : "\(name(connection.peerId)) is reached \(PeerSession.words(connection))"
             )
+        // What ends with this program needs no word.
+        case .disconnected where Interruption.isRequested: break
         case .disconnected(let connection, let reason):
             console.message(
                 "\(name(connection.peerId)) is gone: \(reason.escapedForTerminal); its connections are cut, and the next "

@@ -152,7 +152,8 @@ final class ForwardPipe: ChannelUser {
         case .written(let count): flow.noteWritten(count)
         case .closed:
             socket = nil
-            return end(.over)
+            // NIO closes a socket whose directions have both ended; what was read before still goes.
+            guard inputHasEnded, outputHasEnded else { return end(.over) }
         }
         pump()
     }
