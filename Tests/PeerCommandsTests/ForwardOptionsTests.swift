@@ -66,7 +66,8 @@ import Testing
     }
 
     @Test func forwardWantsOnePlaceForEachRoute() async {
-        for arguments in [[], ["--listen", "80"], ["--to", "a:80"], ["--listen", "80", "--listen", "81", "--to", "a:1"]] {
+        let two = ["--listen", "80", "--listen", "81", "--to", "a:1"]
+        for arguments in [[], ["--listen", "80"], ["--to", "a:80"], two] {
             let outcome = await run(["forward"] + arguments)
             #expect(outcome.status == 64 && outcome.messages.contains("one --to for each --listen"))
         }

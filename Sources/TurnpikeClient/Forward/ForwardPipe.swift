@@ -39,6 +39,7 @@ final class ForwardPipe: ChannelUser {
     private var channelHasEnded = false
     private var isOver = false
     private var isPumping = false
+    private var isPumpWanted = false
     private var onEnd: ((ForwardPipe, Ending) -> Void)?
     private lazy var alarm = session.host.context.network.alarm { [weak self] in self?.end(.unanswered) }
 
@@ -158,16 +159,20 @@ final class ForwardPipe: ChannelUser {
         pump()
     }
 
-    /// Moves all that can be moved between TCP and the channel.
+    /// Moves all that can be moved between TCP and the channel. What happens meanwhile is taken in as well: a socket may
+    /// take what is written at once.
     private func pump() {
-        guard !isOver, !isPumping else { return }
+        isPumpWanted = true
+        guard !isPumping else { return }
         isPumping = true
-        repeat {
-            feed()
-        } while send() == .sent && input.readableBytes > 0 && flow.readableBytes > 0
-        deliver()
-        if let socket, !inputHasEnded, input.readableBytes == 0, flow.readableBytes > 0 { socket.read() }
+        while isPumpWanted, !isOver {
+            isPumpWanted = false
+            deliver()
+            repeat { feed() } while send() == .sent && input.readableBytes > 0 && flow.readableBytes > 0
+            if let socket, !inputHasEnded, input.readableBytes == 0, flow.readableBytes > 0 { socket.read() }
+        }
         isPumping = false
+        guard !isOver else { return }
         if flow.isDone, outputHasEnded || socket == nil { return end(.over) }
         session.link?.settle()
     }

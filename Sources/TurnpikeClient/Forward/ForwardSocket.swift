@@ -33,6 +33,9 @@ final class ForwardSocket {
     private let channel: any Channel
     private var isReading = false
     private var isOver = false
+    private var hasEndedWriting = false
+    private var hasEndedReading = false
+    fileprivate var hasFailed = false
 
     fileprivate init(_ channel: any Channel) { self.channel = channel }
 
@@ -56,7 +59,10 @@ final class ForwardSocket {
         channel.writeAndFlush(ByteBuffer(bytes: last), promise: written)
     }
 
-    func endWriting() { channel.close(mode: .output, promise: nil) }
+    func endWriting() {
+        hasEndedWriting = true
+        channel.close(mode: .output, promise: nil)
+    }
 
     /// Nothing is told any more.
     func close() {
@@ -86,9 +92,14 @@ final class ForwardSocket {
         tell(.bytes(bytes))
     }
 
-    fileprivate func noteInputEnded() { tell(.ended) }
+    fileprivate func noteInputEnded() {
+        hasEndedReading = true
+        tell(.ended)
+    }
 
     fileprivate func noteClosed() {
+        // Where this side has ended, NIO closes at the other's end without telling of it.
+        if hasEndedWriting, !hasEndedReading, !hasFailed { noteInputEnded() }
         let (receive, onLoss) = (receive, onLoss)
         close()
         if let receive { receive(.closed) } else { onLoss?() }
@@ -189,7 +200,10 @@ private final class ForwardHandler: ChannelInboundHandler {
         if case ChannelEvent.inputClosed? = event as? ChannelEvent { socket.noteInputEnded() }
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        socket.hasFailed = true
+        context.close(promise: nil)
+    }
 
     func channelInactive(context: ChannelHandlerContext) { socket.noteClosed() }
 }
