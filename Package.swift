@@ -154,11 +154,20 @@ let package = Package(
             dependencies: ["Lab", "OpenSSLCrypto", "STUN", "Signaling", "TURN", "Traversal"],
             swiftSettings: settings
         ),
+        // Boxes between real networks: links and NATs.
+        .target(name: "CTunnel", path: "Tests/CTunnel", cSettings: [.define("_GNU_SOURCE")]),
+        .target(
+            name: "Netns",
+            dependencies: ["CTunnel", "Lab", "LinuxIO", "STUN"],
+            path: "Tests/Netns",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "LinuxIOTests",
             dependencies: ["CLinux", "LinuxIO", "TestSupport"],
             swiftSettings: settings
         ),
+        .testTarget(name: "NetnsTests", dependencies: ["Lab", "Netns", "STUN"], swiftSettings: settings),
         .testTarget(
             name: "OpenSSLCryptoTests",
             dependencies: ["COpenSSL", "OpenSSLCrypto", "TestSupport"],
@@ -220,6 +229,13 @@ let package = Package(
             name: "data-channel-echo",
             dependencies: ["DataChannels"],
             path: "Tests/DataChannelEcho",
+            swiftSettings: settings
+        ),
+        // Stands between the namespaces of the tests; it is in no product of ours.
+        .executableTarget(
+            name: "network-box",
+            dependencies: ["Netns"],
+            path: "Tests/NetworkBox",
             swiftSettings: settings
         ),
         // The client library's relays on any TURN server; it is in no product of ours.

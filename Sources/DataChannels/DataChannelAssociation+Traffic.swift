@@ -90,7 +90,11 @@ extension DataChannelAssociation {
 
     private func announceWritable() {
         hasRefused = false
-        for id in channels.keys.sorted() where channels[id]?.wasRefused == true {
+        // Whoever hears of it first takes the room that there is, so each is the first in its turn.
+        let refused = channels.keys.filter { channels[$0]?.wasRefused == true }.sorted()
+        let next = refused.firstIndex { $0 > lastWritable } ?? 0
+        if next < refused.count { lastWritable = refused[next] }
+        for id in refused[next...] + refused[..<next] {
             if waitingControl.contains(where: { $0.stream == id }) {
                 hasRefused = true
                 continue

@@ -49,6 +49,8 @@ package final class DataChannelAssociation {
     var isOutstanding = false
     /// A channel's message was refused since `writable` was last announced.
     var hasRefused = false
+    /// The first that was told so the last time.
+    var lastWritable: UInt16 = 0
     /// As the stack counts it.
     private var isUnsettled = false
     private var isDraining = false

@@ -141,6 +141,13 @@ package struct ForwardFlow: Sendable {
         return hasEnded && peerHasEnded && received.isEmpty && unwritten == 0
     }
 
+    /// Whether anything may still come or go on the channel. Once not, the peer may close it while bytes wait here for
+    /// TCP, which are to be written all the same.
+    package var needsChannel: Bool {
+        if case .refused = phase { return !waiting.isEmpty }
+        return !(hasEnded && peerHasEnded && waiting.isEmpty)
+    }
+
     // MARK: The side that was asked
 
     /// The connection to `target` stands.

@@ -35,7 +35,8 @@ struct PeerCommand: AsyncParsableCommand {
             """,
         version: "turnpike-peer \(ClientVersion.current)",
         subcommands: [
-            NetcheckCommand.self, ListenCommand.self, ConnectCommand.self, PingCommand.self, BenchCommand.self,
+            NetcheckCommand.self, ListenCommand.self, ConnectCommand.self, ForwardCommand.self, PingCommand.self,
+            BenchCommand.self,
         ]
     )
 }

@@ -30,6 +30,7 @@ public actor P2PCoordinator {
     private var isInitialized = false
     private var isOver = false
     private var startFailure: String?
+    private var forwarding: Forwarding?
 
     /// Makes a coordinator; nothing is sent before `initialize()`.
     public init(_ configuration: Configuration = .fromEnvironment()) {
@@ -212,6 +213,8 @@ public actor P2PCoordinator {
     public func shutdown() async {
         guard !isOver else { return }
         isOver = true
+        forwarding?.close()
+        forwarding = nil
         if let client {
             await withCheckedContinuation { continuation in client.close { continuation.resume() } }
         }
@@ -245,6 +248,15 @@ public actor P2PCoordinator {
     func close(_ session: UInt64) async {
         guard let session = client?.session(session) else { return }
         await withCheckedContinuation { continuation in session.close { continuation.resume() } }
+    }
+
+    /// - Parameter tell: of the first call alone.
+    /// - Returns: nil before `initialize()` and after `shutdown()`.
+    func forwarding(_ tell: @escaping @Sendable (ForwardEvent) -> Void) -> Forwarding? {
+        guard let client, !isOver else { return nil }
+        let made = forwarding ?? Forwarding(client, on: loop, tell)
+        forwarding = made
+        return made
     }
 
     private func resumeReading(_ session: UInt64) { client?.session(session)?.resumeReading() }

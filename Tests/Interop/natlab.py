@@ -10,6 +10,10 @@
     lan .2 client 0    client 1         translates nothing
          (and .3)
 
+The cables between the wan and what is on it are as fast as the machine, or, with `NATLab(..., delay_ms=25, loss=0.01)`,
+links with those qualities in each direction (networkbox.py): `lab.sites[0].link` is cut, repaired and changed while
+programs run, and "up" is from the site to the wan.
+
 Every box is a network namespace with this process's id in its name, so that runs do not meet and what a killed run
 leaves behind is found. A router drops whatever comes to itself from outside, as a home router does: if it answered, or
 only took note, the kernel would hold a mapping for the flow from outside, and the client's own packets would collide
@@ -21,6 +25,7 @@ import os
 import subprocess
 
 from namespaces import ip, run
+from networkbox import Link
 
 SERVER = ("203.0.113.10", "203.0.113.11")
 _number = itertools.count()
@@ -96,14 +101,17 @@ class Site:
         self.kind, self.client, self.address, self.router = kind, client, address, router
         # Where the router is seen by the world; the client's own address where nothing is translated.
         self.outside = outside or address
+        # Between it and the wan; None for a cable.
+        self.link = None
 
 
 class NATLab:
     """`NATLab("full-cone", "symmetric")` has two sites; see the drawing above."""
 
-    def __init__(self, *kinds):
+    def __init__(self, *kinds, **qualities):
         self._stem = f"tpk{os.getpid()}x{next(_number)}"
-        self._made = []
+        self._made, self._links = [], []
+        self._qualities = qualities
         try:
             self.server = self._namespace("s")
             ip("link", "add", "wan", "type", "bridge", namespace=self.server)
@@ -111,6 +119,8 @@ class NATLab:
                 ip("addr", "add", address + "/24", "dev", "wan", namespace=self.server)
             ip("link", "set", "wan", "up", namespace=self.server)
             self.sites = [self._site(number, kind) for number, kind in enumerate(kinds)]
+            for site, link in zip(self.sites, self._links):
+                site.link = link
         except BaseException:
             self.close()
             raise
@@ -129,7 +139,10 @@ class NATLab:
 
     def _plug(self, number, namespace):
         """A cable from the namespace's `wan` to the bridge."""
-        self._cable(namespace, "wan", self.server, f"port{number}")
+        if self._qualities:
+            self._links.append(Link(namespace, "wan", self.server, f"port{number}", **self._qualities))
+        else:
+            self._cable(namespace, "wan", self.server, f"port{number}")
         ip("link", "set", f"port{number}", "master", "wan", namespace=self.server)
         address = f"203.0.113.{100 + number}"
         ip("addr", "add", address + "/24", "dev", "wan", namespace=namespace)
@@ -161,6 +174,9 @@ class NATLab:
         assert done.returncode == 0, f"{done.stderr}\n{text}"
 
     def close(self):
+        for link in self._links:
+            link.close()
+        self._links.clear()
         for name in reversed(self._made):
             ip("netns", "del", name, check=False)
         self._made.clear()

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import ssl
 import subprocess
 
@@ -101,3 +102,51 @@ def coturn(directory):
         yield server.wait_ready()
     finally:
         server.stop()
+
+
+class Running:
+    """A `turnpike-peer listen` or `forward` with what it says."""
+
+    def __init__(self, directory, environment, *arguments, namespace=None):
+        self.output, self.messages = directory / f"{arguments[0]}.output", directory / f"{arguments[0]}.messages"
+        enter = ("ip", "netns", "exec", namespace) if namespace else ()
+        with open(self.output, "wb") as output, open(self.messages, "wb") as messages:
+            self.process = subprocess.Popen(
+                [*enter, str(BINARY), *map(str, arguments)], stdout=output, stderr=messages, stdin=subprocess.DEVNULL,
+                env={"PATH": os.environ["PATH"], **environment})
+
+    def said(self):
+        assert self.process.poll() is None, self.messages.read_text()
+        return self.messages.read_text()
+
+    def wait_for(self, *words, after=0, seconds=PATIENCE_SECONDS):
+        """What it has said, once that has one of the words behind the first `after` characters."""
+        return harness.wait_until(
+            lambda: next((text for text in [self.said()] if any(word in text[after:] for word in words)), None),
+            seconds, f"{words}: {self.messages.read_text()}")
+
+    def resident_bytes(self):
+        with open(f"/proc/{self.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self):
+        """Ctrl-C, and a clean end."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            status = self.process.wait(PATIENCE_SECONDS)
+        finally:
+            self.process.kill()
+        text = self.messages.read_text()
+        assert status == 0 and not any(mark in text for mark in harness.CRASH_MARKS), text
+
+
+@contextlib.contextmanager
+def running(directory, environment, *arguments, ready, namespace=None):
+    program = Running(directory, environment, *arguments, namespace=namespace)
+    try:
+        program.wait_for(ready)
+        yield program
+    except BaseException:
+        program.process.kill()
+        raise
+    program.stop()

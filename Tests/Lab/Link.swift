@@ -93,15 +93,12 @@ final class Pipe {
     /// Hears of a packet that is longer than the link takes.
     var refuse: (Packet, _ mtuBytes: Int) -> Void = { _, _ in }
     private unowned let internet: Internet
-    private var dice: Dice
-    private var isBad = false
-    private var freeAt: UInt64 = 0
-    private var lastArrival: UInt64 = 0
+    private var model: LinkModel
 
     init(of link: Link, _ internet: Internet, part: String) {
         self.link = link
         self.internet = internet
-        dice = Dice(seed: internet.seed, for: part)
+        model = LinkModel(dice: Dice(seed: internet.seed, for: part))
     }
 
     func transmit(_ packet: Packet) {
@@ -112,40 +109,17 @@ final class Pipe {
             if !quality.isBlackHole { refuse(packet, quality.mtuBytes) }
             return
         }
-        if let bursts = quality.bursts {
-            isBad = dice.chance(isBad ? 1 - bursts.endRatio : bursts.beginRatio)
-            if isBad, dice.chance(bursts.lossRatio) { return drop(packet, .burst) }
-        }
-        if dice.chance(quality.lossRatio) { return drop(packet, .loss) }
-        guard let departure = departure(of: packet, quality) else { return drop(packet, .queueFull) }
-        send(packet, at: departure, quality)
-        if dice.chance(quality.duplicateRatio) {
+        switch model.send(byteCount: packet.byteCount, quality, now: internet.now) {
+        case .dropped(let reason): drop(packet, reason)
+        case .arrives(let arrival, let copy):
+            send(packet, at: arrival)
+            guard let copy else { return }
             internet.note(.duplicated, packet, at: link.name)
-            send(packet, at: departure, quality)
+            send(packet, at: copy)
         }
     }
 
-    /// When its last bit is on the link; nil where the queue has no room.
-    private func departure(of packet: Packet, _ quality: LinkQuality) -> UInt64? {
-        let now = internet.now
-        guard let rate = quality.bitsPerSecond else { return now }
-        let waiting = Double(max(freeAt, now) - now) / 1e9 * rate / 8
-        guard waiting + Double(packet.byteCount) <= Double(max(quality.queueBytes, quality.mtuBytes)) else {
-            return nil
-        }
-        freeAt = max(freeAt, now) + nanoseconds(Double(packet.byteCount * 8) / rate)
-        return freeAt
-    }
-
-    private func send(_ packet: Packet, at departure: UInt64, _ quality: LinkQuality) {
-        let jitter = quality.jitterMilliseconds > 0 ? dice.unit() * quality.jitterMilliseconds : 0
-        var arrival = departure + nanoseconds((quality.delayMilliseconds + jitter) / 1_000)
-        if dice.chance(quality.reorderRatio) {
-            arrival += nanoseconds(dice.unit() * quality.reorderMilliseconds / 1_000)
-        } else {
-            arrival = max(arrival, lastArrival)
-            lastArrival = arrival
-        }
+    private func send(_ packet: Packet, at arrival: UInt64) {
         let cuts = link.cuts
         internet.log.inFlight += 1
         internet.scheduler.at(arrival) { [self] in

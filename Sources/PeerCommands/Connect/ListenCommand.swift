@@ -8,7 +8,8 @@ struct ListenCommand: AsyncParsableCommand {
         abstract: "Register an id, take connections, and print what arrives.",
         discussion: """
             What peers send goes to standard output as it is; who comes and goes, and by which path, to standard \
-            error. It answers turnpike-peer ping. Ctrl-C ends it.
+            error. It answers turnpike-peer ping, and connects to ports of this machine for turnpike-peer forward, \
+            unless --forward restricts that. Ctrl-C ends it.
             """
     )
 
@@ -23,8 +24,19 @@ struct ListenCommand: AsyncParsableCommand {
     )
     var http: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Where peers may be forwarded to: none; loopback, which is every port of this machine's loopback addresses "
+                + "and the default; ports such as 80,443; other targets such as 10.0.0.5:80. With own-user, only peers "
+                + "of this side's user may. What is named is all that is allowed.",
+            valueName: "places"
+        )
+    )
+    var forward: [String] = []
+
     func run() async throws {
         let console = Console.current
+        let policy = try ForwardPolicy(words: forward)
         if let http, !StatusDoor.isPlace(http) { throw StatusDoor.refusal(http) }
         let (coordinator, own) = try await PeerSession.joined(as: id)
         let door: StatusDoor?
@@ -40,6 +52,9 @@ struct ListenCommand: AsyncParsableCommand {
         let nat = await coordinator.getNATInfo()
         console.message("registered as \(own.description.escapedForTerminal), NAT \(nat.type.rawValue); Ctrl-C ends it")
         if let door { console.message("http://\(door.address)/p2p/status tells of it") }
+        let teller = ForwardTeller(console)
+        await coordinator.acceptForwards(policy) { teller.tell($0) }
+        console.message(policy.warning)
         Interruption.watch()
         defer { Interruption.unwatch() }
         let watch = Task {

@@ -1,3 +1,4 @@
+import DataChannels
 import Signaling
 import Traversal
 
@@ -20,6 +21,10 @@ extension PeerClient: SessionHost {
     }
 
     func resumer(_ session: UInt64) -> @Sendable () -> Void { resume(session) }
+
+    func user(of channel: DataChannel, in session: PeerSession) -> (any ChannelUser)? {
+        channelTaker?(channel, session)
+    }
 
     func opening(_ session: PeerSession) { onEvent(.opening(session)) }
 

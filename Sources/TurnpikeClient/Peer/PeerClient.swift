@@ -39,6 +39,8 @@ final class PeerClient {
     let serverURL: ServerURL?
     let trust: ServerTrust
     let resume: (UInt64) -> @Sendable () -> Void
+    /// Gives a user to channels that peers open and the program does not read.
+    var channelTaker: ((DataChannel, PeerSession) -> (any ChannelUser)?)?
     var nextNumber: UInt64 = 1
     private var nextTick: UInt64 = 0
     private var ticks: UInt64 = 0

@@ -21,6 +21,8 @@ protocol SessionHost: AnyObject {
     func pathChanged(_ session: PeerSession, to path: ICEPath?)
     func ended(_ session: PeerSession, _ end: PeerLink.End)
     func failed(_ session: PeerSession, _ failure: ConnectionFailure)
+    /// Who takes the messages of a channel that the peer opened; nil for the program.
+    func user(of channel: DataChannel, in session: PeerSession) -> (any ChannelUser)?
     /// What else is known to be wrong, for reports.
     var problems: [String] { get }
     /// Called, on any thread, when the program has read what a session waited for.

@@ -10,7 +10,10 @@ struct SessionChannels {
 
     struct Entry {
         let channel: MessageChannel?
-        let queue: MessageQueue
+        /// Where messages wait for a program's task, unless they have a user.
+        let queue: MessageQueue?
+        /// Gets messages at once.
+        var user: (any ChannelUser)?
         /// Nil until the association has it.
         var stream: UInt16?
         var waiting: [Sending] = []
@@ -33,6 +36,14 @@ struct SessionChannels {
         return number
     }
 
+    mutating func add(_ user: any ChannelUser, stream: UInt16) -> Int {
+        let number = nextNumber
+        nextNumber += 1
+        entries[number] = Entry(channel: nil, queue: nil, user: user, stream: stream)
+        byStream[stream] = number
+        return number
+    }
+
     mutating func addOwn(_ queue: MessageQueue) { entries[Self.own] = Entry(channel: nil, queue: queue) }
 
     mutating func bind(_ number: Int, to stream: UInt16) {
@@ -50,12 +61,13 @@ struct SessionChannels {
 
     mutating func waitForClose(_ number: Int, _ done: @escaping () -> Void) { entries[number]?.closing.append(done) }
 
-    var isAnyFull: Bool { entries.values.contains { $0.queue.isFull } }
+    var isAnyFull: Bool { entries.values.contains { $0.queue?.isFull == true } }
 
     mutating func end(_ number: Int) {
         guard let entry = entries.removeValue(forKey: number) else { return }
         if let stream = entry.stream { byStream[stream] = nil }
-        entry.queue.finish()
+        entry.queue?.finish()
+        entry.user?.ended()
         for sending in entry.waiting { sending.done(.closed) }
         for done in entry.closing { done() }
     }
@@ -71,10 +83,11 @@ extension PeerSession {
         case .message(let stream, let bytes, let isText):
             guard let number = channels.number(of: stream), let entry = channels[number] else { return }
             connection?.noteReceived(bytes.count)
-            if !entry.queue.append(Message(bytes: bytes, isText: isText)) { link?.isReadingHeld = true }
-        case .writable(let stream):
-            if let number = channels.number(of: stream) { flush(number) }
-        case .bufferedAmountLow: break
+            if let user = entry.user { return user.receive(bytes) }
+            if entry.queue?.append(Message(bytes: bytes, isText: isText)) == false { link?.isReadingHeld = true }
+        case .writable(let stream), .bufferedAmountLow(let stream):
+            guard let number = channels.number(of: stream) else { return }
+            if let user = channels[number]?.user { user.becameWritable() } else { flush(number) }
         case .channelClosed(let stream, _):
             guard let number = channels.number(of: stream) else { return }
             channels.end(number)
@@ -112,6 +125,10 @@ extension PeerSession {
         guard let connection else {
             link?.association?.closeChannel(channel.id)
             return
+        }
+        if let user = host.user(of: channel, in: self) {
+            let number = channels.add(user, stream: channel.id)
+            return user.begin(on: number)
         }
         let queue = makeQueue()
         var made: MessageChannel?
@@ -157,6 +174,37 @@ extension PeerSession {
         } catch {
             return .failure(error == .closed ? .closed : .refused(error.description))
         }
+    }
+
+    /// A channel whose messages go to its user.
+    /// - Returns: its number.
+    func open(
+        _ configuration: DataChannelConfiguration,
+        for user: any ChannelUser
+    ) -> Result<Int, MessageChannelError> {
+        guard phase == .open, let association = link?.association else { return .failure(.closed) }
+        do throws(DataChannelError) {
+            let opened = try association.openChannel(configuration)
+            return .success(channels.add(user, stream: opened.id))
+        } catch {
+            return .failure(error == .closed ? .closed : .refused(error.description))
+        }
+    }
+
+    /// Gives bytes to a channel that has a user, whole or not at all; `settle` of the link sends them.
+    /// - Parameter unsentLimit: the bytes of the channel that may wait to be sent the first time. Beyond it, and where
+    ///   the association has no room, `becameWritable` follows.
+    func give(_ bytes: UnsafeRawBufferPointer, on number: Int, unsentLimit: Int) -> SendOutcome {
+        guard phase == .open, let association = link?.association, let stream = channels[number]?.stream else {
+            return .notOpen
+        }
+        guard association.bufferedAmount(of: stream) < unsentLimit else {
+            association.setBufferedAmountLowThreshold(unsentLimit / 2, of: stream)
+            return .wouldBlock
+        }
+        let outcome = association.send(bytes, on: stream)
+        if outcome == .sent { connection?.noteSent(bytes.count) }
+        return outcome
     }
 
     /// - Parameter done: called when the message was taken, or is not going to be.
@@ -211,7 +259,7 @@ extension PeerSession {
             return done()
         }
         // What comes until then goes nowhere, and holds up nothing.
-        entry.queue.finish()
+        entry.queue?.finish()
         channels.waitForClose(number, done)
         resumeReading()
         link.association?.closeChannel(stream)

@@ -1,0 +1,76 @@
+"""`network-box`: links and NATs of real networks, each a process that ends when its standard input does.
+
+    NAMESPACE:DEVICE  <── delay, jitter, loss, rate, queue, MTU ──>  NAMESPACE:DEVICE
+"""
+
+import itertools
+import subprocess
+
+import harness
+from namespaces import ip
+
+BINARY = harness.BINARY.parent / "network-box"
+_seeds = itertools.count(1)
+
+
+class Box:
+    """A running `network-box`. Whoever made it is the only one who holds its standard input: it does not outlive the
+    test, however that ends, and its devices go with it."""
+
+    def __init__(self, *arguments):
+        command = [str(BINARY), *map(str, arguments)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
+        if self.process.stdout.readline() != "ready\n":
+            raise AssertionError(f"{' '.join(command)}: {self.process.communicate(timeout=10)[1]}")
+
+    def say(self, line):
+        """Gives a command and returns the answer."""
+        self.process.stdin.write(line + "\n")
+        answer = self.process.stdout.readline().strip()
+        assert answer and not answer.startswith("error"), f"{line}: {answer}"
+        return answer
+
+    def report(self):
+        """Its counters."""
+        return {name: int(value) for name, value in (word.split("=") for word in self.say("report").split())}
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+class Link(Box):
+    """A cable between two namespaces, as bad as is wished: "up" goes from the first to the second.
+
+    Both devices are up when it is made. The qualities are those of the virtual lab's links: `delay_ms`, `jitter_ms`,
+    `loss`, `reorder`, `reorder_ms`, `duplicate`, `rate_bps`, `queue_bytes`, `mtu`, for each direction.
+    """
+
+    def __init__(self, one, one_device, other, other_device, seed=None, **qualities):
+        seed = next(_seeds) if seed is None else seed
+        super().__init__("link", f"{one}:{one_device}", f"{other}:{other_device}", seed, *_words(qualities))
+        for namespace, device in ((one, one_device), (other, other_device)):
+            # More than the kernel's usual 500 packets: the box may have to wait for a processor.
+            ip("link", "set", device, "txqueuelen", "10000", "up", namespace=namespace)
+
+    def cut(self):
+        """Loses what is under way, and all that comes until `repair`."""
+        self.say("cut")
+
+    def repair(self):
+        self.say("repair")
+
+    def set(self, direction="both", **qualities):
+        """Changes it while it runs; `direction` is "up", "down" or "both"."""
+        self.say(" ".join([direction, *_words(qualities)]))
+
+
+def _words(qualities):
+    return [f"{name}={value}" for name, value in qualities.items()]

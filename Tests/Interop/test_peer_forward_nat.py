@@ -1,0 +1,116 @@
+"""`turnpike-peer forward` between machines behind port-restricted NATs, over links with delay and loss."""
+
+import contextlib
+import hashlib
+import os
+import socket
+import threading
+import time
+
+from forwarding import forwarding
+from harness import PASSWORD, wait_until
+from namespaces import inside, ip
+from natlab import SERVER, NATLab
+from peertool import running
+
+HOST, HTTPS, WEB_PORT = SERVER[0], 8443, 8000
+# A link's; between the NATs there are two, so 25 ms each way.
+DELAY_MS = 12.5
+DOWNLOAD_SECONDS = 90
+
+
+class Download:
+    """An HTTP server in one namespace, and a client in another that reads one body by way of a forward."""
+
+    def __init__(self, size, server_namespace):
+        self.body = os.urandom(1 << 20) * (size >> 20)
+        with inside(server_namespace):
+            self.listener = socket.create_server(("127.0.0.1", WEB_PORT))
+        threading.Thread(target=self._serve, daemon=True).start()
+        self.received = 0
+        self.digest = None
+        self.error = None
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            connection = self.listener.accept()[0]
+            with connection:
+                while b"\r\n\r\n" not in connection.recv(65536, socket.MSG_PEEK):
+                    pass
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.body) + self.body)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(1)
+
+    def start(self, namespace, port):
+        with inside(namespace):
+            self.client = socket.create_connection(("127.0.0.1", port))
+        self.client.settimeout(DOWNLOAD_SECONDS)
+        self.began = time.monotonic()
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+
+    def _read(self):
+        try:
+            with self.client:
+                self.client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = self.client.makefile("rb")
+                while answer.readline() not in (b"\r\n", b""):
+                    pass
+                digest = hashlib.sha256()
+                while piece := answer.read1(1 << 16):
+                    digest.update(piece)
+                    self.received += len(piece)
+                self.digest = digest.hexdigest()
+        except OSError as error:
+            self.error = error
+
+    def wait(self):
+        self.thread.join(DOWNLOAD_SECONDS)
+        assert not self.thread.is_alive() and self.error is None, (self.received, self.error)
+        assert self.digest == hashlib.sha256(self.body).hexdigest(), self.received
+        return time.monotonic() - self.began
+
+
+@contextlib.contextmanager
+def carried(serve, tmp_path, size):
+    """A download of so many bytes that is to be started, the programs at both ends, and the lab."""
+    with NATLab("port-restricted", "port-restricted", delay_ms=DELAY_MS) as lab:
+        config = {"listen": {"https": [f"{HOST}:{HTTPS}"]}, "external_address": HOST}
+        server = serve(config, namespace=lab.server, hosts=(HOST,), relays_loopback=False)
+        wait_until(lambda: (server.data / "admin.sock").exists(), 20, "the gateway")
+        printed = server.cli("user", "passwd", "alice", "--password-stdin", "--format", "env", "--config",
+                             str(server.config_path), input=PASSWORD + "\n").stdout
+        environment = dict(line.split("=", 1) for line in printed.replace("'", "").splitlines())
+        one, other = lab.sites
+        download = Download(size, one.client)
+        with running(tmp_path, environment, "listen", "--id", "alice/web", ready="registered as",
+                     namespace=one.client) as listener, \
+                forwarding(tmp_path, environment, f"alice/web:{WEB_PORT}", namespace=other.client) as program:
+            program.wait_for("by udp-hole-punch")
+            yield lab, download, program, listener
+        download.listener.close()
+
+
+def test_an_http_download_of_100_mb_between_nats_arrives_whole(serve, tmp_path):
+    with carried(serve, tmp_path, 100 << 20) as (lab, download, program, _):
+        download.start(lab.sites[1].client, *program.ports)
+        seconds = download.wait()
+        print(f"100 MiB in {seconds:.1f} s, {len(download.body) * 8 / seconds / 1e6:.0f} Mbit/s")
+        assert "by turn-relay" not in program.said()[program.said().index("by udp-hole-punch"):]
+
+
+def test_a_download_with_loss_goes_on_over_the_relay_when_the_direct_path_is_cut(serve, tmp_path):
+    with carried(serve, tmp_path, 8 << 20) as (lab, download, program, _):
+        for site in lab.sites:
+            # Two links, 1 % together in each direction.
+            site.link.set(loss=0.005)
+        download.start(lab.sites[1].client, *program.ports)
+        wait_until(lambda: download.received > 2 << 20, DOWNLOAD_SECONDS, "a quarter has come")
+        said, before = len(program.said()), download.received
+        one, other = lab.sites
+        ip("route", "add", "blackhole", one.outside, namespace=other.router)
+        ip("route", "add", "blackhole", other.outside, namespace=one.router)
+        program.wait_for("by turn-relay", after=said)
+        seconds = download.wait()
+        print(f"8 MiB in {seconds:.1f} s, cut at {before}")
+        assert "is gone" not in program.said()
