@@ -3,6 +3,7 @@
 The tab shows the page of docs/browser-peers.md as it stands there.
 """
 
+import contextlib
 import hashlib
 import http.server
 import re
@@ -13,10 +14,11 @@ import threading
 import harness
 from certificates import issued_pair, trust_in_browser
 from harness import wait_until
-from namespaces import inside
+from namespaces import inside, ip, run
 from natlab import SERVER, NATLab
 from peertool import BINARY
 from signaling import USERS
+from webpages import refuse
 
 HOST = SERVER[0]
 SIGNALING = f"wss://{HOST}:8443/signal"
@@ -85,7 +87,7 @@ class Place:
             "listen": {"https": [f"{HOST}:8443"], "tls": [f"{HOST}:5349"], "dtls": [f"{HOST}:5349"]},
             "tls": {"certificate": str(certificate), "private_key": str(key)},
             "external_address": HOST, "signaling": {"allowed_origins": [HOME.rstrip("/")]},
-        }, users=USERS, namespace=self.lab.server, hosts=(HOST,), relays_loopback=False)
+        }, users=USERS, port=3478, namespace=self.lab.server, hosts=(HOST,), relays_loopback=False)
         wait_until(lambda: (self.server.data / "admin.sock").exists(), PATIENCE_SECONDS, "the gateway")
         self._serve_page(certificate, key)
 
@@ -118,6 +120,20 @@ class Place:
     def machine(self, path):
         """The namespace of a `turnpike-peer` that is reached that way."""
         return self.elsewhere.client if path == "reflexive" else self.neighbour
+
+    def move_here(self):
+        """The tab's machine has another address, as if it had gone elsewhere."""
+        here, gateway = self.here.client, self.here.address.rsplit(".", 1)[0] + ".1"
+        ip("addr", "flush", "dev", "lan", namespace=here)
+        ip("addr", "add", self.here.address.rsplit(".", 1)[0] + ".9/24", "dev", "lan", namespace=here)
+        ip("route", "add", "default", "via", gateway, namespace=here)
+
+    @contextlib.contextmanager
+    def without_relaying(self):
+        """What comes to a relay goes no further. Allocations are made as ever."""
+        refuse(self.lab.server, "udp sport 49152-65535 drop")
+        yield
+        run("ip", "netns", "exec", self.lab.server, "nft", "delete", "table", "inet", "wall")
 
     def close(self):
         if self._pages:

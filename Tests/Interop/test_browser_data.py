@@ -17,6 +17,27 @@ from peertool import peer
 HELPERS = """
 const came = new Map(), opened = [];
 let connect, connection, count = 0;
+// What happens between the arrival of an offer and the page's hearing of it.
+let beforeOffer;
+const Socket = WebSocket;
+WebSocket = function (...given) {
+  const socket = new Socket(...given);
+  socket.addEventListener("message", async (event) => {
+    if (!beforeOffer || JSON.parse(event.data).type !== "offer") return;
+    event.stopImmediatePropagation();
+    await beforeOffer();
+    beforeOffer = undefined;
+    socket.dispatchEvent(new MessageEvent("message", {data: event.data}));
+  });
+  return socket;
+};
+const callMeanwhile = async () => {
+  connect("alice/desk");
+  keep(connection.createDataChannel("chat"));
+  await new Promise((resolve) => connection.addEventListener("signalingstatechange", resolve));
+  // The page sends its offer in between.
+  await new Promise((resolve) => setTimeout(resolve));
+};
 const Connection = RTCPeerConnection;
 RTCPeerConnection = function (...given) { return connection = new Connection(...given); };
 const keep = (channel) => {
@@ -82,9 +103,9 @@ def tab(browser):
     assert not tab.complaints(), tab.complaints()
 
 
-def enter(tab, policy="all"):
+def enter(tab, policy="all", own="alice/tab"):
     tab.open(HOME)
-    user = {"server": SIGNALING, "username": "alice", "password": harness.PASSWORD, "id": "alice/tab", "policy": policy}
+    user = {"server": SIGNALING, "username": "alice", "password": harness.PASSWORD, "id": own, "policy": policy}
     tab.evaluate(HELPERS)
     tab.evaluate(f"enter({json.dumps(user)})")
 
@@ -247,3 +268,34 @@ def test_a_tab_restarts_ice(place, tab, tmp_path):
         assert hashlib.sha256(listener.wait_for_output(40 * 65_536)).hexdigest() == digest(pieces(40, 65_536))
         assert_path(tab, listener, "reflexive")
         assert "gone" not in listener.said() and listener.said().count(" is connected ") == 1
+
+
+@pytest.mark.parametrize("own", ["alice/a-tab", "alice/tab"])
+def test_both_call_at_once(place, tab, tmp_path, own):
+    """The lower id's offer counts, and there is one connection, whosoever it is."""
+    enter(tab, own=own)
+    tab.evaluate("beforeOffer = callMeanwhile; 1")
+    with Program(tmp_path, place, place.neighbour, "connect", own, "--id", "alice/desk", "--explain") as program:
+        wait_for(tab, "came.has('chat')")
+        tab.evaluate("isOpen(came.get('chat').channel)", timeout=PATIENCE_SECONDS)
+        tab.evaluate("came.get('chat').channel.send('from the tab')")
+        assert program.wait_for_output(12) == b"from the tab"
+        program.process.stdin.write(b"from the desk")
+        program.process.stdin.flush()
+        wait_for(tab, "[...came.values()].some(({messages: [one]}) => one?.byteLength === 13)")
+        program.process.stdin.close()
+        assert program.ends() == 0, program.said()
+        assert program.said().count("connected by") == 1, program.said()
+        print(tab.evaluate("[...came.keys()]"))
+
+
+def test_a_tab_moves_to_another_network(place, tab, tmp_path):
+    """It has another address, and its signaling is cut."""
+    with listening(tmp_path, place, "reflexive") as listener:
+        call(tab)
+        assert_path(tab, listener, "reflexive")
+        before = len(listener.said())
+        place.move_here()
+        tab.evaluate("pour(came.get('chat').channel, 40, 65536)")
+        assert hashlib.sha256(listener.wait_for_output(40 * 65_536)).hexdigest() == digest(pieces(40, 65_536))
+        print(listener.said(), tab.complaints())

@@ -13,7 +13,7 @@ struct PathOptions: ParsableArguments {
 
     func validate() throws {
         if requireDirect && requireRelay {
-            throw ValidationError("give --require-direct or --require-relay, and not both")
+            throw ValidationError("--require-direct and --require-relay exclude each other")
         }
     }
 }
