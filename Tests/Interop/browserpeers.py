@@ -121,12 +121,15 @@ class Place:
         """The namespace of a `turnpike-peer` that is reached that way."""
         return self.elsewhere.client if path == "reflexive" else self.neighbour
 
-    def move_here(self):
-        """The tab's machine has another address, as if it had gone elsewhere."""
-        here, gateway = self.here.client, self.here.address.rsplit(".", 1)[0] + ".1"
-        ip("addr", "flush", "dev", "lan", namespace=here)
-        ip("addr", "add", self.here.address.rsplit(".", 1)[0] + ".9/24", "dev", "lan", namespace=here)
-        ip("route", "add", "default", "via", gateway, namespace=here)
+    @contextlib.contextmanager
+    def without_direct_path(self):
+        """The two routers lose what they have for each other."""
+        pairs = ((self.here, self.elsewhere), (self.elsewhere, self.here))
+        for one, other in pairs:
+            ip("route", "add", "blackhole", other.outside, namespace=one.router)
+        yield
+        for one, other in pairs:
+            ip("route", "del", "blackhole", other.outside, namespace=one.router)
 
     @contextlib.contextmanager
     def without_relaying(self):
