@@ -26,8 +26,8 @@ package final class DataChannelAssociation {
     package private(set) var packetLimitBytes: Int
 
     /// While it is set, events wait, and beyond `receiveBufferBytes` of them the peer is held up, on all channels at
-    /// once: SCTP has one window for an association. `writable` and `bufferedAmountLow` alone are handed over: a program
-    /// that sends back what it reads could not go on otherwise.
+    /// once: SCTP has one window for an association. `writable` and `bufferedAmountLow` alone are handed over, since a
+    /// program that sends back what it reads could not go on otherwise.
     package var isPaused = false
 
     let stack = SCTPStack.shared
