@@ -25,8 +25,9 @@ package final class DataChannelAssociation {
     /// The longest packet handed out.
     package private(set) var packetLimitBytes: Int
 
-    /// While it is set, `drain` hands over packets alone. Events wait, and beyond `receiveBufferBytes` of them the peer
-    /// is held up, on all channels at once: SCTP has one window for an association.
+    /// While it is set, events wait, and beyond `receiveBufferBytes` of them the peer is held up, on all channels at
+    /// once: SCTP has one window for an association. `writable` and `bufferedAmountLow` alone are handed over, since a
+    /// program that sends back what it reads could not go on otherwise.
     package var isPaused = false
 
     let stack = SCTPStack.shared
@@ -56,6 +57,8 @@ package final class DataChannelAssociation {
     private var isDraining = false
     private var packets = PacketBatch()
     private var events: [DataChannelEvent] = []
+    /// Channels that have room again, each once. They overtake the others.
+    private var roomEvents: [DataChannelEvent] = []
     private var takenEvents = 0
     /// What the waiting events hold.
     private var eventBytes = 0
@@ -174,10 +177,10 @@ package final class DataChannelAssociation {
         update()
         repeat {
             // First the events: what they cause leaves with the same packets.
-            while !isPaused, let event = nextEvent() { handle(event) }
+            while let event = nextEvent() { handle(event) }
             while takePacket(send) != nil {}
             // A packet that left may have been what a channel waited for.
-        } while !isPaused && takenEvents < events.count
+        } while !roomEvents.isEmpty || (!isPaused && takenEvents < events.count)
     }
 
     /// Does what became possible because of timers.
@@ -204,7 +207,8 @@ package final class DataChannelAssociation {
     }
 
     package func nextEvent() -> DataChannelEvent? {
-        guard takenEvents < events.count else { return nil }
+        if !roomEvents.isEmpty { return roomEvents.removeFirst() }
+        guard !isPaused, takenEvents < events.count else { return nil }
         let event = events[takenEvents]
         takenEvents += 1
         eventBytes -= event.bytes
@@ -253,8 +257,13 @@ package final class DataChannelAssociation {
     }
 
     func emit(_ event: DataChannelEvent) {
-        events.append(event)
-        eventBytes += event.bytes
+        switch event {
+        case .writable, .bufferedAmountLow:
+            if !roomEvents.contains(event) { roomEvents.append(event) }
+        default:
+            events.append(event)
+            eventBytes += event.bytes
+        }
     }
 
     /// Whether the reader is too far behind to read more.
@@ -275,6 +284,7 @@ package final class DataChannelAssociation {
         waitingControl.removeAll()
         partialMessages.removeAll()
         unsent.removeAll()
+        roomEvents.removeAll()
         emit(.closed(reason))
     }
 

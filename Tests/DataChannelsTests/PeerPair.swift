@@ -39,7 +39,7 @@ final class PeerPair {
     var network: Network
     /// What each side said and `take` did not take yet.
     private(set) var events: [Side: [DataChannelEvent]] = [.client: [], .server: []]
-    /// Sides whose events nobody takes.
+    /// Sides that read nothing.
     var sleeping: Set<Side> = [] {
         didSet { collect() }
     }

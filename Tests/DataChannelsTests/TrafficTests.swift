@@ -180,6 +180,26 @@ import Testing
         }
     }
 
+    /// Who sends back what it reads would wait for ever otherwise: for room before the next message is read.
+    @Test func whoReadsNothingIsToldOfRoomAllTheSame() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            let channel = try pair.client.openChannel(.init(label: "x"))
+            #expect(pair.run { $0.has(.channelOpened(channel, byPeer: true), .server) })
+            pair.sleeping = [.server]
+            let part = pattern(60_000, seed: 1)
+            #expect(pair.client.send(part, on: channel.id) == .sent)
+            pair.run(for: 1_000)
+            pair.server.setBufferedAmountLowThreshold(100_000, of: channel.id)
+            while pair.server.send(part, on: channel.id) == .sent {}
+            #expect(pair.run { $0.has(.writable(channel: channel.id), .server) })
+            #expect(pair.run { $0.has(.bufferedAmountLow(channel: channel.id), .server) })
+            #expect(pair.messages(channel.id, .server).isEmpty)
+            pair.sleeping = []
+            #expect(pair.messages(channel.id, .server) == [part])
+        }
+    }
+
     @Test func aReaderThatSleepsHoldsUpTheSender() async throws {
         try await SCTPTime.virtual {
             let pair = try PeerPair.connected()

@@ -37,6 +37,21 @@ import Traversal
         #expect(world.relays.open.isEmpty)
     }
 
+    /// On streams it has to be, and by DTLS it is for servers that read it as a stream.
+    @Test(arguments: TURNConfiguration.Transport.allCases)
+    func channelDataIsPaddedUnlessItGoesByUDP(transport: TURNConfiguration.Transport) throws {
+        let world = try TURNWorld(transport: transport)
+        var lengths: Set<Int> = []
+        world.onRequest = {
+            if $0[0] & 0xC0 == 0x40 { lengths.insert($0.count) }
+            return $0
+        }
+        world.start()
+        for _ in 0..<20 { world.send("five!", to: Self.peer) }
+        #expect(lengths == [transport == .udp ? 9 : 12])
+        #expect(world.atPeers.allSatisfy { $0.bytes == Array("five!".utf8) } && world.atPeers.count == 20)
+    }
+
     @Test func strongerPasswordAlgorithmsAndTheUsersHashAreUsedWhereTheyAreOffered() throws {
         let world = try TURNWorld { $0.requiresSHA256 = true }
         var last: [UInt8] = []

@@ -67,8 +67,9 @@ extension TURNClient {
 
     private func channelData(_ number: UInt16, _ data: UnsafeRawBufferPointer) -> [UInt8] {
         let length = ChannelData.headerLength + data.count
-        // RFC 8656 section 12.5: padded to four bytes on a stream; by UDP it need not be.
-        let total = configuration.transport.isStream ? (length + 3) & ~3 : length
+        // RFC 8656 section 12.5: padded to four bytes on a stream; by UDP it need not be. Pion's server reads DTLS as
+        // if it were a stream, too.
+        let total = configuration.transport == .udp ? length : (length + 3) & ~3
         return [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
             let bytes = UnsafeMutableRawBufferPointer(buffer)
             guard let start = bytes.baseAddress else { return }

@@ -60,7 +60,8 @@ extension PeerLink: PathUser {
             return finish(.failed(.encryption, Self.explanation(dtls)))
         }
         guard let association else { return }
-        while !isReadingHeld, let event = association.nextEvent() {
+        association.isPaused = isReadingHeld
+        while let event = association.nextEvent() {
             emit(.channels(event))
             if case .closed(let reason) = event { return end(reason) }
             // The program may hold up reading only once it has seen what there is.
