@@ -47,6 +47,9 @@ package struct AttributeType: RawRepresentable, Hashable, Sendable {
     package static let responseOrigin = AttributeType(rawValue: 0x802B)
     package static let otherAddress = AttributeType(rawValue: 0x802C)
 
+    // RFC 3489 section 11.2.3; RFC 5780 has OTHER-ADDRESS instead.
+    package static let changedAddress = AttributeType(rawValue: 0x0005)
+
     // RFC 6062 section 6.2 and RFC 8016 section 3
     package static let connectionID = AttributeType(rawValue: 0x002A)
     package static let mobilityTicket = AttributeType(rawValue: 0x8030)

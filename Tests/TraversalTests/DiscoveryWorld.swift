@@ -76,6 +76,8 @@ final class DiscoveryWorld {
     var silent: Set<IPAddress> = []
     /// Changes what a server answers.
     var onAnswer: ([UInt8]) -> [UInt8] = { $0 }
+    /// Where an answer leaves from that is to leave from elsewhere than it was asked at; nil where it never leaves.
+    var onChange: (_ origin: Endpoint, _ server: Endpoint) -> Endpoint? = { origin, _ in origin }
 
     init(
         _ servers: Servers,
@@ -191,9 +193,10 @@ final class DiscoveryWorld {
     private func happen(_ event: Event) {
         switch event {
         case .atServer(let source, let server, let bytes):
-            guard !silent.contains(server.address), let answer = answer(bytes, source, server), !isLost, !isLost
+            guard !silent.contains(server.address), let answer = answer(bytes, source, server), !isLost, !isLost,
+                let origin = answer.origin == server ? server : onChange(answer.origin, server)
             else { return }
-            schedule(delay, .atNAT(from: answer.origin, to: answer.destination, onAnswer(answer.bytes)))
+            schedule(delay, .atNAT(from: origin, to: answer.destination, onAnswer(answer.bytes)))
         case .atNAT(let source, let destination, let bytes):
             guard let local = nat.inbound(from: source, to: destination, now: now),
                 let socket = sockets.first(where: { $0.value == local })?.key

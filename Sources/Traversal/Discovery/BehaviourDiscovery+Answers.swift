@@ -45,13 +45,19 @@ extension BehaviourDiscovery {
         case .ignored: return false
         case .failed(let probe, _): missed(probe, now: now, into: &actions)
         case .answered(let answer):
-            if case .changed(let test) = answer.context {
+            switch answer.context {
+            case .changed(let test):
                 if answer.errorCode == nil {
                     if filters[test]?.source == nil { filters[test]?.source = source }
                 } else {
                     filters[test]?.isRefused = true
                 }
                 return true
+            case .proof(let test):
+                proving.remove(test)
+                if answer.errorCode == nil, source == pair.map(test.origin) { proved.insert(test) }
+                return true
+            default: break
             }
             guard answer.errorCode == nil, let mapped = AnswerRules.mappedAddress(of: message),
                 mapped.family == answer.destination.family
@@ -83,7 +89,9 @@ extension BehaviourDiscovery {
             if pair == nil, !isConcluded, let second = Self.otherAddress(message, than: server) {
                 begin(Pair(first: server, second: second), now: now, into: &actions)
             }
-        case .alternate: sightings.append(Sighting(server: server, mapped: mapped))
+        case .alternate:
+            sightings.append(Sighting(server: server, mapped: mapped))
+            prove(server, now: now, into: &actions)
         case .control(let test):
             filters[test]?.proved += 1
             if !otherPorts.contains(mapped.port) { otherPorts.append(mapped.port) }
@@ -95,7 +103,7 @@ extension BehaviourDiscovery {
         case .hairpin: hairpinMapped = mapped
         case .lifetimeMapping(let index): lifetimeMapped(index, mapped, now: now, into: &actions)
         case .lifetimeControl(let index): lifetimeProved(index, mapped)
-        case .changed: break
+        case .changed, .proof: break
         }
     }
 
@@ -108,6 +116,7 @@ extension BehaviourDiscovery {
             if report.silentServers.count == servers.count { conclude(now: now, into: &actions) }
         case .sample(let index): skipSample(index)
         case .lifetimeMapping: lifetimeFailed("the server has stopped answering", into: &actions)
+        case .proof(let test): proving.remove(test)
         case .alternate, .control, .changed, .hairpin, .lifetimeControl: break
         }
     }
@@ -139,10 +148,21 @@ extension BehaviourDiscovery {
         for test in FilterTest.allCases { open(test.rawValue, into: &actions) }
     }
 
+    /// One of the server's other places has answered the first socket, so the filter lets in what comes from there. A
+    /// server that was told to answer from there and cannot would look like a filter to the fresh sockets.
+    private mutating func prove(_ place: Endpoint, now: UInt64, into actions: inout [Action]) {
+        guard let pair, let test = FilterTest.allCases.first(where: { $0.origin(pair) == place }) else { return }
+        proving.insert(test)
+        ask(.proof(test), from: 0, pair.first, Self.alternateSchedule, now: now, into: &actions)
+    }
+
     /// OTHER-ADDRESS, where both its address and its port differ (RFC 5780 section 7.4), and it is as public as the
-    /// server's: a server in the world has no business with what lies behind our NAT.
+    /// server's: a server in the world has no business with what lies behind our NAT. Servers of RFC 3489 have
+    /// CHANGED-ADDRESS in its place (section 11.2.3), with one address of their own too, so it is worth no more than
+    /// what it names answers.
     private static func otherAddress(_ message: MessageView, than server: Endpoint) -> Endpoint? {
-        guard let other = message.first(.otherAddress).flatMap(AddressAttribute.decode),
+        let value = message.first(.otherAddress) ?? message.first(.changedAddress)
+        guard let other = value.flatMap(AddressAttribute.decode),
             other.family == server.family, other.address != server.address, other.port != server.port,
             other.port != 0, !other.address.isUnusable, other.address.isLoopback == server.address.isLoopback,
             !other.address.isPrivate || server.address.isPrivate

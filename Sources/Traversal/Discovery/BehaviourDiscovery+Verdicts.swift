@@ -8,7 +8,7 @@ extension BehaviourDiscovery {
         if let pair {
             let asked = Set(sightings.map(\.server))
             guard pair.corners.allSatisfy(asked.contains) else { return false }
-            guard filterTestsAreOver else { return false }
+            guard filterTestsAreOver, filters[.both]?.source != nil || proving.isEmpty else { return false }
         }
         guard nextSample >= Limits.allocationSamples else { return false }
         return report.hairpin.value != nil || hairpinSent >= Limits.hairpinCopies && alarms[.hairpinCopy] == nil
@@ -131,8 +131,10 @@ extension BehaviourDiscovery {
         }
     }
 
-    /// RFC 5780 section 4.4. Silence counts as the filter's only where plain requests came back at the same time, and
-    /// where the address an answer was to come from does answer.
+    /// RFC 5780 section 4.4. Silence counts as the filter's only where plain requests came back at the same time, where
+    /// the address an answer was to come from does answer, and where the server was seen to answer from there when it
+    /// was asked elsewhere. Behind a mapping that depends on the destination nothing can be seen of that, nor does the
+    /// name depend on it.
     private func filtering() -> Determination<NATFiltering> {
         guard let pair else { return .undetermined("no server has a second address to answer from") }
         guard let both = filters[.both], let port = filters[.port] else {
@@ -150,6 +152,10 @@ extension BehaviourDiscovery {
         guard heard.contains(pair.second) else {
             return .undetermined("the server's second address has not answered in time")
         }
+        let isProvable = report.mapping.value?.isIndependent ?? true
+        guard proved.contains(.both) || !isProvable else {
+            return .undetermined("the server was not heard to answer from its second address")
+        }
         guard both.proved >= Limits.filterRoundsProved else { return .undetermined("too few answers came in time") }
         if let source = port.source {
             return source.address == pair.first.address && source.port != pair.first.port
@@ -158,6 +164,9 @@ extension BehaviourDiscovery {
         }
         guard heard.contains(Endpoint(address: pair.first.address, port: pair.second.port)) else {
             return .undetermined("the server's second port has not answered in time")
+        }
+        guard proved.contains(.port) || !isProvable else {
+            return .undetermined("the server was not heard to answer from its second port")
         }
         guard port.proved >= Limits.filterRoundsProved else { return .undetermined("too few answers came in time") }
         return .determined(.addressAndPortDependent)

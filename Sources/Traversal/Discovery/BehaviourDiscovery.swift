@@ -38,6 +38,8 @@ package struct BehaviourDiscovery {
         /// A plain request beside one for an answer from elsewhere.
         case control(FilterTest)
         case changed(FilterTest)
+        /// The same from the first socket, whose filter lets such an answer in.
+        case proof(FilterTest)
         case sample(Int)
         case hairpin
         case lifetimeMapping(Int)
@@ -50,6 +52,11 @@ package struct BehaviourDiscovery {
 
         /// CHANGE-REQUEST: the third bit from the right is the address, the second the port (RFC 5780 section 7.2).
         var flags: UInt32 { self == .both ? 6 : 2 }
+
+        /// Where the answer is to come from.
+        func origin(_ pair: Pair) -> Endpoint {
+            self == .both ? pair.second : Endpoint(address: pair.first.address, port: pair.second.port)
+        }
     }
 
     enum Alarm: Hashable {
@@ -117,6 +124,9 @@ package struct BehaviourDiscovery {
     var anchor: Endpoint?
     var pair: Pair?
     var filters: [FilterTest: FilterState] = [:]
+    /// Which of them the server was seen to do as asked, and which of that are under way.
+    var proved: Set<FilterTest> = []
+    var proving: Set<FilterTest> = []
     var samples: [Int: PortPattern.Sample] = [:]
     /// The sample that is under way or comes next.
     var nextSample = 0
@@ -264,7 +274,10 @@ package struct BehaviourDiscovery {
     ) {
         let id = cryptography.randomTransaction()
         var flags: UInt32?
-        if case .changed(let test) = probe { flags = test.flags }
+        switch probe {
+        case .changed(let test), .proof(let test): flags = test.flags
+        default: break
+        }
         let bytes = binding(id) { builder in
             if let flags { builder.append(.changeRequest, flags) }
         }

@@ -23,6 +23,11 @@ enum PortPattern {
         }
         let ports = samples.map(\.mapped) + others
         if let lowest = ports.min(), let highest = ports.max(), Int(highest) - Int(lowest) < Limits.chunkPorts {
+            // Chance does not put all of them so close in a block of hundreds; they were counted, with more of our own
+            // mappings in between than the order shows.
+            guard Int(highest) - Int(lowest) > Limits.sequentialDistance * samples.count else {
+                return .undetermined("the ports lie close together, in no order that shows a step")
+            }
             return .determined(.chunked(lowest...highest))
         }
         return .determined(.random)
