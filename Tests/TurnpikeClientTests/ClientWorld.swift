@@ -29,6 +29,7 @@ final class ClientWorld {
     init(
         _ homes: [Home],
         quality: LinkQuality = .access,
+        v6: Bool = false,
         seed: UInt64,
         configure: (String, inout Configuration) -> Void = { _, _ in }
     ) throws {
@@ -37,15 +38,17 @@ final class ClientWorld {
         self.seed = seed
         let users = Dictionary(uniqueKeysWithValues: homes.map { ($0.name, Self.password($0.name)) })
         internet = Internet(seed: seed) { net in
-            net.relay("turn", users: users, quality)
+            net.relay("turn", users: users, v6: v6, quality)
             net.rendezvous("signaling", users: users, quality)
             for home in homes {
                 if let behavior = home.behavior {
-                    net.nat(Self.router(home.name), behavior, firewall: home.firewall, quality) { $0.host(home.name) }
+                    net.nat(Self.router(home.name), behavior, firewall: home.firewall, quality) {
+                        $0.host(home.name, v6: v6)
+                    }
                 } else if home.firewall.passesUDP && home.firewall.filtering == .endpointIndependent {
-                    net.host(home.name, quality)
+                    net.host(home.name, v6: v6, quality)
                 } else {
-                    net.firewall(Self.router(home.name), home.firewall, quality) { $0.host(home.name) }
+                    net.firewall(Self.router(home.name), home.firewall, quality) { $0.host(home.name, v6: v6) }
                 }
             }
         }
@@ -57,7 +60,7 @@ final class ClientWorld {
                 on: internet.host(home.name),
                 configuration,
                 names: [
-                    "turn.lab": [internet.relay("turn").endpoint().address],
+                    "turn.lab": (v6 ? [.ipv6, .ipv4] : [.ipv4]).map { internet.relay("turn").endpoint($0).address },
                     "signaling.lab": [internet.rendezvous("signaling").endpoint().address],
                 ],
                 seed: seed &* 1_000 &+ UInt64(index)
@@ -74,6 +77,7 @@ final class ClientWorld {
             signalingServer: "ws://signaling.lab:8443/signal",
             username: name,
             password: password(name),
+            peerID: PeerID(name),
             turnServers: [
                 .init(url: "turn:turn.lab:3478", username: name, password: password(name))
             ]
