@@ -158,7 +158,7 @@ let package = Package(
         .target(name: "CTunnel", path: "Tests/CTunnel", cSettings: [.define("_GNU_SOURCE")]),
         .target(
             name: "Netns",
-            dependencies: ["CTunnel", "Lab", "LinuxIO", "STUN"],
+            dependencies: ["CTunnel", "Lab", "LinuxIO", "STUN", "Traversal"],
             path: "Tests/Netns",
             swiftSettings: settings
         ),

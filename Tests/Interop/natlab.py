@@ -14,6 +14,17 @@ The cables between the wan and what is on it are as fast as the machine, or, wit
 links with those qualities in each direction (networkbox.py): `lab.sites[0].link` is cut, repaired and changed while
 programs run, and "up" is from the site to the wan.
 
+What the kernel cannot make, a `network-box` does: a kind that is not in `KINDS` below is a profile of the virtual lab
+(Tests/Lab/NATProfile.swift), such as "sequential", "chunked", "random", "hairpin" or "short-lived", and so is what
+stands behind "box:", such as "box:full-cone"; words change it: "box:symmetric lifetime_s=20". Its router then is
+
+    lan .1 ── all that comes from the lan ──> TUN in ┐
+                                                     box    translates to .(100+N), and some also to .200 and up
+    wan .(150+N) <── forwarded, ARP answered ── TUN out ┘
+
+Of "chunked/port-restricted", the first stands behind the second, as a home does behind its carrier's NAT; the network
+between them is 100.64.N.0/24.
+
 Every box is a network namespace with this process's id in its name, so that runs do not meet and what a killed run
 leaves behind is found. A router drops whatever comes to itself from outside, as a home router does: if it answered, or
 only took note, the kernel would hold a mapping for the flow from outside, and the client's own packets would collide
@@ -25,7 +36,7 @@ import os
 import subprocess
 
 from namespaces import ip, run
-from networkbox import Link
+from networkbox import NAT, Link
 
 SERVER = ("203.0.113.10", "203.0.113.11")
 _number = itertools.count()
@@ -103,6 +114,8 @@ class Site:
         self.outside = outside or address
         # Between it and the wan; None for a cable.
         self.link = None
+        # The `networkbox.NAT`s on its way out, the next first.
+        self.boxes = []
 
 
 class NATLab:
@@ -110,8 +123,10 @@ class NATLab:
 
     def __init__(self, *kinds, **qualities):
         self._stem = f"tpk{os.getpid()}x{next(_number)}"
-        self._made, self._links = [], []
+        self._made, self._links, self._boxes = [], [], []
         self._qualities = qualities
+        # Last bytes of addresses of the wan that nobody has.
+        self._spare = itertools.count(200)
         try:
             self.server = self._namespace("s")
             ip("link", "add", "wan", "type", "bridge", namespace=self.server)
@@ -137,34 +152,73 @@ class NATLab:
         ip("link", "set", one_end, "up", namespace=one)
         ip("link", "set", other_end, "up", namespace=other)
 
-    def _plug(self, number, namespace):
-        """A cable from the namespace's `wan` to the bridge."""
+    def _plug(self, number, namespace, host):
+        """A cable, or a link, from the namespace's `wan` to the bridge."""
         if self._qualities:
             self._links.append(Link(namespace, "wan", self.server, f"port{number}", **self._qualities))
         else:
             self._cable(namespace, "wan", self.server, f"port{number}")
         ip("link", "set", f"port{number}", "master", "wan", namespace=self.server)
-        address = f"203.0.113.{100 + number}"
+        address = f"203.0.113.{host + number}"
         ip("addr", "add", address + "/24", "dev", "wan", namespace=namespace)
         return address
 
     def _site(self, number, kind):
         client = self._namespace(f"c{number}")
         if kind == "none":
-            return Site(kind, client, self._plug(number, client))
-        router = self._namespace(f"r{number}")
-        outside = self._plug(number, router)
+            return Site(kind, client, self._plug(number, client, 100))
+        # From the world to the home.
+        kinds = kind.split("/")[::-1]
         lan = "198.51.100" if kind == "firewall" else f"192.168.{100 + number}"
-        self._cable(router, "lan", client, "lan")
-        ip("addr", "add", lan + ".1/24", "dev", "lan", namespace=router)
+        boxes, above, outside = [], None, f"203.0.113.{100 + number}"
+        for depth, each in enumerate(kinds):
+            router = self._namespace(f"r{number}" if depth == 0 else f"r{number}d{depth}")
+            is_box = each not in KINDS
+            if above is None:
+                own = self._plug(number, router, 150 if is_box else 100)
+            else:
+                between = f"100.64.{number}"
+                self._cable(above, "lan", router, "wan")
+                ip("addr", "add", between + ".1/24", "dev", "lan", namespace=above)
+                own = f"{between}.{3 if is_box else 2}"
+                ip("addr", "add", own + "/24", "dev", "wan", namespace=router)
+                ip("route", "add", "default", "via", between + ".1", namespace=router)
+            set_kernel(router, "net.ipv4.ip_forward", 1)
+            if is_box:
+                addresses = [outside if above is None else f"100.64.{number}.2"]
+                if above is None and "many-addresses" in each:
+                    addresses += [f"203.0.113.{next(self._spare)}" for _ in range(3)]
+                boxes.append((router, each, addresses))
+            else:
+                self._translate(router, KINDS[each], own)
+            above = router
+        self._cable(above, "lan", client, "lan")
+        ip("addr", "add", lan + ".1/24", "dev", "lan", namespace=above)
         for host in (2, 3):
             ip("addr", "add", f"{lan}.{host}/24", "dev", "lan", namespace=client)
         ip("route", "add", "default", "via", lan + ".1", namespace=client)
         if kind == "firewall":
             ip("route", "add", lan + ".0/24", "via", outside, namespace=self.server)
-        set_kernel(router, "net.ipv4.ip_forward", 1)
-        self._translate(router, KINDS[kind], outside)
-        return Site(kind, client, lan + ".2", router, None if kind == "firewall" else outside)
+        site = Site(kind, client, lan + ".2", above, None if kind == "firewall" else outside)
+        # They need the lan that they translate for.
+        site.boxes = [self._box(*box) for box in reversed(boxes)]
+        return site
+
+    def _box(self, router, kind, addresses):
+        """See the second drawing above."""
+        profile, *changes = kind.removeprefix("box:").split()
+        changes = dict(change.split("=", 1) for change in changes)
+        box = NAT(profile, router, "in", "out", addresses, **changes)
+        self._boxes.append(box)
+        ip("rule", "add", "iif", "lan", "lookup", "100", namespace=router)
+        ip("route", "add", "default", "dev", "in", "table", "100", namespace=router)
+        for address in addresses:
+            ip("route", "add", address, "dev", "out", namespace=router)
+        set_kernel(router, "net.ipv4.conf.wan.proxy_arp", 1)
+        # A home router would say of no packet that there is a shorter way.
+        for setting in ("all", "wan", "lan"):
+            set_kernel(router, f"net.ipv4.conf.{setting}.send_redirects", 0)
+        return box
 
     def neighbour(self, site):
         """Another host on the network of a site that has a router: its namespace, and its address."""
@@ -194,9 +248,10 @@ class NATLab:
         assert done.returncode == 0, f"{done.stderr}\n{text}"
 
     def close(self):
-        for link in self._links:
-            link.close()
+        for box in self._links + self._boxes:
+            box.close()
         self._links.clear()
+        self._boxes.clear()
         for name in reversed(self._made):
             ip("netns", "del", name, check=False)
         self._made.clear()

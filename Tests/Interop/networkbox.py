@@ -1,13 +1,15 @@
 """`network-box`: links and NATs of real networks, each a process that ends when its standard input does.
 
     NAMESPACE:DEVICE  <── delay, jitter, loss, rate, queue, MTU ──>  NAMESPACE:DEVICE
+    NAMESPACE:INSIDE  <── mapping, filtering, allocation, … ──>  NAMESPACE:OUTSIDE
 """
 
 import itertools
+import json
 import subprocess
 
 import harness
-from namespaces import ip
+from namespaces import ip, run
 
 BINARY = harness.BINARY.parent / "network-box"
 _seeds = itertools.count(1)
@@ -70,6 +72,31 @@ class Link(Box):
     def set(self, direction="both", **qualities):
         """Changes it while it runs; `direction` is "up", "down" or "both"."""
         self.say(" ".join([direction, *_words(qualities)]))
+
+
+class NAT(Box):
+    """A NAT between two TUN devices of a router's namespace, of a profile of the virtual lab (Tests/Lab/NATProfile.swift)
+    and changed by words such as `lifetime_s=20`.
+
+    Both devices are up when it is made; what goes into the first comes out at the second with an address of `addresses`.
+    """
+
+    def __init__(self, profile, namespace, inside, outside, addresses, seed=None, **changes):
+        seed = next(_seeds) if seed is None else seed
+        super().__init__("nat", profile, f"{namespace}:{inside}", f"{namespace}:{outside}", seed,
+                         "addresses=" + ",".join(addresses), *_words(changes))
+        for device in (inside, outside):
+            ip("link", "set", device, "txqueuelen", "10000", "up", namespace=namespace)
+
+    def reboot(self):
+        """Forgets all mappings."""
+        self.say("reboot")
+
+
+def verdicts():
+    """What discovery says of each profile in the virtual lab, by name."""
+    lines = run(str(BINARY), "verdicts").stdout.splitlines()
+    return {verdict.pop("profile"): verdict for verdict in map(json.loads, lines)}
 
 
 def _words(qualities):

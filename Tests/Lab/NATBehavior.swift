@@ -94,7 +94,9 @@ package struct NATBehavior: Sendable {
 
     func filtering(_ transport: Transport) -> Dependence { transport == .tcp ? tcpFiltering ?? filtering : filtering }
 
-    func unsolicited(_ transport: Transport) -> Unsolicited { transport == .tcp ? unsolicitedTCP : unsolicitedUDP }
+    package func unsolicited(_ transport: Transport) -> Unsolicited {
+        transport == .tcp ? unsolicitedTCP : unsolicitedUDP
+    }
 }
 
 /// The types of old, by the names that the client library prints.
@@ -152,6 +154,14 @@ package struct Firewall: Sendable {
         var copy = self
         change(&copy)
         return copy
+    }
+
+    package func passes(_ transport: Transport?, remotePort: UInt16) -> Bool {
+        switch transport {
+        case .udp: passesUDP
+        case .tcp: tcpPorts?.contains(remotePort) ?? true
+        case nil: true
+        }
     }
 
     /// The same as a translator's behaviour that changes no address.

@@ -15,6 +15,11 @@ package struct Packet {
         case problem(Problem)
     }
 
+    package init(source: Endpoint, destination: Endpoint, hopLimit: Int = 64, body: Body) {
+        (self.source, self.destination) = (source, destination)
+        (self.hopLimit, self.body) = (hopLimit, body)
+    }
+
     package var transport: Transport? {
         switch body {
         case .datagram: .udp
@@ -56,6 +61,11 @@ package struct Segment {
     package var acknowledgement: UInt64 = 0
     package var payload: [UInt8] = []
 
+    package init(flags: Flags, sequence: UInt64, acknowledgement: UInt64 = 0, payload: [UInt8] = []) {
+        (self.flags, self.payload) = (flags, payload)
+        (self.sequence, self.acknowledgement) = (sequence, acknowledgement)
+    }
+
     /// How much of the sequence space it takes.
     var length: UInt64 {
         UInt64(payload.count) + (flags.contains(.syn) ? 1 : 0) + (flags.contains(.fin) ? 1 : 0)
@@ -63,7 +73,7 @@ package struct Segment {
 
     /// What answers a segment that nobody waits for (RFC 9293 section 3.10.7.1); nil for a reset, which is never
     /// answered.
-    var reset: Segment? {
+    package var reset: Segment? {
         if flags.contains(.rst) { return nil }
         if flags.contains(.ack) { return Segment(flags: .rst, sequence: acknowledgement) }
         return Segment(flags: [.rst, .ack], sequence: 0, acknowledgement: sequence + length)
@@ -83,6 +93,11 @@ package struct Problem: Hashable, Sendable {
     /// Where the packet came from, and where it was to go.
     package var source: Endpoint
     package var destination: Endpoint
+
+    package init(_ kind: Kind, _ transport: Transport, source: Endpoint, destination: Endpoint) {
+        (self.kind, self.transport) = (kind, transport)
+        (self.source, self.destination) = (source, destination)
+    }
 
     /// - Returns: nil for a packet that ICMP says nothing of: ICMP itself, and TCP resets.
     init?(_ kind: Kind, with packet: Packet) {

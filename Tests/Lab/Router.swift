@@ -109,12 +109,8 @@ package final class Router: Node {
     }
 
     private func hairpin(_ packet: Packet, _ translator: Translator) {
-        guard translator.behavior.hairpinning != .none else { return drop(packet, .hairpin) }
         var packet = packet
-        let sender = packet.source
-        if case .drop(let reason) = translator.outbound(&packet, now: internet.now) { return drop(packet, reason) }
-        if case .drop(let reason) = translator.inbound(&packet, now: internet.now) { return drop(packet, reason) }
-        if translator.behavior.hairpinning == .internalSource { packet.source = sender }
+        if case .drop(let reason) = translator.hairpin(&packet, now: internet.now) { return drop(packet, reason) }
         note(packet, translator)
         inside.carry(packet)
     }
@@ -129,11 +125,7 @@ package final class Router: Node {
     }
 
     private func passes(_ packet: Packet, remote: Endpoint) -> Bool {
-        switch packet.transport {
-        case .udp: firewall.passesUDP
-        case .tcp: firewall.tcpPorts?.contains(remote.port) ?? true
-        case nil: true
-        }
+        firewall.passes(packet.transport, remotePort: remote.port)
     }
 
     /// Answers what nobody asked for, where the behaviour is to answer.

@@ -1,8 +1,8 @@
 import STUN
 
 /// The tables of a NAT, or of a stateful firewall, which is a NAT that changes no address.
-final class Translator {
-    enum Verdict {
+package final class Translator {
+    package enum Verdict {
         case pass
         case drop(Drop)
     }
@@ -25,9 +25,9 @@ final class Translator {
         var remotePort: UInt16?
     }
 
-    let behavior: NATBehavior
+    package let behavior: NATBehavior
     /// Empty for a firewall.
-    private(set) var publicAddresses: [IPAddress] = []
+    package private(set) var publicAddresses: [IPAddress] = []
     private var ports: PortAllocator
     private var mappings: [Key: Mapping] = [:]
     private var externals: [External: [Mapping]] = [:]
@@ -35,18 +35,18 @@ final class Translator {
     private var unsolicited: [Pair: UInt64] = [:]
     private var sweepAt = 1_024
 
-    init(_ behavior: NATBehavior, publicAddresses: [IPAddress], dice: Dice) {
+    package init(_ behavior: NATBehavior, publicAddresses: [IPAddress], dice: Dice) {
         self.behavior = behavior
         self.publicAddresses = publicAddresses
         ports = PortAllocator(behavior, dice: dice)
     }
 
-    var isFirewall: Bool { publicAddresses.isEmpty }
+    package var isFirewall: Bool { publicAddresses.isEmpty }
 
-    func mappingCount(_ now: UInt64) -> Int { mappings.values.count { $0.isLive(now) } }
+    package func mappingCount(_ now: UInt64) -> Int { mappings.values.count { $0.isLive(now) } }
 
     /// Loses all that it knew.
-    func reset(publicAddresses: [IPAddress]) {
+    package func reset(publicAddresses: [IPAddress]) {
         self.publicAddresses = publicAddresses
         mappings = [:]
         externals = [:]
@@ -55,7 +55,7 @@ final class Translator {
     }
 
     /// Translates a packet from inside.
-    func outbound(_ packet: inout Packet, now: UInt64) -> Verdict {
+    package func outbound(_ packet: inout Packet, now: UInt64) -> Verdict {
         if case .problem(var problem) = packet.body {
             // About a packet that came in: it names the internal endpoint.
             guard let mapping = mapping(inside: problem.destination, problem, now) else { return .drop(.unmapped) }
@@ -84,7 +84,7 @@ final class Translator {
     }
 
     /// Translates a packet from outside.
-    func inbound(_ packet: inout Packet, now: UInt64) -> Verdict {
+    package func inbound(_ packet: inout Packet, now: UInt64) -> Verdict {
         if case .problem(var problem) = packet.body {
             let candidates = externals[External(transport: problem.transport, endpoint: problem.source)] ?? []
             let known = candidates.last { $0.admits(problem.destination, .addressAndPortDependent, now) }
@@ -125,6 +125,16 @@ final class Translator {
             mapping.refresh(packet.source, until: until, opens: false, now: now)
         }
         packet.destination = mapping.inside
+        return .pass
+    }
+
+    /// Translates a packet from inside to one of the NAT's own addresses.
+    package func hairpin(_ packet: inout Packet, now: UInt64) -> Verdict {
+        guard behavior.hairpinning != .none else { return .drop(.hairpin) }
+        let sender = packet.source
+        if case .drop(let reason) = outbound(&packet, now: now) { return .drop(reason) }
+        if case .drop(let reason) = inbound(&packet, now: now) { return .drop(reason) }
+        if behavior.hairpinning == .internalSource { packet.source = sender }
         return .pass
     }
 

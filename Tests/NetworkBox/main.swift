@@ -3,16 +3,34 @@ import Netns
 
 /// What stands between two networks of the laboratory. It ends with its standard input, so that nothing is left behind
 /// when a test dies.
-///
-///     network-box link NAMESPACE:DEVICE NAMESPACE:DEVICE SEED [NAME=VALUE …]
-///
-/// prints `ready` when the devices are there, and then an answer to each line of its standard input.
+let usage = """
+    usage: network-box link NAMESPACE:DEVICE NAMESPACE:DEVICE SEED [NAME=VALUE …]
+           network-box nat PROFILE NAMESPACE:INSIDE NAMESPACE:OUTSIDE SEED addresses=ADDRESS,… [NAME=VALUE …]
+           network-box verdicts
+    """
+
+struct UsageError: Error, CustomStringConvertible {
+    let description = usage
+}
+
 func run(_ arguments: [String]) throws {
-    guard arguments.first == "link", arguments.count >= 4, let seed = UInt64(arguments[3]) else {
-        throw Usage()
+    switch (arguments.first, arguments.count) {
+    case ("link", 4...):
+        guard let seed = UInt64(arguments[3]) else { throw UsageError() }
+        try link(arguments[1], arguments[2], seed, arguments.dropFirst(4))
+    case ("nat", 5...):
+        guard let seed = UInt64(arguments[4]) else { throw UsageError() }
+        let setup = try NATSetup(profile: arguments[1], arguments.dropFirst(5))
+        try nat(setup, arguments[2], arguments[3], seed)
+    case ("verdicts", 1): for line in try VirtualVerdict.all() { say(line) }
+    default: throw UsageError()
     }
-    var emulator = try LinkEmulator(arguments[1], arguments[2], seed: seed)
-    for word in arguments.dropFirst(4) {
+}
+
+/// Prints `ready` when the devices are there, and then an answer to each line of its standard input.
+func link(_ one: String, _ other: String, _ seed: UInt64, _ words: some Sequence<String>) throws {
+    var emulator = try LinkEmulator(one, other, seed: seed)
+    for word in words {
         for direction in LinkEmulator.Direction.allCases { try emulator.change(direction) { try $0.apply(word) } }
     }
     say("ready")
@@ -26,11 +44,21 @@ func run(_ arguments: [String]) throws {
     }
 }
 
-func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
-
-struct Usage: Error, CustomStringConvertible {
-    let description = "usage: network-box link NAMESPACE:DEVICE NAMESPACE:DEVICE SEED [NAME=VALUE …]"
+/// As `link`.
+func nat(_ setup: NATSetup, _ inside: String, _ outside: String, _ seed: UInt64) throws {
+    var box = try NATBox(inside: inside, outside: outside, setup, seed: seed)
+    say("ready")
+    Waiter.bePunctual()
+    var waiter = Waiter(box.descriptors + [0])
+    var lines = ControlLines()
+    while !lines.hasEnded {
+        waiter.wait(until: nil)
+        box.work()
+        if waiter.isReady(2) { for line in lines.read() { say(box.obey(line)) } }
+    }
 }
+
+func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
 
 do {
     try run(Array(CommandLine.arguments.dropFirst()))
