@@ -218,6 +218,14 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        // The examples of the documents. Without this package's access, they see what any other package sees.
+        .executableTarget(
+            name: "client-examples",
+            dependencies: ["TurnpikeClient"],
+            path: "Tests/Outside/Sources/client-examples",
+            packageAccess: false,
+            swiftSettings: settings
+        ),
         // Two coordinators in one program, for the tests of the client library; it is in no product of ours.
         .executableTarget(
             name: "coordinator-pair",

@@ -163,7 +163,9 @@ package final class GatewayService: Sendable {
             }
             return try bootstrap.bind(host: listener.host, port: listener.port).wait()
         } catch {
-            throw GatewayError("cannot listen on \(listener.description) for https: \(reason(error))")
+            throw GatewayError(
+                "cannot listen on \(listener.description) for https: \(reason(error)); free the port, or change listen.https"
+            )
         }
     }
 

@@ -4,7 +4,7 @@ import Traversal
 
 /// An encrypted connection to a peer, over whatever path is best at the moment.
 ///
-///     let connection = try await coordinator.connectToPeer("bob")
+///     let connection = try await coordinator.connectToPeer("alice/desk")
 ///     try await connection.send("hello")
 ///     for await message in connection.messages { print(message.text) }
 ///

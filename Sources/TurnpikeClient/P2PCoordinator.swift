@@ -10,8 +10,8 @@ import Traversal
 ///
 ///     let coordinator = P2PCoordinator()
 ///     try await coordinator.initialize()
-///     try await coordinator.registerPeer("alice", metadata: [:])
-///     let connection = try await coordinator.connectToPeer("bob")
+///     try await coordinator.registerPeer("alice/laptop")
+///     let connection = try await coordinator.connectToPeer("alice/desk")
 ///     try await connection.send("hello")
 ///     await coordinator.shutdown()
 ///
@@ -56,7 +56,8 @@ public actor P2PCoordinator {
 
     // MARK: Beginning
 
-    /// Joins signaling, finds out about the NAT and opens relays. It returns when each of them is known to work or not.
+    /// Joins signaling, finds out about the NAT and opens relays. It returns when each of them is known to work or not,
+    /// which takes `connectionTimeout` or eight seconds at most. Called again, it waits for the same.
     ///
     /// - Throws: `InitializationFailure` when nothing works: no peer could be found, or none reached.
     public func initialize() async throws {
@@ -104,12 +105,13 @@ public actor P2PCoordinator {
 
     // MARK: Peers
 
-    /// Registers an id at the signaling server, so that others can connect to it. It stays registered over cuts.
+    /// Registers an id at the signaling server, so that others can connect to it. It stays registered over cuts. Called
+    /// again for an id, it replaces the metadata.
     ///
     /// - Parameter metadata: what those are told who look for the id, or share a room with it.
     /// - Throws: `RegistrationFailure`.
     public func registerPeer(_ id: PeerID, metadata: [String: String] = [:]) async throws {
-        guard let client else { throw RegistrationFailure(id: id, error: "call initialize() first") }
+        guard let client else { throw RegistrationFailure(id: id, error: notRunning) }
         let text = JSONText(.object(metadata.mapValues { .string($0) }))
         let result = await withCheckedContinuation { continuation in
             client.register(id, metadata: text) { continuation.resume(returning: $0) }
@@ -141,7 +143,7 @@ public actor P2PCoordinator {
             throw ConnectionFailure(
                 peerId: id,
                 reason: .signaling,
-                error: isOver ? "the coordinator was shut down" : "call initialize() first",
+                error: notRunning,
                 report: ConnectionReport()
             )
         }
@@ -161,6 +163,10 @@ public actor P2PCoordinator {
 
     private typealias ConnectResult = Result<Connection, ConnectionFailure>
 
+    private var notRunning: String {
+        isOver ? "the coordinator was shut down; make another" : "call initialize() first"
+    }
+
     private var client: PeerClient? {
         get { place.value }
         set { place.value = newValue }
@@ -172,7 +178,8 @@ public actor P2PCoordinator {
 
     /// What is known of the NAT. Its type is `.unknown` until it is found out.
     public func getNATInfo() -> NATInfo {
-        client?.servers.nat ?? NATInfo(unknownBecause: "initialize() was not called")
+        client?.servers.nat
+            ?? NATInfo(unknownBecause: isOver ? "the coordinator was shut down" : "initialize() was not called")
     }
 
     /// What was done so far.
@@ -209,7 +216,7 @@ public actor P2PCoordinator {
     // MARK: The end
 
     /// Closes every connection, gives the relays back and leaves signaling, in that order. It takes some seconds at
-    /// most.
+    /// most. Called again, it does nothing.
     public func shutdown() async {
         guard !isOver else { return }
         isOver = true

@@ -2,7 +2,9 @@ import TurnpikeClient
 
 /// What the program can be told to play, by name.
 enum Scenes {
-    static let all: [String: @Sendable () async throws -> Void] = [
+    static let all = own.merging(OriginalScenes.all) { first, _ in first }
+
+    private static let own: [String: @Sendable () async throws -> Void] = [
         "messages": messages,
         "channels": channels,
         "direct": { try await path(.direct) },

@@ -20,7 +20,7 @@ struct Manifest {
                     testTargets[name] = dependencies
                 } else if let folder = Self.strings(body).first(where: { $0.hasPrefix("Tests/") }) {
                     // A program that tests run.
-                    testTargets[String(folder.dropFirst(6))] = dependencies
+                    testTargets[String(folder.dropFirst(6).prefix { $0 != "/" })] = dependencies
                 } else {
                     targets[name] = dependencies
                 }

@@ -46,9 +46,11 @@ package struct WebSocketHandshake: Sendable {
 
     /// 101. No extension is ever taken, so compression, its bombs and its side channels stay outside (case WS-13).
     func answer(_ allocator: ByteBufferAllocator) -> ByteBuffer {
-        var bytes = allocator.buffer(capacity: 192)
+        var bytes = allocator.buffer(capacity: 256)
         bytes.writeString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
         bytes.writeString("Sec-WebSocket-Accept: \(accept)\r\n")
+        // Clients tell by it a credential that has expired from one that is wrong.
+        bytes.writeString("Date: \(HTTPDate.current)\r\n")
         if let subprotocol { bytes.writeString("Sec-WebSocket-Protocol: \(subprotocol)\r\n") }
         bytes.writeString("\r\n")
         return bytes

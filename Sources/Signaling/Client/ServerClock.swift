@@ -47,6 +47,11 @@ package struct ServerClock: Sendable, Hashable {
         rough = Self.sample(serverMilliseconds, now >= askedAt ? now &- askedAt : 0, now)
     }
 
+    /// What the answer to an upgrade says, before anything better is known.
+    mutating func noteUpgrade(serverMilliseconds: Double, now: UInt64) {
+        if best == nil { rough = Self.sample(serverMilliseconds, 0, now) }
+    }
+
     private static func sample(_ milliseconds: Double, _ roundTrip: UInt64, _ now: UInt64) -> Sample {
         let middle = (Double(now) - Double(roundTrip) / 2) / 1e6
         // The server cuts its milliseconds off.

@@ -67,7 +67,7 @@ extension SignalingError {
     static let credentialsExpired = SignalingError(
         .credentialsExpired,
         "The credentials have expired",
-        mend: "get new ones, or have the account's time extended"
+        mend: "get new ones, or have the account's time extended; if they are new, the clock of who makes them is wrong"
     )
     static let revoked = SignalingError(
         .revoked,

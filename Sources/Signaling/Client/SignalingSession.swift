@@ -168,8 +168,19 @@ package struct SignalingSession {
     // MARK: The WebSocket
 
     /// The WebSocket is open.
-    package mutating func opened(socket: UInt64, now: UInt64, into actions: inout [SignalingAction]) {
+    /// - Parameter serverSeconds: since 1970, by the server's clock, as the upgrade's answer tells it; nil where it
+    ///   does not.
+    package mutating func opened(
+        socket: UInt64,
+        serverSeconds: Int64? = nil,
+        now: UInt64,
+        into actions: inout [SignalingAction]
+    ) {
         guard socket == self.socket, case .connecting = phase else { return }
+        // Cut to seconds, which is enough to tell an expired credential from a wrong one.
+        if let serverSeconds {
+            clock.noteUpgrade(serverMilliseconds: Double(serverSeconds) * 1_000 + 500, now: now)
+        }
         phase = .greeting
         phaseEndsAt = later(now, seconds: SignalingClientLimits.greetingSeconds)
         heardAt = now
@@ -232,11 +243,25 @@ package struct SignalingSession {
         let error = SignalingError(
             .rejected(status: status),
             "The server answered the WebSocket's upgrade with HTTP status \(status)",
-            mend: status == 404
-                ? "check the path of the signaling server's address" : "check the address and what stands before it",
+            mend: Self.mend(ofStatus: status),
             retryAfterMilliseconds: retryAfterSeconds == nil ? nil : pause
         )
         disconnect(error, pauseMilliseconds: pause, now, &actions)
+    }
+
+    /// The server's own credentials come after the upgrade, so these are about what stands before it.
+    private static func mend(ofStatus status: Int) -> String {
+        switch status {
+        case 200..<300: "a web server answers there, and no signaling server; check the address, the port and the path"
+        case 300..<400: "redirections are not followed; write the address that it leads to"
+        case 401: "a proxy before the server wants credentials of its own; have it pass the signaling path on"
+        case 403, 407: "a proxy or firewall before the server does not let this through; have it pass the path on"
+        case 404, 410: "check the path of the signaling server's address"
+        case 426: "what answers there takes no WebSocket of this version; have the proxy pass upgrades on"
+        case 429: "there were too many attempts; wait"
+        case 502, 503, 504: "a proxy stands there and the server behind it does not answer; check that it runs"
+        default: "check the address and what stands before it"
+        }
     }
 
     /// What is new is told by actions. Does nothing when it is called too early.

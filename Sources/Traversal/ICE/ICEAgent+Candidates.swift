@@ -104,6 +104,10 @@ extension ICEAgent {
             return
         }
         guard case .name(let name) = candidate.address else { return learn(candidate) }
+        guard Self.isMulticastName(name) else {
+            counters.candidatesIgnored &+= 1
+            return
+        }
         guard named.count < ICELimits.names else {
             counters.candidatesBeyondLimit &+= 1
             return
@@ -113,6 +117,14 @@ extension ICEAgent {
         guard !lookups.contains(where: { $0.name == name }) else { return }
         lookups.append(NameLookup(name: name))
         actions.append(.resolve(name: name))
+    }
+
+    /// A name of the link's own (RFC 6762 section 3), as browsers put it in an address' place. RFC 8839 section 5.1
+    /// allows others as well; for those a peer could have this host ask the name service whatever it likes, so that its
+    /// owner learns who is called, and no implementation sends one.
+    private static func isMulticastName(_ name: String) -> Bool {
+        let labels = name.lowercased().split(separator: ".", omittingEmptySubsequences: false)
+        return labels.last == "local" && labels.count >= 2 && !labels.contains("")
     }
 
     func resolved(_ name: String, _ address: IPAddress?) {

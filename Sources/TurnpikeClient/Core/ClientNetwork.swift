@@ -27,6 +27,12 @@ package protocol ClientNetwork: AnyObject {
         _ receive: @escaping (DatagramEvent) -> Void
     ) throws(NetworkFailure) -> any DatagramPort
 
+    /// A UDP socket for one destination alone. Where the system can, it says `.unreachable` when nothing listens there.
+    func openDatagrams(
+        to endpoint: Endpoint,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort
+
     /// A plain TCP connection, which begins here and says `.opened` or `.closed`.
     func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink
 
@@ -97,6 +103,8 @@ package enum StreamEvent {
 /// A connection that carries messages of text.
 package protocol WebSocketLink: AnyObject {
     func send(_ text: String)
+    /// What the server's clock showed when it took the WebSocket, in seconds since 1970; nil where it did not say.
+    var serverSeconds: Int64? { get }
     /// The other side answers by itself, and the link closes with `.timedOut` when it does not in time.
     func ping()
     /// - Parameter code: of RFC 6455 section 7.4.
@@ -145,6 +153,19 @@ package struct WebSocketRequest: Sendable {
 package protocol Alarm: AnyObject {
     /// - Parameter timeNanoseconds: on the network's clock; one that has passed is due at once; nil for never.
     func set(at timeNanoseconds: UInt64?)
+}
+
+extension ClientNetwork {
+    package func openDatagrams(
+        to endpoint: Endpoint,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort {
+        try openDatagrams(at: .any(endpoint.family), port: 0, receive)
+    }
+}
+
+extension WebSocketLink {
+    package var serverSeconds: Int64? { nil }
 }
 
 extension IPAddress {

@@ -62,7 +62,7 @@ package struct NetworkFailure: Error, Hashable, Sendable, CustomStringConvertibl
         case .unknownName: "there is no such name; check its spelling"
         case .nameServiceFailed: "the name service does not answer; check this machine's DNS"
         case .certificate: "the server's certificate is not trusted"
-        case .tls: "no secure connection could be made"
+        case .tls: "no secure connection could be made; check that the port is the server's for TLS or DTLS"
         case .notWebSocket: "what answers there does not speak WebSocket; check host, port and path"
         case .protocolViolation: "the other side breaks the protocol"
         case .overflow: "more waits to be sent than the other side takes"

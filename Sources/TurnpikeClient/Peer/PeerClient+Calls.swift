@@ -5,7 +5,32 @@ extension PeerClient {
 
     func register(_ id: PeerID, metadata: JSONText, _ done: @escaping (Result<Void, SignalingError>) -> Void) {
         guard let signaling, phase == .running else { return done(.failure(noSignaling)) }
-        signaling.register(id, metadata: metadata, done)
+        // What has never worked will not within the time that anybody waits; what has worked comes back.
+        if !signaling.hasBeenUp, signaling.problem != nil { return done(.failure(unreachable)) }
+        var isOver = false
+        var alarm: (any Alarm)?
+        let end = { (result: Result<Void, SignalingError>) in
+            guard !isOver else { return }
+            isOver = true
+            alarm?.set(at: nil)
+            alarm = nil
+            done(result)
+        }
+        alarm = network.alarm { [weak self] in
+            end(.failure(self?.unreachable ?? SignalingError(.closed, "The coordinator is shut down")))
+        }
+        alarm?.set(at: now.addingClamped(configuration.connectionTimeout.clampedNanoseconds))
+        signaling.register(id, metadata: metadata, end)
+    }
+
+    /// With what is known of the reason.
+    private var unreachable: SignalingError {
+        if let problem = signalingProblems.first { return SignalingError(.unreachable, problem) }
+        return SignalingError(
+            .timedOut,
+            "The signaling server did not answer in time",
+            mend: "check the connection to it, or wait longer"
+        )
     }
 
     func unregister(_ id: PeerID, _ done: @escaping () -> Void) {
@@ -88,7 +113,7 @@ extension PeerClient {
     func expireUnplaced() {
         for (number, entry) in unplaced where now >= entry.waiter.deadline {
             unplaced[number] = nil
-            refuse(entry.waiter, entry.peer, .signaling, "the signaling server did not answer in time")
+            refuse(entry.waiter, entry.peer, .signaling, unreachable.description)
         }
         setUnplacedAlarm()
     }

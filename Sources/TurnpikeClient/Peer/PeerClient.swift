@@ -77,9 +77,14 @@ final class PeerClient {
     var maxRetries: Int { max(0, configuration.maxRetries) }
     var problems: [String] { servers.problems + gatherer.problems + signalingProblems }
 
-    private var signalingProblems: [String] {
-        guard let signaling, let problem = signaling.problem else { return [] }
-        return ["\(signaling.server): \(problem)"]
+    var signalingProblems: [String] {
+        guard let signaling else { return [] }
+        if let problem = signaling.problem {
+            let text = problem.description
+            return [text.hasPrefix("ws") ? text : "\(signaling.server): \(text)"]
+        }
+        guard !signaling.isUp, phase == .running, starting.isEmpty else { return [] }
+        return ["\(signaling.server): there is no answer yet; check the address, and the firewalls between"]
     }
 
     // MARK: Start

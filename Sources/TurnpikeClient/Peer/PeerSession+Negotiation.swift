@@ -64,7 +64,7 @@ extension PeerSession {
         host.tell(kind, .object(members), from: local, to: remote) { [weak self] error in
             guard let self, phase == .connecting, attempts == attempt else { return }
             if error.reason == .notFound {
-                let words = "the signaling server knows no peer \(remote); check that it has registered"
+                let words = "Peer not found: the signaling server knows no \(remote); check that it has registered"
                 return give(up: failure(.peerNotFound, words))
             }
             failAttempt(.signaling, error.description)

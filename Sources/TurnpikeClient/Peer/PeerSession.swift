@@ -307,10 +307,10 @@ final class PeerSession {
         if hasOffered || link == nil {
             return failure(
                 .noAnswer,
-                "the peer did not answer in time; check that it runs and accepts connections"
+                "Connection timeout: the peer did not answer in time; check that it runs and accepts connections"
             )
         }
-        return failure(.noPath, "nothing that was tried reached the peer in time")
+        return failure(.noPath, "Connection timeout: nothing that was tried reached the peer in time")
     }
 
     private func restart() {

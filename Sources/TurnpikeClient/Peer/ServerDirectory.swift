@@ -69,7 +69,8 @@ final class ServerDirectory {
         hasRelaysSettled = false
         relays.use(relayServers())
         let servers = stunServers()
-        guard servers != asked else { return }
+        // Having nobody to ask is an answer as well.
+        guard servers != asked || asked.isEmpty else { return }
         asked = servers
         isNATKnown = false
         monitor.use(servers)

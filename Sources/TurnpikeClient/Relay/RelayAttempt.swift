@@ -136,7 +136,14 @@ final class RelayAttempt {
 
     private func makeCarrier(_ receive: @escaping (StreamEvent) -> Void) throws(NetworkFailure) -> any StreamLink {
         switch server.transport {
-        case .udp: return try PlainDatagrams(to: client.server, network: network, receive)
+        // An allocation outlives the restart of a way to it.
+        case .udp:
+            return try PlainDatagrams(
+                to: client.server,
+                endsIfRefused: !client.isLive,
+                network: network,
+                receive
+            )
         case .tcp: return network.connect(to: client.server, receive)
         case .tls:
             return try SecureStream(

@@ -76,13 +76,20 @@ package struct RelayFailure: Error, Sendable, CustomStringConvertible {
         case .network(let failure) where failure.reason == .timedOut: blocked
         case .turn(let failure):
             switch failure.reason {
-            case .wrongCredentials: "check TURN_USERNAME and TURN_PASSWORD, or take fresh ones"
+            case .wrongCredentials: "check TURN_USERNAME and TURN_PASSWORD, or take fresh ones" + expiry
             case .serverSilent: blocked
             case .quotaReached: "close other allocations, or have the limit raised"
             default: ""
             }
         case .network, .noFamily, .tooLate: ""
         }
+    }
+
+    /// A time-limited username begins with the second since 1970 at which it ends, by the server's clock.
+    private var expiry: String {
+        guard let seconds = Int64(server.credential.username.prefix { $0 != ":" }), seconds > 1_000_000_000
+        else { return "" }
+        return "; these hold until \(HTTPDate.text(seconds)) by the server's clock"
     }
 
     private var blocked: String {

@@ -41,6 +41,7 @@ final class SignalingLink {
     private var session: SignalingSession
     private var link: (any WebSocketLink)?
     private var pending: [SignalingRequestID: Pending] = [:]
+    private(set) var hasBeenUp = false
     private var isTurning = false
     private var waiting: [(inout SignalingSession, UInt64, inout [SignalingAction]) -> Void] = []
     private lazy var alarm = network.alarm { [weak self] in
@@ -172,7 +173,9 @@ final class SignalingLink {
         link = network.openWebSocket(request) { [weak self] event in
             self?.turn { session, now, actions in
                 switch event {
-                case .opened: session.opened(socket: socket, now: now, into: &actions)
+                case .opened:
+                    let seconds = self?.link?.serverSeconds
+                    session.opened(socket: socket, serverSeconds: seconds, now: now, into: &actions)
                 case .text(let text): session.received(text, socket: socket, now: now, into: &actions)
                 case .closed(let code, let failure):
                     Self.tell(&session, socket, code, failure, now, &actions)
@@ -203,7 +206,7 @@ final class SignalingLink {
     private func deliver(_ event: SignalingEvent) {
         switch event {
         case .opened(let welcome):
-            (isUp, problem) = (true, nil)
+            (isUp, problem, hasBeenUp) = (true, nil, true)
             onEvent(.up(welcome))
         case .disconnected(let error, let pause):
             (isUp, problem) = (false, error)

@@ -12,6 +12,8 @@ final class NIODatagramPort: DatagramPort {
     private var descriptor: CInt
     private var channel: (any Channel)?
     private var receive: ((DatagramEvent) -> Void)?
+    /// The one destination. For it alone the system tells what ICMP says.
+    private let remote: Endpoint?
     /// Destinations that the system has refused since the loop's last turn.
     private var unreachable: Set<Endpoint> = []
 
@@ -19,6 +21,7 @@ final class NIODatagramPort: DatagramPort {
         _ loop: any EventLoop,
         at address: IPAddress,
         port: UInt16,
+        to remote: Endpoint? = nil,
         _ receive: @escaping (DatagramEvent) -> Void
     ) throws(NetworkFailure) {
         let wanted = Endpoint(address: address, port: port)
@@ -34,9 +37,17 @@ final class NIODatagramPort: DatagramPort {
             Glibc.close(descriptor)
             throw failure
         }
+        if let remote, SystemAddress.with(remote, { connect(descriptor, $0, $1) }) != 0 {
+            let failure = NetworkFailure(errno: errno, "UDP to \(AddressText.text(remote))")
+            Glibc.close(descriptor)
+            throw failure
+        }
         let bound = SystemAddress.local(descriptor) ?? wanted
-        let sending = address.isAny ? SystemAddress.sendingAddress(address.family) ?? Self.anyLocal(address) : address
+        let sending =
+            bound.address.isAny
+            ? SystemAddress.sendingAddress(address.family) ?? Self.anyLocal(address) : bound.address
         local = Endpoint(address: sending, port: bound.port)
+        self.remote = remote
         self.loop = loop
         self.descriptor = descriptor
         self.receive = receive
@@ -52,8 +63,10 @@ final class NIODatagramPort: DatagramPort {
         }
         guard sent < 0 else { return }
         switch errno {
-        // Full, too long, or an ICMP message about something else: one datagram is lost.
-        case EAGAIN, ENOBUFS, ENOMEM, EMSGSIZE, EINTR, ECONNREFUSED: break
+        // Full or too long: one datagram is lost.
+        case EAGAIN, ENOBUFS, ENOMEM, EMSGSIZE, EINTR: break
+        // ICMP's answer to an earlier datagram, whose destination is known where there is only one.
+        case ECONNREFUSED: refused()
         default: tellUnreachable(destination)
         }
     }
@@ -70,6 +83,8 @@ final class NIODatagramPort: DatagramPort {
     fileprivate func take(_ bytes: UnsafeRawBufferPointer, from source: Endpoint) {
         receive?(.datagram(bytes, from: source))
     }
+
+    fileprivate func refused() { if let remote { tellUnreachable(remote) } }
 
     fileprivate func ended(_ error: (any Error)?) {
         guard descriptor >= 0 else { return }
@@ -146,7 +161,11 @@ private final class DatagramHandler: ChannelInboundHandler {
         envelope.data.withUnsafeReadableBytes { port.take($0, from: source) }
     }
 
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { self.error = error }
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // NIO goes on with a socket that says this.
+        if let error = error as? IOError, error.errnoCode == ECONNREFUSED { return port?.refused() ?? () }
+        self.error = error
+    }
 
     func channelInactive(context: ChannelHandlerContext) { port?.ended(error) }
 }

@@ -36,6 +36,13 @@ package final class NIONetwork: ClientNetwork {
         try NIODatagramPort(loop, at: address, port: port, receive)
     }
 
+    package func openDatagrams(
+        to endpoint: Endpoint,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort {
+        try NIODatagramPort(loop, at: .any(endpoint.family), port: 0, to: endpoint, receive)
+    }
+
     package func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink {
         NIOStream(loop, to: endpoint, receive)
     }

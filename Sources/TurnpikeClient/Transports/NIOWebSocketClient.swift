@@ -19,6 +19,7 @@ final class NIOWebSocketClient: WebSocketLink {
     private var isFlushing = false
     private var failure: NetworkFailure?
     private var closeCode: UInt16 = 1006
+    private(set) var serverSeconds: Int64?
 
     init(_ network: NIONetwork, _ request: WebSocketRequest, _ receive: @escaping (WebSocketEvent) -> Void) {
         self.network = network
@@ -130,6 +131,7 @@ final class NIOWebSocketClient: WebSocketLink {
             // RFC 6455 section 4.1: one that was not asked for fails the connection.
             throw NetworkFailure(.protocolViolation, subject, detail: "the server speaks \(settled[0].prefix(60))")
         }
+        serverSeconds = response.headers.first(name: "date").flatMap(HTTPDate.seconds)
         pipeline.removeHandler(opener, promise: nil)
         try pipeline.addHandler(
             NIOWebSocketFrameAggregator(
@@ -166,12 +168,19 @@ final class NIOWebSocketClient: WebSocketLink {
     }
 
     fileprivate func note(_ error: any Error) {
-        if failure == nil { failure = NetworkFailure(error, subject) }
+        guard failure == nil else { return }
+        failure =
+            error is HTTPParserError
+            ? NetworkFailure(.notWebSocket, subject, detail: "its answer is no HTTP") : NetworkFailure(error, subject)
     }
 
     fileprivate func ended() {
         let clean = closeCode != 1006
-        end(clean ? nil : failure ?? NetworkFailure(.reset, subject))
+        let cut =
+            isOpen
+            ? NetworkFailure(.reset, subject)
+            : NetworkFailure(.notWebSocket, subject, detail: "it closed the connection without an answer")
+        end(clean ? nil : failure ?? cut)
     }
 
     private func violated(_ what: String, code: UInt16) {

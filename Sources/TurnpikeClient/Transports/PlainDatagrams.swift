@@ -7,15 +7,20 @@ final class PlainDatagrams: StreamLink {
     private var port: (any DatagramPort)?
     private var opening: (any Alarm)?
     private var receive: ((StreamEvent) -> Void)?
+    private var endsIfRefused: Bool
 
+    /// - Parameter endsIfRefused: whether it ends when the other side's host says, before the first datagram comes, that
+    ///   nothing listens there. Later it may be the server's restart.
     init(
         to endpoint: Endpoint,
+        endsIfRefused: Bool = true,
         network: any ClientNetwork,
         _ receive: @escaping (StreamEvent) -> Void
     ) throws(NetworkFailure) {
         self.endpoint = endpoint
+        self.endsIfRefused = endsIfRefused
         self.receive = receive
-        port = try network.openDatagrams(at: .any(endpoint.family), port: 0) { [weak self] event in
+        port = try network.openDatagrams(to: endpoint) { [weak self] event in
             self?.take(event)
         }
         opening = network.alarm { [weak self] in
@@ -40,13 +45,18 @@ final class PlainDatagrams: StreamLink {
     private func take(_ event: DatagramEvent) {
         switch event {
         case .datagram(let bytes, let source):
-            if source == endpoint { receive?(.bytes(bytes)) }
-        // It may be forged or pass; requests that are not answered end by themselves.
-        case .unreachable: break
-        case .failed(let failure):
-            let receive = receive
-            close()
-            receive?(.closed(failure))
+            guard source == endpoint else { return }
+            endsIfRefused = false
+            receive?(.bytes(bytes))
+        // Of one who has been heard it may pass; requests that are not answered end by themselves.
+        case .unreachable: if endsIfRefused { end(NetworkFailure(.refused, "UDP to \(AddressText.text(endpoint))")) }
+        case .failed(let failure): end(failure)
         }
+    }
+
+    private func end(_ failure: NetworkFailure) {
+        let receive = receive
+        close()
+        receive?(.closed(failure))
     }
 }

@@ -12,6 +12,7 @@ package final class SecureDatagrams: StreamLink {
     private var alarm: (any Alarm)?
     private var receive: ((StreamEvent) -> Void)?
     private var isOpen = false
+    private var hasHeard = false
     private var givesUpAt: UInt64
     private var space = [UInt8](repeating: 0, count: ClientLimits.datagramRoomBytes)
 
@@ -41,7 +42,7 @@ package final class SecureDatagrams: StreamLink {
         }
         self.receive = receive
         givesUpAt = network.nowNanoseconds &+ ClientLimits.handshakeTime
-        port = try network.openDatagrams(at: .any(endpoint.family), port: 0) { [weak self] event in
+        port = try network.openDatagrams(to: endpoint) { [weak self] event in
             self?.take(event)
         }
         alarm = network.alarm { [weak self] in self?.wake() }
@@ -73,6 +74,7 @@ package final class SecureDatagrams: StreamLink {
         switch event {
         case .datagram(let bytes, let source):
             guard source == endpoint else { return }
+            hasHeard = true
             session.receive(bytes)
             flush()
             if session.state == .established, !isOpen {
@@ -81,8 +83,8 @@ package final class SecureDatagrams: StreamLink {
             }
             deliver()
             settle()
-        // It may be forged or pass; the deadline decides.
-        case .unreachable: break
+        // Of one who has been heard it may pass; the deadline decides.
+        case .unreachable: if !hasHeard { end(NetworkFailure(.refused, subject)) }
         case .failed(let failure): end(failure)
         }
     }
