@@ -90,7 +90,7 @@ def test_a_peer_that_breaks_the_protocol_breaks_its_own_channels_alone(server, t
                 await foreign.close()
 
     with Service(echo) as service, \
-            running(tmp_path, environment(server), "listen", "--id", "alice/listener", ready="registered as") as listener:
+            running(tmp_path, environment(server), "listen", "--id", "alice/listener", ready="forwards") as listener:
         asyncio.run(scene(service.port))
         text = listener.wait_for("is gone")
         assert "was cut: the peer sent" in text and "\x1b" not in text and "\r" not in text, text

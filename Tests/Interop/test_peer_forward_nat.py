@@ -84,7 +84,7 @@ def carried(serve, tmp_path, size, delay_ms):
         environment = dict(line.split("=", 1) for line in printed.replace("'", "").splitlines())
         one, other = lab.sites
         download = Download(size, one.client)
-        with running(tmp_path, environment, "listen", "--id", "alice/web", ready="registered as", namespace=one.client), \
+        with running(tmp_path, environment, "listen", "--id", "alice/web", ready="forwards", namespace=one.client), \
                 forwarding(tmp_path, environment, f"alice/web:{WEB_PORT}", namespace=other.client) as program:
             program.wait_for("by udp-hole-punch")
             yield lab, download, program
