@@ -91,6 +91,25 @@ import Testing
         #expect(opener.isDone && acceptor.isDone)
     }
 
+    /// The side that is done first closes the channel, while the other still writes to a slow TCP connection.
+    @Test func aChannelIsNeededUntilBothDirectionsHaveEnded() throws {
+        var opener = try ForwardFlow(opening: "x:1", windowBytes: 0)
+        var acceptor = ForwardFlow(windowBytes: 0)
+        #expect(opener.read([1, 2, 3]) == 3)
+        opener.end()
+        for message in opener.messages() { try acceptor.receive(message) }
+        acceptor.accept()
+        #expect(opener.needsChannel && acceptor.needsChannel)
+        acceptor.end()
+        #expect(acceptor.needsChannel)
+        for message in acceptor.messages() { try opener.receive(message) }
+        #expect(!opener.needsChannel && opener.isDone)
+        #expect(!acceptor.needsChannel && !acceptor.isDone)
+        #expect(acceptor.takeReceived() == [1, 2, 3])
+        acceptor.noteWritten(3)
+        #expect(acceptor.isDone)
+    }
+
     @Test func aRefusalSaysWhy() throws {
         var opener = try ForwardFlow(opening: "x:1", windowBytes: 0)
         #expect(opener.read([1]) == 1)

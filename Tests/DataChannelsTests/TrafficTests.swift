@@ -116,6 +116,26 @@ import Testing
         }
     }
 
+    /// Each takes all the room that it can get when it is told of it.
+    @Test func channelsThatFillTheBufferAllGetTheirTurn() async throws {
+        try await SCTPTime.virtual {
+            let pair = try PeerPair.connected()
+            let channels = try (0..<4).map { _ in try pair.client.openChannel(.init(label: "x")).id }
+            pair.run(for: 100)
+            let part = pattern(16_384, seed: 1)
+            var came: [UInt16: Int] = [:]
+            for id in channels { while pair.client.send(part, on: id) == .sent {} }
+            pair.run(for: 400) { pair in
+                for case .writable(let id) in pair.take(.client) { while pair.client.send(part, on: id) == .sent {} }
+                for case .message(let id, let bytes, _) in pair.take(.server) { came[id, default: 0] += bytes.count }
+                pair.collect()
+                return false
+            }
+            let all = came.values.reduce(0, +)
+            for id in channels { #expect(came[id, default: 0] > all / 8, "\(came)") }
+        }
+    }
+
     /// Its OPEN waits for room, with no message before it, and the others do not wait for it.
     @Test func aChannelIsOpenedWhileTheBufferIsFull() async throws {
         try await SCTPTime.virtual {

@@ -10,8 +10,8 @@ struct ForwardCommand: AsyncParsableCommand {
 
               turnpike-peer forward --listen 127.0.0.1:8080 --to alice/desk:80
 
-            All of them go over one encrypted connection on the best path there is, which is made again when it breaks. \
-            Several pairs of --listen and --to may be given. Ctrl-C ends it.
+            All of them go over one encrypted connection on the best path there is, which is made again when it \
+            breaks. Several pairs of --listen and --to may be given. Ctrl-C ends it.
             """
     )
 
@@ -26,8 +26,8 @@ struct ForwardCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Where they lead: PEER:PORT for a port of the peer's own machine, or PEER:HOST:PORT for another host, which "
-                + "the peer has to allow.",
+            "Where they lead: PEER:PORT for a port of the peer's own machine, or PEER:HOST:PORT for another host, "
+                + "which the peer has to allow.",
             valueName: "peer:port"
         )
     )

@@ -16,7 +16,7 @@ struct ForwardPlace: Equatable {
             return
         }
         guard let host = ForwardTarget.host(text.dropLast(last.utf8.count + 1)) else { return nil }
-        let isAddress = host.contains(":") || host.utf8.allSatisfy { $0 == UInt8(ascii: ".") || 0x30...0x39 ~= $0 }
+        let isAddress = AddressText.address(host) != nil
         guard isAddress || host == "localhost" else { return nil }
         address = isAddress ? host : "127.0.0.1"
     }
@@ -37,7 +37,8 @@ struct ForwardRoute: Equatable {
         else { return nil }
         let front = text[..<colon]
         guard let hostColon = Self.colonBeforeHost(front) else {
-            guard !front.isEmpty else { return nil }
+            // An address alone names no peer.
+            guard !front.isEmpty, ForwardTarget.host(front)?.contains(":") != true else { return nil }
             peer = String(front)
             target = ForwardTarget(loopbackPort: port)
             return

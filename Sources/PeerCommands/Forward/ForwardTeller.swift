@@ -49,8 +49,8 @@ final class ForwardTeller: Sendable {
         case .disconnected where Interruption.isRequested: break
         case .disconnected(let connection, let reason):
             console.message(
-                "\(name(connection.peerId)) is gone: \(reason.escapedForTerminal); its connections are cut, and the next "
-                    + "one connects anew"
+                "\(name(connection.peerId)) is gone: \(reason.escapedForTerminal); its connections are cut, and the "
+                    + "next one connects anew"
             )
         // Failed attempts come as events of the forwarding too, with what follows from them.
         case .connectionFailed, .initialized, .peerRegistered, .natChanged, .shutdown: break
@@ -64,12 +64,13 @@ final class ForwardTeller: Sendable {
         case .declined(let peer, let target, let refusal):
             "\(name(peer)) is not forwarded to \(target.escapedForTerminal): \(refusal.explanation.escapedForTerminal)"
         case .unreachable(let failure):
-            "no connection to \(name(failure.peerId)): \(failure.error.escapedForTerminal); the next connection tries again"
+            "no connection to \(name(failure.peerId)): \(failure.error.escapedForTerminal); the next connection tries "
+                + "again"
         case .refused(let peer, let target, let refusal):
             "\(name(peer)) does not connect to \(target.escapedForTerminal): \(words(refusal))"
         case .unanswered(let peer, let target):
-            "\(name(peer)) says nothing about \(target.escapedForTerminal); check that it runs turnpike-peer listen, of "
-                + "this version or a later one"
+            "\(name(peer)) says nothing about \(target.escapedForTerminal); check that it runs turnpike-peer listen, "
+                + "of this version or a later one"
         case .broken(let peer, let target, let error):
             "\(name(peer)): a connection to \(target.escapedForTerminal) was cut: \(error)"
         case .crowded(let peer, let limit):

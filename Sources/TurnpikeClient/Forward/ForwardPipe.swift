@@ -159,8 +159,8 @@ final class ForwardPipe: ChannelUser {
         pump()
     }
 
-    /// Moves all that can be moved between TCP and the channel. What happens meanwhile is taken in as well: a socket may
-    /// take what is written at once.
+    /// Moves all that can be moved between TCP and the channel. What happens meanwhile is taken in as well: a socket
+    /// may take what is written at once.
     private func pump() {
         isPumpWanted = true
         guard !isPumping else { return }

@@ -37,6 +37,8 @@ package struct ForwardTarget: Hashable, Sendable, CustomStringConvertible {
         }
         if let address = AddressText.address(text), address.isIPv4 { return AddressText.text(address) }
         guard 1...nameBytes ~= text.utf8.count, text.utf8.allSatisfy(isOfName) else { return nil }
+        // Digits that are no dotted quad: resolvers take some for an address all the same.
+        if text.utf8.allSatisfy({ $0 == UInt8(ascii: ".") || 0x30...0x39 ~= $0 }) { return nil }
         return text.lowercased()
     }
 
