@@ -14,7 +14,7 @@ import threading
 import harness
 from certificates import issued_pair, trust_in_browser
 from harness import wait_until
-from namespaces import inside, ip, run
+from namespaces import inside, run
 from natlab import SERVER, NATLab
 from peertool import BINARY
 from signaling import USERS
@@ -122,16 +122,6 @@ class Place:
         return self.elsewhere.client if path == "reflexive" else self.neighbour
 
     @contextlib.contextmanager
-    def without_direct_path(self):
-        """The two routers lose what they have for each other."""
-        pairs = ((self.here, self.elsewhere), (self.elsewhere, self.here))
-        for one, other in pairs:
-            ip("route", "add", "blackhole", other.outside, namespace=one.router)
-        yield
-        for one, other in pairs:
-            ip("route", "del", "blackhole", other.outside, namespace=one.router)
-
-    @contextlib.contextmanager
     def without_relaying(self):
         """What comes to a relay goes no further. Allocations are made as ever."""
         refuse(self.lab.server, "udp sport 49152-65535 drop")
@@ -176,7 +166,7 @@ class Program:
             assert self.output.stat().st_size >= count or self.process.poll() is None, self.said()
             return self.output.stat().st_size >= count
 
-        wait_until(is_there, PATIENCE_SECONDS, f"{count} bytes of output, of which {self.output.stat().st_size} came")
+        wait_until(is_there, PATIENCE_SECONDS, f"{count} bytes of output")
         return self.output.read_bytes()
 
     def ends(self):

@@ -34,9 +34,8 @@ WebSocket = function (...given) {
 const callMeanwhile = async () => {
   connect("alice/desk");
   keep(connection.createDataChannel("chat"));
-  await new Promise((resolve) => connection.addEventListener("signalingstatechange", resolve));
-  // The page sends its offer in between.
-  await new Promise((resolve) => setTimeout(resolve));
+  // Chromium that takes its offer back before this gathers nothing for the answer.
+  await new Promise((resolve) => connection.addEventListener("icecandidate", resolve));
 };
 const Connection = RTCPeerConnection;
 RTCPeerConnection = function (...given) { return connection = new Connection(...given); };
@@ -286,18 +285,3 @@ def test_both_call_at_once(place, tab, tmp_path, own):
         program.process.stdin.close()
         assert program.ends() == 0, program.said()
         assert program.said().count("connected by") == 1, program.said()
-        print(tab.evaluate("[...came.keys()]"))
-
-
-def test_a_path_that_is_cut_gives_way_to_the_relay_and_comes_back(place, tab, tmp_path):
-    """turnpike-peer decides, and Chromium follows."""
-    told = {"told": "(?:connected|now)"}
-    with Program(tmp_path, place, place.elsewhere.client, "connect", "alice/tab", "--explain") as program:
-        wait_for(tab, "opened.length === 1")
-        assert_path(tab, program, "reflexive", **told)
-        with place.without_direct_path():
-            tab.evaluate("pour(opened[0], 4, 65536)")
-            assert program.wait_for_output(4 * 65_536) == b"".join(pieces(4, 65_536))
-            assert re.findall(r"by (\S+),", program.said())[-1] == "turn-relay", program.said()
-            assert "relay" in tab.evaluate("pair()")
-        assert_path(tab, program, "reflexive", **told)
