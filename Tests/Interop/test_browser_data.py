@@ -17,17 +17,20 @@ from peertool import peer
 HELPERS = """
 const came = new Map(), opened = [];
 let connect, connection, count = 0;
-// What happens between the arrival of an offer and the page's hearing of it.
-let beforeOffer;
+// What happens between the arrival of an offer and the page's hearing of it; what comes behind the offer waits as well.
+let beforeOffer, held;
 const Socket = WebSocket;
 WebSocket = function (...given) {
   const socket = new Socket(...given);
   socket.addEventListener("message", async (event) => {
-    if (!beforeOffer || JSON.parse(event.data).type !== "offer") return;
+    if (!event.isTrusted || !beforeOffer || (!held && JSON.parse(event.data).type !== "offer")) return;
     event.stopImmediatePropagation();
+    if (held) return held.push(event.data);
+    held = [event.data];
     await beforeOffer();
-    beforeOffer = undefined;
-    socket.dispatchEvent(new MessageEvent("message", {data: event.data}));
+    const due = held;
+    held = beforeOffer = undefined;
+    for (const data of due) socket.dispatchEvent(new MessageEvent("message", {data}));
   });
   return socket;
 };
@@ -161,8 +164,8 @@ def test_a_tab_calls(place, tab, tmp_path, path):
         assert hashlib.sha256(written).hexdigest() == digest([*sent, lines])
         assert_path(tab, listener, path)
         if path == "host":
-            sdp = tab.evaluate("connection.localDescription.sdp")
-            assert re.search(r"a=candidate:.* \S+\.local \d+ typ host", sdp), "the tab hides its host's addresses"
+            # The tab hides its host's addresses; it takes a while to announce their names.
+            wait_for(tab, r"/^a=candidate:.* \S+\.local \d+ typ host/m.test(connection.localDescription.sdp)")
         before = len(listener.said())
         tab.evaluate("connection.close()")
         listener.wait_for("alice/tab is gone", before)
