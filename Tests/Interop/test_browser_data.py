@@ -190,6 +190,21 @@ def test_turnpike_peer_calls(place, tab, tmp_path, path):
         wait_for(tab, "came.get('turnpike').isClosed")
 
 
+def test_a_visitor_uses_the_page(place, browser, tmp_path):
+    tab = browser.page
+    with listening(tmp_path, place, "host") as listener:
+        tab.open(HOME)
+        fields = {"server": SIGNALING, "username": "alice", "password": harness.PASSWORD, "peer": "alice/desk"}
+        for name, value in fields.items():
+            tab.evaluate(f"document.forms.call.{name}.value = {json.dumps(value)}")
+        tab.evaluate("document.forms.call.requestSubmit()")
+        wait_for(tab, "document.querySelector('pre').innerText.includes('alice/desk is there')")
+        tab.evaluate("document.forms.say.line.value = 'by hand'; document.forms.say.requestSubmit()")
+        assert listener.wait_for_output(8) == b"by hand\n"
+    wait_for(tab, "document.querySelector('pre').innerText.includes('alice/desk is gone')")
+    assert not tab.complaints(), tab.complaints()
+
+
 def test_a_tab_ends_a_call_of_turnpike_peer(place, tab, tmp_path):
     with Program(tmp_path, place, place.neighbour, "connect", "alice/tab", "--explain") as program:
         wait_for(tab, "opened.length === 1")
