@@ -125,8 +125,10 @@ class Place:
     def without_relaying(self):
         """What comes to a relay goes no further. Allocations are made as ever."""
         refuse(self.lab.server, "udp sport 49152-65535 drop")
-        yield
-        run("ip", "netns", "exec", self.lab.server, "nft", "delete", "table", "inet", "wall")
+        try:
+            yield
+        finally:
+            run("ip", "netns", "exec", self.lab.server, "nft", "delete", "table", "inet", "wall")
 
     def close(self):
         if self._pages:

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import re
 import signal
 
 import pytest
