@@ -23,7 +23,8 @@ from webpages import refuse
 HOST = SERVER[0]
 SIGNALING = f"wss://{HOST}:8443/signal"
 HOME = f"https://{HOST}:9443/"
-PATIENCE_SECONDS = 30
+# More than anything takes, on a machine that does other things too.
+PATIENCE_SECONDS = 60
 
 PATHS = ("host", "reflexive", "relay")
 
@@ -115,7 +116,7 @@ class Place:
     def environment(self, name="alice"):
         """All that a peer is told: its servers come by signaling."""
         return {"SIGNALING_SERVER": SIGNALING, "TURN_USERNAME": name, "TURN_PASSWORD": USERS[name],
-                "TURNPIKE_CA_FILE": str(self.authority), "P2P_CONNECTION_TIMEOUT": "20000"}
+                "TURNPIKE_CA_FILE": str(self.authority), "P2P_CONNECTION_TIMEOUT": "40000"}
 
     def machine(self, path):
         """The namespace of a `turnpike-peer` that is reached that way."""
