@@ -155,6 +155,10 @@ extension PeerSession {
         if let name = payload["session"]?.string, name != offerName { return }
         switch Self.description(payload, "answer") {
         case .success((let answer, let data)):
+            // Another program at the other end, or another connection of it, which has none of this one's keys.
+            if phase == .open, Set(remoteFingerprints).isDisjoint(with: data.transport.fingerprints) {
+                return end(.closedByPeer)
+            }
             hasOffered = false
             remoteDescriptionID = answer.sessionID
             remoteFingerprints = data.transport.fingerprints
