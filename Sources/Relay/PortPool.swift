@@ -12,8 +12,16 @@ final class PortPool: Sendable {
         var untilNanoseconds: UInt64
     }
 
+    private struct Closing {
+        var relay: Endpoint
+        var nanoseconds: UInt64
+    }
+
     private struct State {
         var addresses: [AddressPorts]
+        /// The last ones, in a ring.
+        var closings: [Closing] = []
+        var nextClosing = 0
         var reservations: [UInt64: Reservation] = [:]
     }
 
@@ -69,10 +77,13 @@ final class PortPool: Sendable {
         }
     }
 
-    func release(_ local: Endpoint) {
+    /// - Parameter nanoseconds: the time, where something may have left the port.
+    func release(_ local: Endpoint, at nanoseconds: UInt64? = nil) {
         state.withLock { state in
             guard let index = state.addresses.firstIndex(where: { $0.address.local == local.address }) else { return }
             state.addresses[index].release(local.port)
+            // Before the port is seen to be closed.
+            if let nanoseconds { Self.note(Closing(relay: local, nanoseconds: nanoseconds), &state) }
             live.set(index, local.port, false)
             liveStreams.set(index, local.port, false)
         }
@@ -84,6 +95,32 @@ final class PortPool: Sendable {
 
     /// The same for relays by TCP.
     func isLiveStream(_ endpoint: Endpoint) -> Bool { liveStreams.contains(endpoint) }
+
+    private static func note(_ closing: Closing, _ state: inout State) {
+        guard state.closings.count == Self.closingsKept else { return state.closings.append(closing) }
+        state.closings[state.nextClosing] = closing
+        state.nextClosing = (state.nextClosing + 1) % Self.closingsKept
+    }
+
+    /// Whether a relay was open there until a moment ago. A worker may read what another's client has sent after that
+    /// one has closed the relay, and the last words of a connection would be lost. Only what comes from a port of this
+    /// host that is no relay gets here, so a lock is no harm.
+    func hasJustClosed(_ endpoint: Endpoint, at nanoseconds: UInt64) -> Bool {
+        state.withLock { state in
+            state.closings.contains { closing in
+                closing.relay.port == endpoint.port && nanoseconds < closing.nanoseconds &+ Self.closingTime
+                    && state.addresses.contains {
+                        $0.address.local == closing.relay.address
+                            && ($0.address.advertised == endpoint.address || $0.address.local == endpoint.address)
+                    }
+            }
+        }
+    }
+
+    /// What a worker that is busy leaves in a socket's buffer is read within a second.
+    private static let closingTime: UInt64 = 1_000_000_000
+    /// Where more end within a second, the last words of some are lost.
+    private static let closingsKept = 256
 
     /// Holds an open relay for whoever shows the token.
     func reserve(_ leg: RelayLeg, untilNanoseconds: UInt64) -> UInt64 {

@@ -86,7 +86,7 @@ final class WorkerHost: RelayHost {
     func closeRelay(_ leg: RelayLeg) {
         // Closing takes it out of epoll too, since nothing else holds the socket.
         _ = FileDescriptor(owning: leg.descriptor)
-        pool.release(leg.local)
+        pool.release(leg.local, at: nowNanoseconds)
     }
 
     func disownRelay(_ leg: RelayLeg) {
@@ -104,6 +104,10 @@ final class WorkerHost: RelayHost {
     }
 
     func isLiveRelay(_ endpoint: Endpoint) -> Bool { pool.isLive(endpoint) }
+
+    func hasJustClosed(_ endpoint: Endpoint, at nanoseconds: UInt64) -> Bool {
+        pool.hasJustClosed(endpoint, at: nanoseconds)
+    }
 
     func isLiveStreamRelay(_ endpoint: Endpoint) -> Bool { pool.isLiveStream(endpoint) }
 

@@ -115,7 +115,9 @@ extension Engine {
         guard permission != noIndex, permissions[permission].pointee.expiryNanoseconds > now else {
             return .drop(.peerNotPermitted)
         }
-        if permissions[permission].pointee.isOwnHost, !host.isLiveRelay(peer) { return .drop(.peerNotPermitted) }
+        if permissions[permission].pointee.isOwnHost, !host.isLiveRelay(peer), !host.hasJustClosed(peer, at: now) {
+            return .drop(.peerNotPermitted)
+        }
         // What may not be sent to is not heard either (case AM-13).
         if Limits.isDenied(peerPort: peer.port) { return .drop(.deniedPeer) }
         guard take(&run, toClientOf: index, now: now) else { return .drop(.overBandwidth) }

@@ -25,12 +25,20 @@ package protocol RelayHost: AnyObject {
     /// The same for one that relays TCP: a port may be open by one transport and another program's by the other.
     func isLiveStreamRelay(_ endpoint: Endpoint) -> Bool
 
+    /// Whether a relay was open there a moment ago: the last that left it may still be on its way to another relay.
+    func hasJustClosed(_ endpoint: Endpoint, at nanoseconds: UInt64) -> Bool
+
     /// Asks that `Engine.expire` be called for the allocation once that monotonic second has come. A later call for the
     /// same allocation replaces an earlier one; `.max` cancels.
     func scheduleExpiry(allocation: UInt32, atSecond second: UInt64)
 
     /// Takes note of what became of an allocation.
     func report(_ event: AllocationEvent)
+}
+
+extension RelayHost {
+    /// For a world in which nothing is on its way between two relays.
+    package func hasJustClosed(_ endpoint: Endpoint, at nanoseconds: UInt64) -> Bool { false }
 }
 
 package struct RelayRequest: Sendable {

@@ -153,6 +153,26 @@ class NATLab:
         self._translate(router, KINDS[kind], outside)
         return Site(kind, client, lan + ".2", router, None if kind == "firewall" else outside)
 
+    def neighbour(self, site):
+        """Another host on the network of a site that has a router: its namespace, and its address."""
+        number = self.sites.index(site)
+        client = self._namespace(f"n{number}")
+        # The router's end becomes a port of a bridge that has its place and its name.
+        ip("link", "set", "lan", "down", namespace=site.router)
+        ip("link", "set", "lan", "name", "port0", namespace=site.router)
+        ip("link", "add", "lan", "type", "bridge", namespace=site.router)
+        gateway = site.address.rsplit(".", 1)[0] + ".1"
+        ip("addr", "flush", "dev", "port0", namespace=site.router)
+        ip("addr", "add", gateway + "/24", "dev", "lan", namespace=site.router)
+        self._cable(site.router, "port1", client, "lan")
+        for port in ("port0", "port1"):
+            ip("link", "set", port, "up", "master", "lan", namespace=site.router)
+        ip("link", "set", "lan", "up", namespace=site.router)
+        address = site.address.rsplit(".", 1)[0] + ".4"
+        ip("addr", "add", address + "/24", "dev", "lan", namespace=client)
+        ip("route", "add", "default", "via", gateway, namespace=client)
+        return client, address
+
     def _translate(self, router, rules, outside):
         parts = dict.fromkeys(("filter", "forward", "outward", "nat", "pre", "post"), "") | rules
         text = _RULES.format(**parts).replace("WAN", outside)

@@ -2,6 +2,8 @@
 memory."""
 
 import contextlib
+import os
+import signal
 import sqlite3
 import time
 
@@ -9,6 +11,7 @@ import pytest
 
 import stunwire as stun
 from harness import PASSWORD, wait_until
+from namespaces import Namespaces
 from stunclient import Closed, Silence
 from test_dtls import IDLE_SECONDS, dtls_client, serve_dtls  # noqa: F401
 from test_icmp import icmp_of
@@ -125,3 +128,25 @@ def test_when_everything_may_have_changed_those_who_are_in_no_table_keep_what_th
         wait_until(lambda: bob.relayed[1] not in server.udp_ports(), 10, "who is a user no more loses his relay")
         assert alice.refresh(600).is_success
         assert carol.refresh(600).is_success
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_last_words_of_a_relay_that_is_given_back_reach_another(serve, namespaces, workers):
+    """A worker may read them when the other client's relay is closed already: here it comes to both at once."""
+    server = serve({"workers": workers}, hosts=Namespaces.SERVER[:1], namespace=namespaces.server,
+                   relays_loopback=False)
+    world = {"namespace": namespaces.world}
+    with server.client(**world) as stays:
+        stays.allocated()
+        for number in range(10):
+            with server.client(**world) as goes:
+                goes.allocated().permitted(stays.relayed)
+                stays.permitted(goes.relayed)
+                farewell = goes.signed(stun.REFRESH, [(stun.LIFETIME, bytes(4))])
+                os.kill(server.pid, signal.SIGSTOP)
+                try:
+                    goes.send_to(stays.relayed, b"last words %d" % number)
+                    goes.send(farewell)
+                finally:
+                    os.kill(server.pid, signal.SIGCONT)
+                assert stays.receive_data() == (goes.relayed, b"last words %d" % number)

@@ -88,6 +88,12 @@ def test_a_direct_path_can_be_required(tmp_path, environment):
         wait_until(lambda: listener.output.read_text() == "hello\n", 20, "it has come")
 
 
+def test_a_relay_can_be_required(tmp_path, environment):
+    with listening(tmp_path, environment, "--id", "alice/relayed"):
+        done = peer("ping", "alice/relayed", "-c", 1, "--require-relay", environment=environment)
+        assert done.returncode == 0 and ", by turn-relay, relay to " in done.stdout, done.stdout + done.stderr
+
+
 def test_a_peer_that_nobody_knows_is_named_with_the_mend(environment):
     began = time.monotonic()
     done = peer("connect", "alice/nobody", environment=environment | {"P2P_CONNECTION_TIMEOUT": "5000"}, input="")

@@ -33,6 +33,13 @@ import Testing
         )
     }
 
+    @Test(arguments: ["connect", "ping"])
+    func aPathIsWithOrWithoutARelay(_ command: String) async {
+        let outcome = await run([command, "bob", "--require-direct", "--require-relay"])
+        #expect(outcome.status == 64 && outcome.output.isEmpty)
+        #expect(outcome.messages.contains("exclude each other"), "\(outcome.messages)")
+    }
+
     @Test(arguments: [
         (["--connections", "3"], "pairs"), (["--rate", "0"], "--rate 0"), (["--size", "9000"], "--size 9000"),
         (["--duration", "1h"], "--duration 1h"), (["--rate", "5", "--search"], "exclude each other"),

@@ -30,6 +30,24 @@ import Testing
         return (chiSquared - degrees) / (2 * degrees).squareRoot()
     }
 
+    @Test func aRelayThatHasJustClosedIsKnownForASecond() throws {
+        let second: UInt64 = 1_000_000_000
+        let port = try #require(take())
+        let relay = Endpoint(address: Self.address.local, port: port)
+        #expect(!pool.hasJustClosed(relay, at: 5 * second))
+        pool.release(relay, at: 5 * second)
+        #expect(!pool.isLive(relay) && pool.hasJustClosed(relay, at: 5 * second))
+        // Another worker's clock may be a moment behind.
+        #expect(pool.hasJustClosed(relay, at: 5 * second - 1) && pool.hasJustClosed(relay, at: 6 * second - 1))
+        #expect(!pool.hasJustClosed(relay, at: 6 * second))
+        #expect(!pool.hasJustClosed(Endpoint(address: relay.address, port: port ^ 1), at: 5 * second))
+        #expect(!pool.hasJustClosed(Endpoint(address: IPAddress(v4: 0xCB00_7106), port: port), at: 5 * second))
+        // No more than so many are kept. The first port is taken, so none of them is it again.
+        #expect(pool.take(exactly: port, on: 0))
+        for _ in 0..<256 { pool.release(Endpoint(address: relay.address, port: try #require(take())), at: 5 * second) }
+        #expect(!pool.hasJustClosed(relay, at: 5 * second))
+    }
+
     @Test func sp26_al09_aHundredThousandPortsAreUniformAndInNoOrder() throws {
         var counts = [Int](repeating: 0, count: 16_384)
         var steps = [Int](repeating: 0, count: 64)

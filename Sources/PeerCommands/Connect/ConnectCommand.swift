@@ -21,8 +21,7 @@ struct ConnectCommand: AsyncParsableCommand {
     @Flag(help: "Say on standard error which path was taken, and why none where there is none.")
     var explain = false
 
-    @Flag(help: "Wait for a path without a relay, and fail where there is none.")
-    var requireDirect = false
+    @OptionGroup var path: PathOptions
 
     func run() async throws {
         let console = Console.current
@@ -31,11 +30,12 @@ struct ConnectCommand: AsyncParsableCommand {
         let connection = try await PeerSession.connection(
             to: peer,
             by: coordinator,
-            options: ConnectOptions(require: requireDirect ? .direct : .any),
+            options: ConnectOptions(require: path.requirement),
             showsAttempts: explain
         )
         if explain { await tell(coordinator, connection, console) }
         let watch = Task { await follow(events, connection, console) }
+        let others = Task { await OtherChannels.write(connection, to: console) }
         let sending = Task.detached { await StandardInput.send(to: connection, from: console) }
         var failure: (any Error)?
         do {
@@ -45,6 +45,7 @@ struct ConnectCommand: AsyncParsableCommand {
         }
         sending.cancel()
         watch.cancel()
+        others.cancel()
         await coordinator.shutdown()
         if let failure { throw failure }
     }

@@ -57,11 +57,7 @@ struct ListenCommand: AsyncParsableCommand {
             Task {
                 for await message in connection.messages { try? console.write(bytes: message.bytes) }
             }
-            Task {
-                for await channel in connection.channels where channel.subprotocol == PingCommand.subprotocol {
-                    Task { for await message in channel.messages { try await channel.send(message) } }
-                }
-            }
+            Task { await OtherChannels.write(connection, to: console) }
         case .pathChanged(let connection, let path):
             console.message(
                 path == nil

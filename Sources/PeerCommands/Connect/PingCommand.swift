@@ -24,6 +24,8 @@ struct PingCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("This side's id. Without it: PEER_ID, else a drawn one.", valueName: "id"))
     var id: String?
 
+    @OptionGroup var path: PathOptions
+
     func validate() throws {
         guard (1...10_000).contains(count) else { throw ValidationError("give a count from 1 to 10000") }
     }
@@ -31,7 +33,11 @@ struct PingCommand: AsyncParsableCommand {
     func run() async throws {
         let console = Console.current
         let (coordinator, _) = try await PeerSession.joined(as: id)
-        let connection = try await PeerSession.connection(to: peer, by: coordinator)
+        let connection = try await PeerSession.connection(
+            to: peer,
+            by: coordinator,
+            options: ConnectOptions(require: path.requirement)
+        )
         var times = LatencyHistogram()
         let result = await Self.exchange(count, over: connection) { number, time in
             times.record(nanoseconds: time)

@@ -101,7 +101,8 @@ extension PeerSession {
     }
 
     private func accept(_ channel: DataChannel) {
-        let isPlain = channel.isOrdered && channel.reliability == .reliable
+        // One with a subprotocol is for whoever speaks that.
+        let isPlain = channel.isOrdered && channel.reliability == .reliable && channel.subprotocol.isEmpty
         let isOwn =
             link?.isOfferer == false && channels[SessionChannels.own]?.stream == nil
             && (channel.label == ClientLimits.ownChannelLabel || (isPlain && !isTurnpikePeer))
