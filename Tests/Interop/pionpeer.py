@@ -30,23 +30,29 @@ def built(name):
 
 
 class Pion:
-    """Runs `pion/peer`; what it tells is in `events`, in order."""
+    """A `pion/peer` that is registered; what it tells is in `events`, in order."""
 
-    def __init__(self, namespace, arguments, environment):
+    def __init__(self, id, namespace, arguments, environment):
+        self.id = id
         self.events, self.messages = [], []
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, str(built("peer")), *arguments], stdin=subprocess.PIPE,
+            ["ip", "netns", "exec", namespace, str(built("peer")), "-id", id, *arguments], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"], **environment})
         self._readers = [threading.Thread(target=self._read, daemon=True),
                          threading.Thread(target=lambda: self.messages.extend(self.process.stderr), daemon=True)]
         for reader in self._readers:
             reader.start()
+        try:
+            self.wait("registered")
+        except BaseException:
+            self.process.kill()
+            raise
 
     def _read(self):
         for line in self.process.stdout:
             with self._changed:
-                self.events.append(json.loads(line))
+                self.events.append(json.loads(line) | {"at": time.monotonic()})
                 self._changed.notify_all()
 
     def do(self, what, **rest):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import signal
@@ -32,14 +33,14 @@ class World:
 
     def __init__(self, lab, environment):
         self.lab, self.environment = lab, environment
+        self._numbers = itertools.count(1)
 
-    def pion(self, *arguments, site=1, id="alice/pion"):
-        program = Pion(self.lab.sites[site].client, [
-            "-signaling", self.environment["SIGNALING_SERVER"], "-user", "alice", "-id", id, *arguments,
+    def pion(self, *arguments, site=1):
+        """A peer by an id that no other has had."""
+        id = f"alice/pion{next(self._numbers)}"
+        return Pion(id, self.lab.sites[site].client, [
+            "-signaling", self.environment["SIGNALING_SERVER"], "-user", "alice", *arguments,
         ], self.environment)
-        program.id = id
-        program.wait("registered")
-        return program
 
     @contextlib.contextmanager
     def cut(self):
@@ -84,7 +85,11 @@ class Listener:
                 ["ip", "netns", "exec", self.namespace, str(BINARY), "listen", "--id", id, "--http",
                  f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL, stdout=output, stderr=messages,
                 env=world.environment)
-        self.wait_for("/p2p/status")
+        try:
+            self.wait_for("/p2p/status")
+        except BaseException:
+            self.process.kill()
+            raise
 
     def wait_for(self, text):
         wait_until(lambda: text in self.said(), PATIENCE_SECONDS, f"{text} in what it says")
@@ -202,7 +207,7 @@ def test_every_kind_of_channel_carries_data_both_ways(world, listener, role, kin
         pion.wait("closed", label="text")
         if role == "pion":
             pion.do("hang up")
-            listener.wait_for("alice/pion is gone: the peer closed the connection")
+            listener.wait_for(f"{pion.id} is gone: the peer closed the connection")
         else:
             listener.stop()
             pion.wait("closed", label="binary")
@@ -213,14 +218,14 @@ def test_connect_and_ping_reach_a_peer_of_pions(world):
     namespace = world.lab.sites[0].client
     command = ["ip", "netns", "exec", namespace, str(BINARY)]
     with world.pion() as pion:
-        done = subprocess.run([*command, "ping", "alice/pion", "-c", "2"], env=world.environment, text=True,
+        done = subprocess.run([*command, "ping", pion.id, "-c", "2"], env=world.environment, text=True,
                               capture_output=True, timeout=PATIENCE_SECONDS)
         assert done.returncode == 0 and "2 messages, 0 lost; shortest " in done.stdout, done.stdout + done.stderr
         assert done.stdout.count(", by udp-hole-punch, srflx to srflx 203.0.113.101:") == 2, done.stdout
         pion.wait("closed", label="ping", count=2)
         after = len(pion.events)
         data = os.urandom(3_000_000)
-        program = subprocess.Popen([*command, "connect", "alice/pion", "--explain"], env=world.environment,
+        program = subprocess.Popen([*command, "connect", pion.id, "--explain"], env=world.environment,
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         writer = harness.Background(lambda: program.stdin.write(data))
         assert program.stdout.read(len(data)) == data
@@ -234,14 +239,14 @@ def test_connect_and_ping_reach_a_peer_of_pions(world):
 
 def test_a_cut_path_gives_way_to_the_relay_and_pions_restart_brings_it_back(world, tmp_path):
     """In both roles at once, for it takes a while."""
-    more = {"label": "bulk", "count": 24, "bytes": 60_000}
+    more = {"label": "bulk", "count": 160, "bytes": 60_000}
     with contextlib.ExitStack() as stack:
         pairs = []
         for number, role in enumerate(ROLES):
             directory = tmp_path / role
             directory.mkdir()
             listener = stack.enter_context(Listener(world, directory, f"alice/{role}/listener", 3100 + number))
-            pion = stack.enter_context(world.pion(id=f"alice/{role}/pion"))
+            pion = stack.enter_context(world.pion())
             join(role, listener, pion)
             exchange(pion, bulk=({}, {"count": 1, "bytes": 1_000}))
             assert_same_path(listener, pion, "reflexive")
@@ -249,11 +254,13 @@ def test_a_cut_path_gives_way_to_the_relay_and_pions_restart_brings_it_back(worl
 
         def assert_all_comes_back(pion, after):
             told = pion.wait("exchanged", timeout=60, after=after)
-            assert (told["count"], told["broken"], told["outOfOrder"]) == (24, 0, 0), told
+            assert (told["count"], told["broken"], told["outOfOrder"]) == (160, 0, 0), told
 
+        for _, pion, _ in pairs:
+            pion.do("exchange", **more)
+        for _, pion, after in pairs:
+            pion.wait("underway", after=after)
         with world.cut():
-            for _, pion, _ in pairs:
-                pion.do("exchange", **more)
             for listener, pion, after in pairs:
                 assert_all_comes_back(pion, after)
                 # An agent of pion's leaves the pair it has for a worse one by a restart alone, so ours began one.

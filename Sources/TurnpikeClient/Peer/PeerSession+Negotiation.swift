@@ -155,9 +155,10 @@ extension PeerSession {
         if let name = payload["session"]?.string, name != offerName { return }
         switch Self.description(payload, "answer") {
         case .success((let answer, let data)):
-            // The peer's program has begun anew and knows nothing of this connection: its encryption cannot go on
-            // under another certificate.
-            if phase == .open, remoteFingerprints != data.transport.fingerprints { return end(.closedByPeer) }
+            // Another program at the other end, or another connection of it, which has none of this one's keys.
+            if phase == .open, Set(remoteFingerprints).isDisjoint(with: data.transport.fingerprints) {
+                return end(.closedByPeer)
+            }
             hasOffered = false
             remoteDescriptionID = answer.sessionID
             remoteFingerprints = data.transport.fingerprints

@@ -177,6 +177,9 @@ func (c *channel) exchange(next order) {
 		}
 		came++
 		bytes += len(echo.Data)
+		if came == next.Count/4 {
+			tell("underway", fact{"label": c.Label()})
+		}
 	}
 	tell("exchanged", fact{
 		"label": c.Label(), "count": came, "broken": broken, "bytes": bytes, "outOfOrder": outOfOrder,
