@@ -247,6 +247,17 @@ let package = Package(
             path: "Tests/NetworkBox",
             swiftSettings: settings
         ),
+        // Our ICE agent for agents that are not ours; it is in no product of ours.
+        .executableTarget(
+            name: "ice-peer",
+            dependencies: [
+                "OpenSSLCrypto", "Traversal", "TurnpikeClient",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Tests/ICEPeer",
+            swiftSettings: settings
+        ),
         // The client library's relays on any TURN server; it is in no product of ours.
         .executableTarget(
             name: "relay-client",

@@ -36,8 +36,14 @@ extension ICEAgent {
 
     private func fail(_ pair: ICEPair, _ check: ICECheck, code: UInt16) {
         guard code == 487 else {
-            // A valid pair lives by its answers; an error leaves it to the end of consent.
-            if pair.isPending { fail(pair, .refused(code)) }
+            if pair.isPending {
+                fail(pair, .refused(code))
+            } else if code == 403, pair.state == .succeeded {
+                // RFC 7675 section 5.2: the peer takes its consent back at once.
+                fail(pair, .consentRevoked)
+                noteLoss(of: pair)
+            }
+            // For the rest a valid pair lives by its answers; another error leaves it to the end of consent.
             return
         }
         // RFC 8445 section 7.2.5.1: unless the role has changed since, it changes, and so does the tie-breaker.

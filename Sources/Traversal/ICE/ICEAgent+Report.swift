@@ -40,7 +40,9 @@ extension ICEAgent {
     /// Why there is no path, at any time: a caller's patience may be over before the agent's.
     private var failure: ICEFailure? {
         if selected != nil || state == .closed { return nil }
-        if wasConnected { return .consentExpired }
+        if wasConnected {
+            return pairs.contains { $0.failure == .consentRevoked } ? .consentRevoked : .consentExpired
+        }
         if locals.isEmpty { return .noLocalCandidates }
         if remote == nil { return .noAnswer }
         if remotes.isEmpty { return .noRemoteCandidates }

@@ -16,6 +16,8 @@ package enum ICEPairFailure: Hashable, Sendable {
     case refused(UInt16)
     /// It worked, and then gave no answer for the lifetime of consent (RFC 7675 section 5.1).
     case consentExpired
+    /// The peer has answered with 403 what it had answered well before (RFC 7675 section 5.2).
+    case consentRevoked
     /// The relay does not relay to this address.
     case forbidden
     /// The caller took its socket or relay away.
@@ -98,7 +100,7 @@ final class ICEPair {
     var relays: Int { (local.type == .relayed ? 1 : 0) + (remote.type == .relayed ? 1 : 0) }
 
     /// Whether nothing can bring it back in this session (RFC 7675 section 5.1).
-    var isOver: Bool { failure == .consentExpired || failure == .baseRemoved }
+    var isOver: Bool { failure == .consentExpired || failure == .consentRevoked || failure == .baseRemoved }
 
     var isAlive: Bool { state == .succeeded && liveness.isAlive }
 

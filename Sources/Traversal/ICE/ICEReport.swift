@@ -67,6 +67,7 @@ package enum ICEFailure: Hashable, Sendable {
     /// No pair has been answered so far; some are still tried.
     case unanswered
     case consentExpired
+    case consentRevoked
 }
 
 /// What an agent has tried, for a person to read.
@@ -165,6 +166,7 @@ extension ICEPairFailure {
         case .asymmetric: "answers come from another address than checks go to"
         case .refused(let code): "the peer refused with error \(code)"
         case .consentExpired: "it worked and went silent"
+        case .consentRevoked: "it worked, and the peer wants no more by it"
         case .forbidden: "the relay does not relay to this address"
         case .baseRemoved: "its socket or relay is gone"
         }
@@ -181,6 +183,7 @@ extension ICEFailure {
         case .allPairsFailed: "no pair of addresses answered"
         case .unanswered: "no pair of addresses has answered yet"
         case .consentExpired: "the connection fell silent on every path"
+        case .consentRevoked: "the peer has taken back its consent to be sent to"
         }
     }
 }

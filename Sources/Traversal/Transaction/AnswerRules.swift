@@ -37,7 +37,7 @@ package enum AnswerRules {
         var iterator = message.attributes
         while let attribute = iterator.next() {
             // 0x0002, 0x0004, 0x0005 and 0x000B are RFC 3489's, which servers of that age still put into their answers;
-            // RFC 8489 section 18.3.1 keeps them reserved, and nothing follows from them.
+            // RFC 8489 section 18.3.1 keeps them reserved, and nothing but CHANGED-ADDRESS, 0x0005, is of any use.
             let isHistoric = [0x0002, 0x0004, 0x0005, 0x000B].contains(attribute.type.rawValue)
             if attribute.type.isComprehensionRequired, !isHistoric, !understands(attribute.type) { return true }
         }

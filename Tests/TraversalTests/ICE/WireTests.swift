@@ -88,6 +88,15 @@ import Traversal
             }
         }
 
+        func refusal(of request: [UInt8], code: UInt32, password: String? = nil) -> [UInt8] {
+            let transaction = request.withUnsafeBytes { TransactionID(high: $0.uint64(at: 8), low: $0.uint32(at: 16)) }
+            return message(
+                MessageType(.binding, .errorResponse),
+                transaction,
+                password: password ?? credentials.password
+            ) { $0.append(.errorCode, (code / 100) << 8 | code % 100) }
+        }
+
         /// A check of the peer.
         func check(password: String? = nil, _ attributes: (inout MessageBuilder) -> Void = { _ in }) -> [UInt8] {
             let transaction = TransactionID(high: 7, low: UInt32(truncatingIfNeeded: now))
@@ -286,5 +295,33 @@ import Traversal
         #expect(peer.agent.report.pairs.first?.failure == .asymmetric)
         peer.deliver(answer, from: peer.addresses[0])
         #expect(peer.agent.counters.unexpectedAnswers == 1 && peer.agent.path == nil)
+    }
+
+    /// RFC 7675 section 5.2: what the peer refuses with 403 has no consent from then on, and is signed like any answer.
+    @Test func consentThatIsTakenBackEndsThePathAtOnce() throws {
+        let peer = try HandWritten(controlling: false)
+        peer.run(for: 5 * seconds)
+        #expect(peer.agent.path != nil)
+        func asked() throws -> [(to: Endpoint, bytes: [UInt8])] {
+            peer.requests = []
+            while peer.requests.isEmpty {
+                peer.now = max(peer.now, try #require(peer.agent.nextDeadline))
+                peer.act { peer.agent.advance(now: peer.now, into: &$0) }
+            }
+            return peer.requests
+        }
+        // Another error takes nothing back, and nor does another's word.
+        for request in try asked() { peer.deliver(peer.refusal(of: request.bytes, code: 400), from: request.to) }
+        for request in try asked() {
+            peer.deliver(peer.refusal(of: request.bytes, code: 403, password: "another's"), from: request.to)
+        }
+        #expect(peer.agent.path != nil)
+        while peer.agent.path != nil, peer.now < 20 * seconds {
+            for request in try asked() { peer.deliver(peer.refusal(of: request.bytes, code: 403), from: request.to) }
+        }
+        // Far less than the 30 s for which consent lives without an answer.
+        #expect(peer.agent.path == nil && peer.agent.state == .failed)
+        #expect(peer.agent.report.failure == .consentRevoked)
+        #expect(peer.agent.report.pairs.contains { $0.failure == .consentRevoked })
     }
 }
