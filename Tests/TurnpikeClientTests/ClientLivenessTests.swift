@@ -67,7 +67,7 @@ import Traversal
             var arrivals = 0
             world.bob.onMessage = { _, _ in arrivals += 1 }
             for round in 0..<20 {
-                // A round trip that can be measured brings the timeout back to where it begins (RFC 9260 section 6.3.3).
+                // A round trip that can be measured brings the timeout back to its least (RFC 9260 section 6.3.3).
                 world.alice.send(Message("arrives"), to: "bob")
                 try world.internet.run(seconds: 0.5 + 0.0013 * Double(round))
                 let cable = world.internet.host("alice").link
