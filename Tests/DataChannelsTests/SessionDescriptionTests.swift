@@ -192,7 +192,7 @@ import Testing
     @Test func mutatedDescriptionsDoNoHarm() throws {
         var random = SeededGenerator(for: "SDP")
         let samples = SampleDescription.all.map { Array($0.text.utf8) }
-        for _ in 0..<fuzzRounds(2_000) {
+        for _ in 0..<fuzzRounds(10_000) {
             var bytes = samples.randomElement(using: &random) ?? []
             for _ in 0..<Int.random(in: 1...6, using: &random) { mutate(&bytes, using: &random) }
             guard let description = try? SessionDescription(parsing: String(decoding: bytes, as: UTF8.self)) else {

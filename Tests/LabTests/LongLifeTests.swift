@@ -5,7 +5,8 @@ import Testing
 import Traversal
 
 /// Connections that live for hours while everything about them happens: NATs forget and get other addresses, links
-/// lose packets and are cut, servers start anew. `LAB_HOURS=8` is the whole time.
+/// lose packets and are cut, servers start anew. `LAB_HOURS=8` is the whole time, and `LAB_RUNS=n` says how
+/// often.
 @Suite struct LongLifeTests {
     private static let hours = ProcessInfo.processInfo.environment["LAB_HOURS"].flatMap { Double($0) } ?? 0.2
 
@@ -16,9 +17,19 @@ import Traversal
     /// How long nothing may come to one of them once the network lets it. Something is sent every second.
     private static let patienceSeconds = 6.0
 
-    @Test(arguments: [(Side.portRestricted, Side.portRestricted), (.symmetric, .portRestricted), (.open, .symmetric)])
+    /// Of the long run there are more.
+    private static let homes: [(Side, Side)] =
+        [(.portRestricted, .portRestricted), (.symmetric, .portRestricted), (.open, .symmetric)]
+        + (hours < 2
+            ? []
+            : [
+                (.portRestricted, .symmetric), (.symmetric, .symmetric), (.fullCone, .restricted),
+                (.restricted, .symmetric), (.symmetric, .fullCone), (.open, .portRestricted),
+            ])
+
+    @Test(arguments: homes)
     func nothingIsLostThatTheNetworkAllowsToLive(one: Side, other: Side) async {
-        await withSeeds(0..<1) { seed in
+        await withSeeds(runs(1)) { seed in
             let behavior = { (side: Side) in side.behavior?.with { $0.allocation = .random } }
             let quality = LinkQuality(delayMilliseconds: 12, jitterMilliseconds: 3, lossRatio: 0.002)
             let meeting = Meeting(behavior(one), behavior(other), firewalls: (.open, .stateful), quality, seed: seed)
@@ -56,9 +67,15 @@ import Traversal
             #expect(meeting.peers.flatMap(\.states).allSatisfy { $0.state != .failed }, "\(happened)")
             let most = sizes.reduce(Sizes.none) { $0.larger($1) }
             #expect(most.isBounded, "\(most)")
+            // Nor does any of it grow with time, once there was time for all that happens to happen.
+            let quarter = sizes.count / 4
+            let third = sizes.suffix(2 * quarter).prefix(quarter).map(\.weight).max() ?? 0
+            let last = sizes.suffix(quarter).map(\.weight).max() ?? 0
+            if Self.hours >= 2 { #expect(last <= third + third / 2 + 1_000, "\(sizes.map(\.weight))") }
             #expect(meeting.internet.log.isConserved)
             let share = Double(traffic.received) / Double(traffic.sent) * 100
             print("\(one) and \(other), \(sizes.count) events in \(Self.hours) h: longest \(worst) s, \(share) % came")
+            print("at most \(most)")
         }
     }
 
@@ -106,13 +123,12 @@ import Traversal
         var allocations = 0
         var mappings = 0
         var events = 0
+        /// Of all that both peers hold.
+        var weight = 0
 
-        static let none = Sizes(pairs: 0, remotes: 0, bases: 0, allocations: 0, mappings: 0, events: 0)
+        static let none = Sizes()
 
-        private init(pairs: Int, remotes: Int, bases: Int, allocations: Int, mappings: Int, events: Int) {
-            (self.pairs, self.remotes, self.bases) = (pairs, remotes, bases)
-            (self.allocations, self.mappings, self.events) = (allocations, mappings, events)
-        }
+        private init() {}
 
         init(_ meeting: Meeting) {
             let reports = meeting.peers.map(\.ice.report)
@@ -125,24 +141,24 @@ import Traversal
                     meeting.internet.router($0).mappingCount
                 }.max() ?? 0
             events = meeting.internet.scheduler.waitingCount
+            weight = meeting.peers.reduce(0) { $0 + $1.weight }
         }
 
         func larger(_ other: Sizes) -> Sizes {
-            Sizes(
-                pairs: max(pairs, other.pairs),
-                remotes: max(remotes, other.remotes),
-                bases: max(bases, other.bases),
-                allocations: max(allocations, other.allocations),
-                mappings: max(mappings, other.mappings),
-                events: max(events, other.events)
-            )
+            var larger = self
+            for size in [\.pairs, \.remotes, \.bases, \.allocations, \.mappings, \.events, \.weight]
+                as [WritableKeyPath<Sizes, Int>]
+            {
+                larger[keyPath: size] = max(self[keyPath: size], other[keyPath: size])
+            }
+            return larger
         }
 
         /// The agent's own limits; two relays of a peer while one takes the other's place, and what the server keeps of
         /// those that could not say goodbye, for ten minutes each.
         var isBounded: Bool {
             pairs <= ICELimits.pairs && remotes <= ICELimits.remoteCandidates && bases <= 5 && allocations <= 16
-                && mappings <= 200 && events <= 500
+                && mappings <= 200 && events <= 500 && weight <= 60_000
         }
     }
 }

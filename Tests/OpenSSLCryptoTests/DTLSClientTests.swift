@@ -47,7 +47,10 @@ struct DTLSClientTests {
         let context = try files.makeContext(authority.issue("DNS:relay.example"), kind: .dtls)
         let trusted = try TLSContext(trusting: .fingerprints([context.fingerprint]), isDatagram: true)
         let distrusted = try TLSContext(trusting: .system, isDatagram: true)
-        for round in 0..<fuzzRounds(150) {
+        let limit = fuzzRounds(400)
+        var (round, mutated) = (0, 0)
+        while mutated < limit {
+            round += 1
             let isTrusted = round.isMultiple(of: 2)
             let client = try DTLSSession(
                 isTrusted ? trusted : distrusted,
@@ -55,7 +58,9 @@ struct DTLSClientTests {
                 packetLimitBytes: 1_200
             )
             _ = try converse(client, context) { datagram in
-                if Int.random(in: 0..<3, using: &random) == 0 { mutate(&datagram, &random) }
+                guard Int.random(in: 0..<3, using: &random) == 0 else { return }
+                mutated += 1
+                mutate(&datagram, &random)
             }
             #expect(isTrusted || client.state != .established)
         }

@@ -5,9 +5,11 @@ import Testing
 
 /// A server that says anything.
 @Suite struct ClientFuzzTests {
-    /// `CLIENT_FUZZ=1000000` in the environment says how many messages.
+    /// `CLIENT_FUZZ=1000000` in the environment says how many messages, or `TURNPIKE_FUZZ_ROUNDS` for all such tests.
     @Test func mutatedMessagesNeitherCrashNorFillTheClient() throws {
-        let count = ProcessInfo.processInfo.environment["CLIENT_FUZZ"].flatMap { Int($0) } ?? 100_000
+        let environment = ProcessInfo.processInfo.environment
+        let wanted = environment["CLIENT_FUZZ"] ?? environment["TURNPIKE_FUZZ_ROUNDS"]
+        let count = wanted.flatMap { Int($0) } ?? 100_000
         var dice = SeededGenerator(seed: 42)
         var bench = Bench()
         let corpus = Self.corpus.map { Array($0.utf8) }

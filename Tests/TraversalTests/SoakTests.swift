@@ -68,7 +68,7 @@ import Traversal
                 #expect(held <= 128 && peer.permissions.count <= Int(held), "\(note): \(trouble)")
                 (peer.sent, peer.paths, peer.states, peer.channels) = ([], peer.paths.suffix(1), [], [])
             }
-            weights.append(peers.reduce(0) { $0 + weight(of: $1.agent) })
+            weights.append(peers.reduce(0) { $0 + Self.weight(of: $1.agent) })
         }
         expectNoGrowth(weights, bound: 100_000)
     }
@@ -122,7 +122,7 @@ import Traversal
             }
             world.advance(seconds: .random(in: 5...40, using: &generator))
             if !isLost, !isCut, world.atPeers.count > relayed { relayed = world.atPeers.count }
-            weights.append(weight(of: world.client))
+            weights.append(Self.weight(of: world.client))
         }
         #expect(relayed > Int(round) * 5, "\(note): \(relayed) of \(round)")
         #expect(ends > 0)
@@ -141,18 +141,7 @@ import Traversal
         if Self.hours >= 2 { #expect(last <= third + third / 4 + 500, "\(third), then \(last)") }
     }
 
-    /// How many values can be reached from this one: bytes, numbers, texts, and what holds them.
-    private func weight(of value: Any) -> Int {
-        var seen: Set<ObjectIdentifier> = []
-        func weigh(_ value: Any) -> Int {
-            if let bytes = value as? [UInt8] { return bytes.count }
-            let mirror = Mirror(reflecting: value)
-            if mirror.displayStyle == .class {
-                guard value is ICEAgent || type(of: value) != OpenSSLCryptography.self else { return 0 }
-                guard seen.insert(ObjectIdentifier(value as AnyObject)).inserted else { return 0 }
-            }
-            return mirror.children.reduce(1) { $0 + weigh($1.value) }
-        }
-        return weigh(value)
+    private static func weight(of value: Any) -> Int {
+        TestSupport.weight(of: value, except: { $0 is OpenSSLCryptography })
     }
 }

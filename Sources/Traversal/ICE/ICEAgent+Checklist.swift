@@ -166,8 +166,16 @@ extension ICEAgent {
 
     private func frozenToThaw() -> ICEPair? {
         guard pairs.contains(where: { $0.state == .frozen }) else { return nil }
-        let busy = Set(pairs.filter { $0.state == .waiting || $0.state == .inProgress }.map(\.foundation))
+        let busy = Set(pairs.filter { $0.state == .waiting || holdsOthersBack($0) }.map(\.foundation))
         return pairs.first { $0.state == .frozen && !busy.contains($0.foundation) }
+    }
+
+    /// RFC 8445 section 6.1.4.2 lets the others of a foundation wait for the end of the check, which comes after 23.5 s
+    /// where there is no answer. All relays of a peer by one server are of one foundation, and one that is gone must
+    /// not keep its successor: when the first transmission is not answered, the others have their turns.
+    private func holdsOthersBack(_ pair: ICEPair) -> Bool {
+        guard pair.state == .inProgress, let transmission = pair.transmission else { return false }
+        return transmission.count <= 1 || pair.local.transport.isTCP
     }
 
     func enqueue(_ pair: ICEPair, first: Bool = false) {

@@ -83,28 +83,42 @@ extension ICEAgent {
         if pair === selected { silentSince = nil }
     }
 
-    /// One of the failed pairs is asked again every few seconds, as long as data flows and there is no direct path, or
-    /// none by a relay to fall back to: what was cut off for longer than a check lasts comes back without a restart.
+    /// One of the pairs that have failed is asked again every few seconds, as long as data flows and there is no direct
+    /// path, or none by a relay to fall back to: what was cut off for longer than a check lasts comes back without a
+    /// restart. Where there was a path and none lives, all are asked every second, for as long as this session goes on.
     private func tryAgain() {
-        let next = missingPairs.min { $0.triedAgainAt < $1.triedAgainAt }
-        guard selected != nil, let next else { return nextTrial = nil }
-        guard let due = nextTrial else { return nextTrial = after(configuration.trialInterval) }
-        guard now >= due else { return }
-        nextTrial = after(configuration.trialInterval)
+        let missing = missingPairs
+        guard let next = missing.min(by: { $0.triedAgainAt < $1.triedAgainAt }) else { return nextTrial = nil }
+        let interval =
+            isCutOff
+            ? max(configuration.probeSpacing, configuration.revival / UInt64(missing.count))
+            : configuration.trialInterval
+        let due = min(nextTrial ?? .max, after(interval))
+        guard nextTrial != nil, now >= due else { return nextTrial = due }
+        nextTrial = after(interval)
         next.triedAgainAt = now
         permit(next)
         guard next.failure != .forbidden else { return }
         send(next)
     }
 
+    /// Nothing carries data that has done so before: the network is gone, and may come back at any time.
+    private var isCutOff: Bool {
+        hasStood && state != .failed && selected?.isAlive != true && !pairs.contains(where: \.isAlive)
+    }
+
     private var missingPairs: [ICEPair] {
+        if isCutOff {
+            return pairs.filter { pair in
+                // The pauses between the transmissions of a check are up to 8 s long.
+                pair.state == .inProgress && (pair.transmission?.count ?? 0) > 2 || pair.isUnanswered
+            }
+        }
+        guard selected != nil else { return [] }
         let lacksDirect = !pairs.contains { $0.relays == 0 && ($0.isAlive || $0.isPending) }
         let lacksRelayed = !pairs.contains { $0.relays > 0 && ($0.isAlive || $0.isPending) }
         guard lacksDirect || lacksRelayed else { return [] }
-        return pairs.filter {
-            $0.state == .failed && ($0.failure == .noAnswer || $0.failure == .unreachable)
-                && ($0.relays == 0 ? lacksDirect : lacksRelayed)
-        }
+        return pairs.filter { $0.isUnanswered && ($0.relays == 0 ? lacksDirect : lacksRelayed) }
     }
 
     /// An answer renews consent (RFC 7675 section 5.1). A dead pair has to give two, so that a path that drops most
@@ -137,12 +151,14 @@ extension ICEAgent {
             if let pair = previous.pair { considerLiveness(of: pair, consider) }
             if let end = previous.expiresAt { consider(end) }
         }
-        if let nextTrial, selected != nil { consider(nextTrial) }
+        if let nextTrial { consider(nextTrial) }
         for permit in permits { if let time = releaseTime(of: permit) { consider(time) } }
         for lookup in lookups { if let time = lookup.nextAt { consider(time) } }
         if remote != nil, hasWork { consider(nextPace) }
-        if let checkingSince, state == .checking, !pairs.contains(where: { $0.isPending || $0.state == .succeeded }) {
-            consider(checkingSince.addingSaturated(configuration.patience))
+        if let checkingSince, state == .checking || state == .disconnected, let end = patienceEnd(checkingSince),
+            !pairs.contains(where: { $0.isPending || $0.state == .succeeded })
+        {
+            consider(end)
         }
         if let firstValid, nominationWaits || oldPathWaits {
             consider(firstValid.addingSaturated(configuration.relayNominationDelay))

@@ -17,7 +17,10 @@ extension ICEAgent {
             pool.removeAll { $0.liveness.probing != nil }
         }
         guard let best = pool.max(by: { $1.outranks($0) }) else {
-            if let selected, selected.state != .succeeded { select(nil) }
+            if let selected, selected.state != .succeeded {
+                if selected.failure == .baseRemoved { lostBaseAt = now }
+                select(nil)
+            }
             return
         }
         guard best !== selected, !staysOnOldPath(insteadOf: best) else { return }
@@ -29,7 +32,7 @@ extension ICEAgent {
         selected = pair
         silentSince = nil
         if let pair {
-            wasConnected = true
+            (wasConnected, hasStood, lostBaseAt) = (true, true, nil)
             leaveOldPath()
             let next = after(jittered(configuration.consentInterval))
             pair.liveness.nextCheck = min(pair.liveness.nextCheck, next)
@@ -101,9 +104,16 @@ extension ICEAgent {
         if pairs.contains(where: { $0.isPending || $0.state == .succeeded }) {
             return wasConnected ? .disconnected : .checking
         }
-        // RFC 8863 section 4: without a pair left there may still come checks of the peer.
-        let isOver = wasConnected || now >= checkingSince.addingSaturated(configuration.patience)
-        return isOver ? .failed : .checking
+        let isOver = patienceEnd(checkingSince).map { now >= $0 } ?? true
+        return isOver ? .failed : wasConnected ? .disconnected : .checking
+    }
+
+    /// Until when an agent without a pair waits; nil where it does not, since all have been silent for the lifetime of
+    /// consent. There may still come checks of the peer (RFC 8863 section 4), or a relay in the place of the one that
+    /// the path went by.
+    func patienceEnd(_ checkingSince: UInt64) -> UInt64? {
+        if wasConnected, lostBaseAt == nil { return nil }
+        return (lostBaseAt ?? checkingSince).addingSaturated(configuration.patience)
     }
 
     // MARK: Restart
@@ -124,7 +134,7 @@ extension ICEAgent {
         selected?.transmission = nil
         (pairs, triggered, remotes, named, early) = ([], [], [], [], [])
         (remote, nominated, firstValid, checkingSince) = (nil, nil, nil, nil)
-        (remotesEnded, wasConnected) = (false, false)
+        (remotesEnded, wasConnected, lostBaseAt) = (false, false, nil)
         (hurries, hasFallenBack) = (hasFallenBack, false)
         lookups = []
         (roleChanges, nominationCount, nominationOrder) = (0, 0, 0)

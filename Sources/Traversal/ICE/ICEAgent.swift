@@ -62,6 +62,10 @@ package final class ICEAgent {
     var checkingSince: UInt64?
     var firstValid: UInt64?
     var wasConnected = false
+    /// There was a path, in this session or one before.
+    var hasStood = false
+    /// When the last path of this session went with its socket or relay; nil while there is one, or it went otherwise.
+    var lostBaseAt: UInt64?
     /// Since when data goes out on the path with nothing coming in.
     var silentSince: UInt64?
     var roleChanges = 0

@@ -107,6 +107,9 @@ final class ICEPair {
     /// A check is under way or will be.
     var isPending: Bool { state == .frozen || state == .waiting || state == .inProgress }
 
+    /// Its check has failed, which another one may not.
+    var isUnanswered: Bool { state == .failed && (failure == .noAnswer || failure == .unreachable) }
+
     /// Whether this one is the better path: without relays before all others, then by priority.
     func outranks(_ other: ICEPair) -> Bool {
         relays == other.relays ? priority > other.priority : relays < other.relays

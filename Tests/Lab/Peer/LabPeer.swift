@@ -1,4 +1,5 @@
 import STUN
+import TestSupport
 import Traversal
 
 /// A peer made of the real `ICEAgent` and `TURNClient`, which meets another by the real servers: host candidates,
@@ -98,6 +99,11 @@ package final class LabPeer {
     /// Sockets and relays that are there, or are being opened or given back.
     package var openBaseCount: Int { core.sockets.count { $0 != nil } + links.count + closing.count }
 
+    /// What its agent and its relays' clients hold: pairs, candidates, transactions, permissions, channels.
+    package var weight: Int {
+        (links + closing).reduce(TestSupport.weight(of: ice, except: { $0 is SeededCryptography })) { $0 + $1.weight }
+    }
+
     // MARK: What the owner does
 
     /// Registers with the rendezvous and waits for offers.
@@ -114,6 +120,14 @@ package final class LabPeer {
         begin(as: .controlling)
         dial()
         gather()
+        offer()
+    }
+
+    /// Begins a session anew, whatever the state of the one there is.
+    /// - Parameter role: of this side, though the other one may have it as well.
+    package func renegotiate(as role: ICERole? = nil) {
+        renegotiations += 1
+        begin(as: role)
         offer()
     }
 
@@ -219,10 +233,7 @@ package final class LabPeer {
         case .permit(let base, let peer): links.first { $0.base == base }?.permit(peer.address)
         case .release(let base, let peer): links.first { $0.base == base }?.forget(peer)
         case .bindChannel(let base, let peer): links.first { $0.base == base }?.bindChannel(to: peer)
-        case .restartWanted:
-            renegotiations += 1
-            begin(as: nil)
-            offer()
+        case .restartWanted: renegotiate()
         case .path(let path):
             let before = paths.last?.path
             paths.append((host.now, path))
@@ -291,11 +302,7 @@ package final class LabPeer {
         internet.scheduler.after(seconds: min(120, 20 * Double(round))) { [weak self] in
             guard let self, !isClosed, isRelayed, search == searches else { return }
             askForReflexive()
-            if signaling.isOfferer, round > 1 {
-                renegotiations += 1
-                begin(as: nil)
-                offer()
-            }
+            if signaling.isOfferer, round > 1 { renegotiate() }
             seekDirectPath(search: search, round: round + 1)
         }
     }
@@ -307,9 +314,7 @@ package final class LabPeer {
             guard let self, !isClosed, signaling.isOfferer, !signaling.awaitsAnswer, path != nil,
                 ice.report.remoteCandidates > 12
             else { return }
-            renegotiations += 1
-            begin(as: nil)
-            offer()
+            renegotiate()
         }
     }
 

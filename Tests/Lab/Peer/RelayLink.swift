@@ -1,4 +1,5 @@
 import STUN
+import TestSupport
 import Traversal
 
 /// A TURN client with a socket or connection of its own: one relay of a peer, and one base of its ICE agent.
@@ -33,6 +34,9 @@ final class RelayLink {
     var isOpen: Bool { agent.machine.allocation != nil }
 
     var hasEnded: Bool { agent.machine.hasEnded }
+
+    /// What its client holds; see `weight(of:except:)`.
+    var weight: Int { TestSupport.weight(of: agent.machine, except: { $0 is SeededCryptography }) }
 
     func open() { dial(configuration.server) }
 
