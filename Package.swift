@@ -203,7 +203,8 @@ let package = Package(
         .testTarget(
             name: "TurnpikeClientTests",
             dependencies: [
-                "Lab", "OpenSSLCrypto", "STUN", "TURN", "TestSupport", "Traversal", "TurnpikeClient",
+                "DataChannels", "Lab", "OpenSSLCrypto", "STUN", "Signaling", "TURN", "TestSupport", "Traversal",
+                "TurnpikeClient",
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

@@ -23,6 +23,7 @@ private struct SessionDescriptionParser {
     private var sections: [SectionParser] = []
     private var bundle: [String] = []
     private var isICELite = false
+    private var pacingMilliseconds: UInt32?
 
     mutating func parse(_ text: String) throws(SessionDescriptionError) -> SessionDescription {
         let lines = try split(text)
@@ -40,9 +41,16 @@ private struct SessionDescriptionParser {
         var described: [SessionDescription.Section] = []
         for section in sections {
             let isBundled = section.attributes.mid.map { bundle.contains($0) } ?? false
-            described.append(
-                try section.describe(session: session, tagged: isBundled ? tagged : nil, isICELite: isICELite)
+            var result = try section.describe(
+                session: session,
+                tagged: isBundled ? tagged : nil,
+                isICELite: isICELite
             )
+            if case .data(var data) = result {
+                data.transport.pacingMilliseconds = pacingMilliseconds
+                result = .data(data)
+            }
+            described.append(result)
         }
         var description = SessionDescription(sessionID: sessionID, version: version, sections: described)
         description.isBundled = description.data.map { bundle.contains($0.mid) } ?? false
@@ -124,6 +132,12 @@ private struct SessionDescriptionParser {
         case "group:BUNDLE":
             if bundle.isEmpty { bundle = words.dropFirst().map(String.init) }
         case "ice-lite": isICELite = true
+        case let word? where word.hasPrefix("ice-pacing:"):
+            let value = word.dropFirst(11)
+            guard pacingMilliseconds == nil, let pacing = UInt32(value), value.first != "+" else {
+                throw line.failure("is no number of milliseconds, or the second one")
+            }
+            pacingMilliseconds = pacing
         default: try session.parse(line)
         }
     }

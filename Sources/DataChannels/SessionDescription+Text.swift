@@ -8,6 +8,7 @@ extension SessionDescription {
         }
         if isBundled, !bundled.isEmpty { lines.append("a=group:BUNDLE \(bundled.joined(separator: " "))") }
         if data?.transport.isICELite == true { lines.append("a=ice-lite") }
+        if let pacing = data?.transport.pacingMilliseconds { lines.append("a=ice-pacing:\(pacing)") }
         for section in sections {
             switch section {
             case .data(let data): lines += data.lines

@@ -115,6 +115,9 @@ package struct TransportDescription: Sendable, Equatable {
     /// (draft-thatcher-ice-renomination); the ICE agent of Traversal can do all three.
     package var iceOptions: [String]
     package var isICELite = false
+    /// The least time between two checks that its sender asks for (RFC 8839 section 5.5); nil where it says nothing,
+    /// which stands for 50.
+    package var pacingMilliseconds: UInt32?
     package var setup: Setup
     /// Of the certificate, by one hash function or several.
     package var fingerprints: [CertificateFingerprint]

@@ -216,6 +216,23 @@ import Testing
         #expect(Self.transport(.either).supportsRenomination)
     }
 
+    /// RFC 8839 section 5.5: for the whole session, in milliseconds.
+    @Test func pacingIsOfferedAndRead() throws {
+        var transport = Self.transport(.either)
+        transport.pacingMilliseconds = 20
+        let offer = SessionDescription(sessionID: 42, offering: transport, maxMessageBytes: 262_144)
+        #expect(offer.text.contains("a=group:BUNDLE 0\r\na=ice-pacing:20\r\nm=application"))
+        #expect(try SessionDescription(parsing: offer.text).data?.transport.pacingMilliseconds == 20)
+        let silent = try SessionDescription(parsing: Self.text { $0 })
+        #expect(silent.data?.transport.pacingMilliseconds == nil)
+    }
+
+    @Test(arguments: ["", "x", "-1", "+5", "4294967296", "20\r\na=ice-pacing:20"])
+    func aPacingThatIsNoNumberOfMillisecondsIsRefused(value: String) {
+        let text = Self.text { $0 == "a=x" ? "a=ice-pacing:\(value)" : $0 }
+        #expect(throws: SessionDescriptionError.self) { try SessionDescription(parsing: text) }
+    }
+
     static let fingerprint = Array(repeating: "0A", count: 32).joined(separator: ":")
     static let head = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=x\r\n"
     static let section = [

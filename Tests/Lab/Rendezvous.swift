@@ -88,7 +88,7 @@ package final class Rendezvous {
             // 1000, or no code, is for good; after any other the client may come back.
             let isGoodbye = payload.count < 2 || payload.prefix(2) == [0x03, 0xE8]
             close(id, isGoodbye ? .goodbye : .lost(deliveredThrough: nil))
-        case .ping: break
+        case .ping: connections[id]?.send(.pong, payload)
         }
     }
 

@@ -1,3 +1,5 @@
+import TestSupport
+
 /// Virtual time. Events run in the order of their times, and those of one time in the order in which they were asked
 /// for, so a run depends on nothing but its input.
 package final class Scheduler {
@@ -54,6 +56,8 @@ package final class Scheduler {
         guard let first = heap.first, first.time <= end else { return false }
         removeFirst()
         now = first.time
+        // Libraries of C that the event calls have the same time.
+        VirtualClock.set(nanoseconds: now)
         eventCount += 1
         first.action()
         return true

@@ -2,25 +2,25 @@ import STUN
 
 /// Cuts a connection into messages: a byte for the kind, four for the length, the payload. The kinds are those of a
 /// WebSocket (RFC 6455 section 11.8).
-final class SignalingFramer {
-    enum Kind: UInt8 {
+package final class SignalingFramer {
+    package enum Kind: UInt8 {
         case text = 0x1
         case close = 0x8
         case ping = 0x9
         case pong = 0xA
     }
 
-    let connection: TCPConnection
+    package let connection: TCPConnection
     private var unread: [UInt8] = []
 
-    init(_ connection: TCPConnection) { self.connection = connection }
+    package init(_ connection: TCPConnection) { self.connection = connection }
 
-    func send(_ kind: Kind, _ payload: [UInt8]) {
+    package func send(_ kind: Kind, _ payload: [UInt8]) {
         let length = UInt32(clamping: payload.count)
         connection.send([kind.rawValue] + withUnsafeBytes(of: length.bigEndian, Array.init) + payload)
     }
 
-    func take(_ bytes: [UInt8], _ message: (Kind, [UInt8]) -> Void) {
+    package func take(_ bytes: [UInt8], _ message: (Kind, [UInt8]) -> Void) {
         unread += bytes
         while unread.count >= 5 {
             let length = unread[1..<5].reduce(0) { $0 << 8 | Int($1) }

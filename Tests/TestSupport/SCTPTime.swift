@@ -27,6 +27,13 @@ package actor SCTPTime {
         }
     }
 
+    /// The same for a test of several runs, each of which has a `VirtualClock` of its own.
+    package static func virtualRuns(_ body: () async -> Void) async {
+        await turns.enter(isVirtual: true)
+        await body()
+        await turns.leave()
+    }
+
     /// Runs a test whose associations live in real time.
     package static func real<Result>(_ body: () async throws -> Result) async rethrows -> Result {
         await turns.enter(isVirtual: false)

@@ -68,7 +68,7 @@ final class LabNetwork: ClientNetwork {
         _ request: WebSocketRequest,
         _ receive: @escaping (WebSocketEvent) -> Void
     ) -> any WebSocketLink {
-        NoWebSocket(host, receive)
+        LabWebSocket(host, to: names[request.host]?.first ?? AddressText.address(request.host), request, receive)
     }
 
     func resolve(_ name: String, _ answer: @escaping (Result<[IPAddress], NetworkFailure>) -> Void) {
@@ -83,7 +83,7 @@ final class LabNetwork: ClientNetwork {
     func alarm(_ body: @escaping () -> Void) -> any TurnpikeClient.Alarm { LabAlarm(scheduler, body) }
 }
 
-private final class LabAlarm: TurnpikeClient.Alarm {
+final class LabAlarm: TurnpikeClient.Alarm {
     private let alarm: Lab.Alarm
 
     init(_ scheduler: Scheduler, _ body: @escaping () -> Void) { alarm = Lab.Alarm(scheduler, body) }
@@ -166,17 +166,4 @@ private final class LabStream: StreamLink {
         connection = nil
         receive?(.closed(failure))
     }
-}
-
-/// The lab's signaling has no WebSockets.
-private final class NoWebSocket: WebSocketLink {
-    init(_ host: Host, _ receive: @escaping (WebSocketEvent) -> Void) {
-        host.internet.scheduler.after(nanoseconds: 0) {
-            receive(.closed(code: 1006, NetworkFailure(.refused, "a WebSocket in the lab")))
-        }
-    }
-
-    func send(_ text: String) {}
-    func ping() {}
-    func close(code: UInt16) {}
 }

@@ -40,6 +40,7 @@ final class Gatherer {
     private var queries: [ReflexiveQuery] = []
     private var completeBy: UInt64 = .max
     private var nextLook: UInt64 = .max
+    private var nextAskAgain: UInt64 = 0
     private lazy var alarm = network.alarm { [weak self] in self?.advance() }
 
     init(
@@ -71,6 +72,15 @@ final class Gatherer {
         }
         if areAll { awaitsServers = false }
         completeIfDone()
+        setAlarm()
+    }
+
+    /// A path was lost, maybe because a NAT has forgotten its mappings: what the servers see is asked for at once.
+    func askAgain() {
+        let now = network.nowNanoseconds
+        guard now >= nextAskAgain else { return }
+        nextAskAgain = now &+ ClientLimits.askAgainPause
+        for index in queries.indices { queries[index].hurry(now: now) }
         setAlarm()
     }
 
@@ -190,6 +200,8 @@ final class Gatherer {
         let isKnown = candidates.contains { $0.base == base && $0.endpoint == mapped }
         // RFC 8445 section 5.1.3: one that equals its base says nothing new.
         guard mapped != socket.port.local, !isKnown else { return }
+        // The NAT has rebound: the address before leads nowhere.
+        candidates.removeAll { $0.type == .serverReflexive && $0.base == base && $0.server == server.address }
         add(
             ICELocalCandidate(
                 base: base,

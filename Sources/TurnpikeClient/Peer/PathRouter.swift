@@ -17,6 +17,10 @@ protocol PathUser: AnyObject {
     func answers(to fragment: Substring) -> Bool
     /// - Returns: whether it was of use.
     func receiveCheck(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool
+    /// It has the keys by which it knows its own records.
+    var isSecure: Bool { get }
+    /// A record of a handshake, by the connection's name.
+    func receiveEnvelope(_ record: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint)
     /// - Returns: whether the record was of this connection.
     func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool
     func noteUnreachable(_ peer: Endpoint, from base: ICEBase)
@@ -156,13 +160,21 @@ final class PathRouter {
             guard let entry = users.values.first(where: { $0.user.answers(to: fragment[...]) }) else { return false }
             return entry.user.receiveCheck(bytes, on: base, from: source)
         }
+        if let (fragment, record) = HandshakeEnvelope.open(bytes) {
+            guard let entry = users.values.first(where: { $0.user.answers(to: fragment[...]) }) else { return false }
+            entry.user.receiveEnvelope(record, on: base, from: source)
+            return true
+        }
         // An answer: those who have sent there know it by its transaction.
         let candidates = routes[Route(base: base, peer: source)] ?? Array(users.keys)
         return candidates.contains { users[$0]?.user.receiveCheck(bytes, on: base, from: source) == true }
     }
 
     private func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
-        guard let candidates = routes[Route(base: base, peer: source)] else { return false }
-        return candidates.contains { users[$0]?.user.receiveRecord(bytes, on: base, from: source) == true }
+        guard let ids = routes[Route(base: base, peer: source)] else { return false }
+        // Who is in the middle of a handshake takes what is another's, and loses it.
+        let candidates = ids.compactMap { users[$0]?.user }
+        let inOrder = candidates.filter(\.isSecure) + candidates.filter { !$0.isSecure }
+        return inOrder.contains { $0.receiveRecord(bytes, on: base, from: source) }
     }
 }

@@ -38,6 +38,7 @@ extension PeerClient: SessionHost {
         guard let connection = session.connection else { return }
         connection.note(roundTripNanoseconds: session.link?.agent.roundTripNanoseconds)
         guard connection.note(path) else { return }
+        if session.hasBeenDirect, !session.isDirect { gatherer.askAgain() }
         if session.isDirect, !session.hasBeenDirect {
             session.hasBeenDirect = true
             counts.punched += 1

@@ -19,6 +19,10 @@ extension ClientLimits {
     static let reflexiveWaits: [UInt64] = [100, 200, 400, 800, 1_600, 1_600].map { $0 * millisecond }
     /// After a round without an answer.
     static let reflexiveRetry = 30 * second
+    /// Between two rounds that paths ask for which were lost.
+    static let askAgainPause = 2 * second
+    /// The most often that a mapping is refreshed, as a part of the usual time: every three seconds of 25.
+    static let keepAliveDivisor: UInt64 = 8
     /// How often this machine's addresses are looked at.
     static let addressLook = 3 * second
     /// Sentences on what does not work, each kind.
@@ -26,8 +30,18 @@ extension ClientLimits {
 
     // MARK: DTLS and SCTP
 
-    /// The longest datagram of a handshake: what every path carries.
-    static let packetBytes = 1_200
+    /// The longest datagram that every path carries: of the 1,280 bytes that IPv6 asks of every link (RFC 8200 section
+    /// 5), IPv6 and UDP take 48, a Send indication about an IPv6 peer 48, and DTLS on the way to a relay 37.
+    static let datagramBytes = 1_147
+    /// The longest record of a handshake: less the envelope, with user name fragments of usual length.
+    static let handshakeBytes = 1_080
+    /// Data that were sent since the peer was heard, for the next path: a window of SCTP's after some round trips.
+    static let unansweredRecords = 64
+    static let unansweredRecordBytes = 1_200
+    /// Longer than any answer that SCTP holds back, and shorter than it takes ICE to find a path dead.
+    static let silence = 300 * millisecond
+    /// Between the checks of a connection (RFC 8445 section 14.2): a peer that does not ask for less gets the usual 50.
+    static let pacingMilliseconds: UInt32 = 20
     /// Before a flight is sent again. The path has just answered a check, so an answer takes little longer.
     static let handshakeTimeoutMicroseconds: UInt32 = 250_000
     /// A flight of the handshake, which may be ready a moment before the path.

@@ -11,13 +11,31 @@ extension PeerLink: PathUser {
         return isTaken
     }
 
+    var isSecure: Bool { dtls?.state == .established }
+
     func noteUnreachable(_ peer: Endpoint, from base: ICEBase) { agent.noteUnreachable(peer, from: base) }
 
     func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
         guard let dtls, phase != .ended else { return false }
-        var isTaken = dtls.state == .handshaking
+        if dtls.state == .handshaking, wantsEnvelopes, Self.isOfHandshake(bytes) { return false }
+        return take(bytes, on: base, from: source, isForHandshake: dtls.state == .handshaking)
+    }
+
+    func receiveEnvelope(_ record: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) {
+        guard dtls != nil, phase != .ended else { return }
+        _ = take(record, on: base, from: source, isForHandshake: true)
+    }
+
+    private func take(
+        _ bytes: UnsafeRawBufferPointer,
+        on base: ICEBase,
+        from source: Endpoint,
+        isForHandshake: Bool
+    ) -> Bool {
+        guard let dtls else { return false }
+        var isTaken = isForHandshake
         var count: Int
-        if dtls.state == .handshaking {
+        if isForHandshake {
             dtls.receive(bytes)
             noteDeadlineMoved()
             count = dtls.read(into: context.opened)
@@ -26,6 +44,7 @@ extension PeerLink: PathUser {
         }
         while count > 0 {
             isTaken = true
+            unanswered.clear()
             becomeSecure()
             association?.receive(UnsafeRawBufferPointer(rebasing: context.opened[..<count]))
             count = dtls.read(into: context.opened)
@@ -77,6 +96,7 @@ extension PeerLink: PathUser {
         guard let dtls, dtls.state == .established, association == nil, let data = remoteData else { return }
         var options = DataChannelOptions()
         options.remotePort = data.sctpPort
+        options.packetLimitBytes = DTLSSession.plaintextLimitBytes(packetLimitBytes: ClientLimits.datagramBytes)
         options.remoteMaxMessageBytes = data.maxMessageBytes
         do throws(DataChannelError) {
             let wake = wake
@@ -103,7 +123,10 @@ extension PeerLink: PathUser {
         guard let association, let dtls else { return }
         while let packet = association.nextPacket() {
             let count = packet.withUnsafeBytes { dtls.seal($0, into: context.sealed) }
-            if count > 0 { transmit(UnsafeRawBufferPointer(rebasing: context.sealed[..<count])) }
+            guard count > 0 else { continue }
+            let record = UnsafeRawBufferPointer(rebasing: context.sealed[..<count])
+            unanswered.append(record, now: now)
+            transmit(record)
         }
     }
 
@@ -112,8 +135,32 @@ extension PeerLink: PathUser {
         while dtls.hasOutput {
             let count = dtls.takeOutput(into: context.sealed)
             guard count > 0 else { return }
-            transmit(UnsafeRawBufferPointer(rebasing: context.sealed[..<count]))
+            let record = UnsafeRawBufferPointer(rebasing: context.sealed[..<count])
+            guard wantsEnvelopes, let fragment = remoteData?.transport.iceUfrag else {
+                transmit(record)
+                continue
+            }
+            let sender = agent.localCredentials.usernameFragment
+            HandshakeEnvelope.seal(record, to: fragment, from: sender, context.network.cryptography)
+                .withUnsafeBytes(transmit)
         }
+    }
+
+    /// There is another path, after silence on the one before.
+    func sendUnanswered() {
+        guard association != nil, unanswered.areOverdue(now: now) else { return }
+        let records = unanswered
+        records.forEach(transmit)
+    }
+
+    /// The peer tells by their envelopes which connection the records of a handshake are for.
+    private var wantsEnvelopes: Bool {
+        remoteData?.transport.iceOptions.contains(HandshakeEnvelope.option) ?? false
+    }
+
+    /// ChangeCipherSpec and Handshake (RFC 5246 section 6.2.1).
+    private static func isOfHandshake(_ record: UnsafeRawBufferPointer) -> Bool {
+        record.first == 20 || record.first == 22
     }
 
     private func transmit(_ record: UnsafeRawBufferPointer) {

@@ -58,6 +58,7 @@ final class PeerLink {
     }
     /// Records of the handshake that wait for a path.
     var waitingRecords: [[UInt8]] = []
+    var unanswered = UnansweredRecords()
     let wake = WakeFlag()
 
     private let output: (Output) -> Void
@@ -79,8 +80,11 @@ final class PeerLink {
         self.isOfferer = isOfferer
         self.isRelayOnly = isRelayOnly
         self.output = output
+        var configuration = ICEConfiguration()
+        configuration.pacing = UInt64(ClientLimits.pacingMilliseconds) * ClientLimits.millisecond
         agent = ICEAgent(
             role: isOfferer ? .controlling : .controlled,
+            configuration: configuration,
             cryptography: context.network.cryptography
         )
         context.router.attach(self)
@@ -94,6 +98,10 @@ final class PeerLink {
         guard phase == .open, !isRelayOnly || candidate.type == .relayed else { return }
         var told = candidate
         if isRelayOnly { told.related = nil }
+        if told.type == .serverReflexive {
+            // The NAT has rebound: the address before leads nowhere.
+            locals.removeAll { $0.type == .serverReflexive && $0.base == told.base && $0.server == told.server }
+        }
         locals.append(told)
         ice { agent, now, actions in
             if let signaled = agent.addLocalCandidate(told, now: now, into: &actions) {
@@ -121,7 +129,7 @@ final class PeerLink {
         var description = TransportDescription(
             iceUfrag: agent.localCredentials.usernameFragment,
             icePassword: agent.localCredentials.password,
-            iceOptions: ["trickle", "ice2", ICERemoteParameters.renomination],
+            iceOptions: ["trickle", "ice2", ICERemoteParameters.renomination, HandshakeEnvelope.option],
             setup: isOffer ? .either : dtlsRole == .client ? .active : .passive,
             fingerprints: [
                 DataChannels.CertificateFingerprint(
@@ -130,6 +138,7 @@ final class PeerLink {
                 )
             ]
         )
+        description.pacingMilliseconds = ClientLimits.pacingMilliseconds
         description.candidates = locals.map { CandidateLine.text(agent.signaled($0)) }
         description.hasAllCandidates = hasEndedCandidates
         return description
@@ -156,7 +165,8 @@ final class PeerLink {
         let parameters = ICERemoteParameters(
             credentials: credentials,
             isLite: transport.isICELite,
-            options: transport.iceOptions
+            options: transport.iceOptions,
+            pacingMilliseconds: transport.pacingMilliseconds
         )
         var isRestartNeeded = false
         ice { agent, now, actions in
@@ -203,7 +213,7 @@ final class PeerLink {
                 peer: isClient ? .client : .server,
                 identity: context.identity,
                 expecting: expected,
-                packetLimitBytes: ClientLimits.packetBytes,
+                packetLimitBytes: ClientLimits.handshakeBytes,
                 firstTimeoutMicroseconds: ClientLimits.handshakeTimeoutMicroseconds
             )
             dtls = session
@@ -302,6 +312,7 @@ final class PeerLink {
             case .path(let path):
                 outputs.append(.path(path))
                 beginHandshake()
+                if path != nil { sendUnanswered() }
             case .state(let state): outputs.append(.state(state))
             case .role, .failed: break
             }

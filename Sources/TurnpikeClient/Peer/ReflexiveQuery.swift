@@ -14,8 +14,14 @@ struct ReflexiveQuery {
     private(set) var due: UInt64
     /// It was not answered yet, and may still be.
     private(set) var isFresh = true
+    /// What the last answer had, and what the NAT has made of it: a mapping that is another one each time was not kept
+    /// alive, and needs requests more often.
+    private var mapped: Endpoint?
+    private var keepAliveDivisor: UInt64 = 1
     private var transaction = TransactionID(high: 0, low: 0)
     private var sent = 0
+    /// Something else than time has happened to the mapping.
+    private var isHurried = false
 
     init(base: ICEBase, server: Endpoint, now: UInt64) {
         self.base = base
@@ -25,6 +31,14 @@ struct ReflexiveQuery {
 
     /// Nothing was answered to all requests of a round.
     var isExhausted: Bool { sent >= ClientLimits.reflexiveWaits.count }
+
+    /// Does not wait for the next refresh.
+    mutating func hurry(now: UInt64) {
+        // One that is under way is as good.
+        guard sent == 0 else { return }
+        due = min(due, now)
+        isHurried = true
+    }
 
     /// The bytes to send at `due`.
     mutating func request(now: UInt64, _ cryptography: any Cryptography) -> [UInt8] {
@@ -70,7 +84,13 @@ struct ReflexiveQuery {
         }
         isFresh = false
         sent = 0
-        due = now &+ keepAlive
+        if let mapped {
+            let hasLapsed = self.mapped.map { $0.address == mapped.address && $0.port != mapped.port } ?? false
+            if hasLapsed, !isHurried { keepAliveDivisor = min(keepAliveDivisor * 2, ClientLimits.keepAliveDivisor) }
+            self.mapped = mapped
+        }
+        isHurried = false
+        due = now &+ keepAlive / keepAliveDivisor
         return mapped.map(Answer.mapped) ?? .refused
     }
 }
