@@ -156,6 +156,13 @@ let package = Package(
             path: "Tests/Netns",
             swiftSettings: settings
         ),
+        // Stands between the namespaces of the tests; it is in no product of ours.
+        .executableTarget(
+            name: "network-box",
+            dependencies: ["Netns"],
+            path: "Tests/NetworkBox",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "LinuxIOTests",
             dependencies: ["CLinux", "LinuxIO", "TestSupport"],
@@ -224,13 +231,6 @@ let package = Package(
             name: "data-channel-echo",
             dependencies: ["DataChannels"],
             path: "Tests/DataChannelEcho",
-            swiftSettings: settings
-        ),
-        // Stands between the namespaces of the tests; it is in no product of ours.
-        .executableTarget(
-            name: "network-box",
-            dependencies: ["Netns"],
-            path: "Tests/NetworkBox",
             swiftSettings: settings
         ),
         // The client library's relays on any TURN server; it is in no product of ours.
