@@ -162,6 +162,13 @@ let package = Package(
             path: "Tests/Netns",
             swiftSettings: settings
         ),
+        // Stands between the namespaces of the tests; it is in no product of ours.
+        .executableTarget(
+            name: "network-box",
+            dependencies: ["Netns"],
+            path: "Tests/NetworkBox",
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "LinuxIOTests",
             dependencies: ["CLinux", "LinuxIO", "TestSupport"],
@@ -238,13 +245,6 @@ let package = Package(
             name: "data-channel-echo",
             dependencies: ["DataChannels"],
             path: "Tests/DataChannelEcho",
-            swiftSettings: settings
-        ),
-        // Stands between the namespaces of the tests; it is in no product of ours.
-        .executableTarget(
-            name: "network-box",
-            dependencies: ["Netns"],
-            path: "Tests/NetworkBox",
             swiftSettings: settings
         ),
         // Our ICE agent for agents that are not ours; it is in no product of ours.

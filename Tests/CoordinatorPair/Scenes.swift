@@ -18,6 +18,9 @@ enum Scenes {
         "dropped": dropped,
         "listen": LonePeer.listen,
         "talk": LonePeer.talk,
+        "timed-listen": TimedPeer.listen,
+        "timed-talk": { try await TimedPeer.talk(waits: false) },
+        "timed-warm-talk": { try await TimedPeer.talk(waits: true) },
     ]
 
     /// Text, bytes, an empty message, and more than fits any buffer.

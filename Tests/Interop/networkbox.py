@@ -75,10 +75,11 @@ class Link(Box):
 
 
 class NAT(Box):
-    """A NAT between two TUN devices of a router's namespace, of a profile of the virtual lab (Tests/Lab/NATProfile.swift)
-    and changed by words such as `lifetime_s=20`.
+    """A NAT between two TUN devices of a router's namespace, of a profile of the virtual lab
+    (Tests/Lab/NATProfile.swift) and changed by words such as `lifetime_s=20`.
 
-    Both devices are up when it is made; what goes into the first comes out at the second with an address of `addresses`.
+    Both devices are up when it is made. What goes into the first comes out at the second with an address of
+    `addresses`.
     """
 
     def __init__(self, profile, namespace, inside, outside, addresses, seed=None, **changes):

@@ -123,9 +123,10 @@ def test_an_icmp_error_finds_the_socket_that_it_is_about(homes):
 def test_hosts_behind_a_nat_that_turns_packets_round_meet_by_its_public_address(homes):
     sites, server = homes
     neighbour = sites[0].address.rsplit(".", 1)[0] + ".3"
-    with udp(server, HOST) as far, udp(sites[0].client, sites[0].address) as one, udp(sites[0].client, neighbour) as two:
-        for client in (one, two):
-            client.sendto(b"?", far.getsockname())
+    client = sites[0].client
+    with udp(server, HOST) as far, udp(client, sites[0].address) as one, udp(client, neighbour) as two:
+        for end in (one, two):
+            end.sendto(b"?", far.getsockname())
         places = [far.recvfrom(100)[1] for _ in (one, two)]
         assert {address for address, _ in places} == {sites[0].outside}
         # The first is filtered, and opens the way for the second.

@@ -1,8 +1,8 @@
 import Lab
 import LinuxIO
 
-/// A cable between two devices, as slow, as lossy and as narrow as a link of the internet: what goes in at one comes out
-/// at the other, later or never. Address resolution passes at once, for real links have none.
+/// A cable between two devices, as slow, as lossy and as narrow as a link of the internet: what goes in at one comes
+/// out at the other, later or never. Address resolution passes at once, for real links have none.
 package struct LinkEmulator: ~Copyable {
     package enum Direction: String, Sendable, CaseIterable {
         /// From the first device to the second.

@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct IPv4PacketTests {
     /// A packet with right checksums.
-    private static func bytes(_ number: UInt8, _ payload: [UInt8], checksumAt offset: Int?) -> [UInt8] {
+    private static func packet(_ number: UInt8, _ payload: [UInt8], checksumAt offset: Int?) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 20) + payload
         bytes.withUnsafeMutableBytes { bytes in
             bytes[0] = 0x45
@@ -28,10 +28,10 @@ import Testing
 
     private static func datagram(_ text: String, checksum: Bool = true) -> [UInt8] {
         let payload: [UInt8] = [0x12, 0x34, 0x0D, 0x96, 0, UInt8(8 + text.utf8.count), 0, 0] + Array(text.utf8)
-        return bytes(IPv4Packet.udpProtocol, payload, checksumAt: checksum ? 6 : nil)
+        return packet(IPv4Packet.udpProtocol, payload, checksumAt: checksum ? 6 : nil)
     }
 
-    private static let segment: [UInt8] = bytes(
+    private static let segment: [UInt8] = packet(
         IPv4Packet.tcpProtocol,
         [0x12, 0x34, 0x01, 0xBB, 0, 0, 0, 7, 0, 0, 0, 9, 0x50, 0x12, 0xFF, 0xFF, 0, 0, 0, 0] + Array("odd".utf8),
         checksumAt: 16
@@ -39,7 +39,7 @@ import Testing
 
     /// Destination unreachable, about a datagram that 203.0.113.10 sent.
     private static let problem: [UInt8] = {
-        var bytes = bytes(IPv4Packet.icmpProtocol, [3, 3, 0, 0, 0, 0, 0, 0] + datagram("ab"), checksumAt: nil)
+        var bytes = packet(IPv4Packet.icmpProtocol, [3, 3, 0, 0, 0, 0, 0, 0] + datagram("ab"), checksumAt: nil)
         bytes.withUnsafeMutableBytes { bytes in
             bytes.store(IPv4Packet.checksum(UnsafeRawBufferPointer(rebasing: bytes[20...])), at: 22)
         }
@@ -76,12 +76,14 @@ import Testing
         #expect(bytes[26] == 0 && bytes[27] == 0)
     }
 
+    private struct NoProblem: Error {}
+
     @Test func ofAnErrorTheQuotedPacketIsTranslatedToo() throws {
         var bytes = Self.problem
         try bytes.withUnsafeMutableBytes { bytes in
             let real = try #require(IPv4Packet(bytes))
             var packet = real.packet
-            guard case .problem(var problem) = packet.body else { return Issue.record("\(packet)") }
+            guard case .problem(var problem) = packet.body else { throw NoProblem() }
             #expect(problem.kind == .portUnreachable && problem.transport == .udp)
             #expect(problem.source == Endpoint("192.168.1.2", 0x1234))
             problem.source = Endpoint("10.0.0.9", 77)
@@ -89,7 +91,7 @@ import Testing
             packet.body = .problem(problem)
             real.rewrite(as: packet)
             let again = try #require(IPv4Packet(bytes)).packet
-            guard case .problem(let seen) = again.body else { return Issue.record("\(again)") }
+            guard case .problem(let seen) = again.body else { throw NoProblem() }
             #expect(seen == problem && again.destination.address == IPAddress("10.0.0.9"))
             #expect(IPv4Packet.checksum(UnsafeRawBufferPointer(rebasing: bytes[20...])) == 0)
             #expect(IPv4Packet.checksum(UnsafeRawBufferPointer(rebasing: bytes[28..<48])) == 0)
@@ -100,9 +102,8 @@ import Testing
         for (bytes, number) in [(Self.segment, IPv4Packet.tcpProtocol), (Self.datagram("hi"), IPv4Packet.icmpProtocol)]
         {
             var bytes = bytes
-            var answer = try bytes.withUnsafeMutableBytes { bytes in
-                try #require(Refusal.answer(to: try #require(IPv4Packet(bytes))))
-            }
+            let made = bytes.withUnsafeMutableBytes { IPv4Packet($0).flatMap { Refusal.answer(to: $0) } }
+            var answer = try #require(made)
             #expect(answer[9] == number)
             try answer.withUnsafeMutableBytes { answer in
                 let packet = try #require(IPv4Packet(answer)).packet

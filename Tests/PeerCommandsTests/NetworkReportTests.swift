@@ -29,7 +29,21 @@ import TurnpikeClient
         nat.filtering = .undetermined("no server has a second address to answer from")
         let text = Example.report(nat, []).text(plain)
         #expect(text.contains("  filtering   not known: no server has a second address to answer from\n"))
-        #expect(text.contains("  lifetime    not known: it was not measured\n"))
+        #expect(text.contains("  lifetime    not known: it was not measured; --lifetime finds out\n"))
+    }
+
+    @Test(arguments: [
+        (NATPortAllocation.sequential(step: -2), "sequential: each 2 below the last", "counted one after the other"),
+        (.chunked(40_000...40_480), "chunked: drawn from a block that has 40000 to 40480 in it", "a block of its own"),
+        (.random, "random: nobody can tell the next", "drawn at random"),
+    ])
+    func aHardNATsPatternIsTold(allocation: NATPortAllocation, row: String, verdict: String) {
+        var nat = Example.nat(.symmetric)
+        nat.allocation = .determined(allocation)
+        let report = Example.report(nat, [])
+        #expect(report.text(plain).contains("  ports       \(row)"))
+        #expect(Verdict(report).text.contains("gives each destination another port, "))
+        #expect(Verdict(report).text.contains(verdict) && Verdict(report).text.contains("If the router is yours"))
     }
 
     @Test func coloursStandOnlyInAColouredStyle() {

@@ -36,7 +36,7 @@ extension NetworkReport {
                 $0 ? "yes: hosts behind this NAT reach each other by their public addresses" : "no"
             },
             Self.row("ports", nat.allocation, style) { $0.words },
-            Self.row("lifetime", nat.lifetime, style) { $0.words },
+            Self.row("lifetime", nat.lifetime, style, hint: "; --lifetime finds out") { $0.words },
         ]
         return lines
     }
@@ -45,12 +45,14 @@ extension NetworkReport {
         _ label: String,
         _ value: Determination<Value>,
         _ style: Style,
+        hint: String = "",
         _ words: (Value) -> String
     ) -> String {
         let label = "  " + label.padded(to: 12)
         switch value {
         case .determined(let value): return label + words(value)
-        case .undetermined(let reason): return label + style.faint("not known: \(reason)")
+        case .undetermined(let reason):
+            return label + style.faint("not known: \(reason)\(reason == NATReport.unmeasured ? hint : "")")
         }
     }
 
@@ -136,9 +138,11 @@ extension NATPortAllocation {
     var words: String {
         switch self {
         case .preserving: "preserving: the same outside as inside"
-        case .sequential(let step): "sequential: each \(abs(step)) \(step < 0 ? "below" : "above") the last"
-        case .chunked(let range): "chunked: from a block around \(range.lowerBound) to \(range.upperBound)"
-        case .random: "random"
+        case .sequential(let step):
+            "sequential: each \(abs(step)) \(step < 0 ? "below" : "above") the last, so the next can be told"
+        case .chunked(let range):
+            "chunked: drawn from a block that has \(range.lowerBound) to \(range.upperBound) in it, as carriers do"
+        case .random: "random: nobody can tell the next"
         }
     }
 

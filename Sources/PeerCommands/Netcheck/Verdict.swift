@@ -53,10 +53,22 @@ package struct Verdict {
             return "Most peers will be reached directly, but those behind a Symmetric NAT only by luck."
         case .determined(.symmetric):
             return
-                "This NAT gives each destination another address, so only peers that are Open, Full Cone or Restricted "
-                + "will be reached directly for sure."
+                "This NAT gives each destination another port, \(Self.ports(nat.allocation.value)), so only peers that are "
+                + "Open, Full Cone or Restricted will be reached directly for sure. If the router is yours, a setting such "
+                + "as \"full cone\" or \"endpoint-independent\" mends that."
         case .determined(.blocked):
             return "This network lets no UDP through, so connections go through the relay."
+        }
+    }
+
+    /// What a peer would have to know to send to the right port.
+    private static func ports(_ allocation: NATPortAllocation?) -> String {
+        switch allocation {
+        case .sequential: "counted one after the other"
+        case .chunked: "drawn from a block of its own, as carriers' NATs do"
+        case .random: "drawn at random"
+        case .preserving: "the socket's own where that is free"
+        case nil: "in a way that could not be told"
         }
     }
 

@@ -175,8 +175,9 @@ extension BehaviourDiscovery {
     private func hairpin() -> Determination<Bool> {
         guard report.isTranslated.value == true else { return .undetermined("addresses are not translated") }
         if report.hairpin.value == true { return .determined(true) }
-        guard report.mapping.value?.isIndependent == true else {
-            return .undetermined("with such a mapping no socket knows what to send to")
+        guard let mapping = report.mapping.value else { return .undetermined("it takes the mapping to tell") }
+        guard mapping.isIndependent else {
+            return .undetermined("a socket that has another address for each destination cannot try it")
         }
         guard hairpinSent >= Limits.hairpinCopies, alarms[.hairpinCopy] == nil else {
             return .undetermined("there was no time to find out")

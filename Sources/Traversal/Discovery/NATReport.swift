@@ -65,7 +65,7 @@ package struct NATReport: Equatable, Sendable {
     package var filtering: Determination<NATFiltering> = .undetermined("nothing was asked yet")
     package var hairpin: Determination<Bool> = .undetermined("nothing was asked yet")
     package var allocation: Determination<NATPortAllocation> = .undetermined("nothing was asked yet")
-    package var lifetime: Determination<NATLifetime> = .undetermined("it was not measured")
+    package var lifetime: Determination<NATLifetime> = .undetermined(NATReport.unmeasured)
     /// Whether addresses are translated at all.
     package var isTranslated: Determination<Bool> = .undetermined("no server has answered")
     /// Where nothing is translated: whether packets are kept out all the same.
@@ -77,6 +77,9 @@ package struct NATReport: Equatable, Sendable {
     package var silentServers: [Endpoint] = []
     /// The shortest round trip to a server.
     package var roundTripNanoseconds: UInt64?
+
+    /// Why the lifetime is not known where nobody asked for it.
+    package static let unmeasured = "it was not measured"
 
     package init() {}
 }

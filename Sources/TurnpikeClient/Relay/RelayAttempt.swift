@@ -16,10 +16,12 @@ final class RelayAttempt {
     private(set) var local: Endpoint?
     /// What the way did not take.
     private(set) var droppedDatagrams: UInt64 = 0
-    /// The shortest time in which something came back for the one thing that had been sent.
+    /// The shortest time in which a request was answered that had been sent once.
     private(set) var roundTripNanoseconds: UInt64?
-    private var sendsUnderWay = 0
-    private var lastSentAt: UInt64 = 0
+    /// The transaction of the last message sent, which is none where that was data.
+    private var timedTransaction: [UInt8] = []
+    /// Nil where its answer tells nothing of the time, for it may be the answer to either of two copies.
+    private var timedFrom: UInt64?
 
     private let network: any ClientNetwork
     private let contexts: SecureContexts
@@ -183,7 +185,7 @@ final class RelayAttempt {
                 run { $0.start(now: $1, into: &$2) }
             }
         case .bytes(let bytes):
-            noteArrival()
+            noteArrival(bytes)
             if server.transport == .udp, !client.isLive { tell?(.promising) }
             run { $0.receive(bytes, now: $1, into: &$2) }
         case .writable: break
@@ -194,11 +196,22 @@ final class RelayAttempt {
         }
     }
 
-    private func noteArrival() {
-        if sendsUnderWay == 1 {
-            roundTripNanoseconds = min(roundTripNanoseconds ?? .max, network.nowNanoseconds &- lastSentAt)
-        }
-        sendsUnderWay = 0
+    private func noteSend(_ bytes: [UInt8]) {
+        let transaction = Self.transaction(bytes)
+        timedFrom = transaction.isEmpty || transaction == timedTransaction ? nil : network.nowNanoseconds
+        timedTransaction = transaction
+    }
+
+    private func noteArrival(_ bytes: UnsafeRawBufferPointer) {
+        guard let from = timedFrom, Self.transaction(bytes) == timedTransaction else { return }
+        timedFrom = nil
+        roundTripNanoseconds = min(roundTripNanoseconds ?? .max, network.nowNanoseconds &- from)
+    }
+
+    /// RFC 8489 section 5: behind the type, the length and the cookie. Empty for what is no STUN message.
+    private static func transaction(_ bytes: some RandomAccessCollection<UInt8>) -> [UInt8] {
+        guard bytes.count >= 20, let first = bytes.first, first < 0x40 else { return [] }
+        return Array(bytes.dropFirst(8).prefix(12))
     }
 
     private func lost(_ failure: NetworkFailure?) {
@@ -230,7 +243,7 @@ final class RelayAttempt {
     private func perform(_ action: TURNAction) {
         switch action {
         case .send(let bytes):
-            (sendsUnderWay, lastSentAt) = (sendsUnderWay + 1, network.nowNanoseconds)
+            noteSend(bytes)
             bytes.withUnsafeBytes { carrier?.send($0) }
         case .reconnect(_, let name):
             if let name { certificateName = name }
