@@ -163,9 +163,8 @@ package final class GatewayService: Sendable {
             }
             return try bootstrap.bind(host: listener.host, port: listener.port).wait()
         } catch {
-            throw GatewayError(
-                "cannot listen on \(listener.description) for https: \(reason(error)); free the port, or change listen.https"
-            )
+            let mend = "free the port, or change listen.https"
+            throw GatewayError("cannot listen on \(listener.description) for https: \(reason(error)); \(mend)")
         }
     }
 

@@ -98,6 +98,8 @@ public final class Connection: Sendable {
     /// - Parameters:
     ///   - label: what the peer is told of it.
     ///   - subprotocol: likewise.
+    ///   - ordered: whether messages arrive in the order in which they were sent.
+    ///   - reliability: what becomes of a message that gets lost on the way.
     /// - Throws: `MessageChannelError`.
     public func openChannel(
         label: String,

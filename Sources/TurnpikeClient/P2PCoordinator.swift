@@ -108,7 +108,9 @@ public actor P2PCoordinator {
     /// Registers an id at the signaling server, so that others can connect to it. It stays registered over cuts. Called
     /// again for an id, it replaces the metadata.
     ///
-    /// - Parameter metadata: what those are told who look for the id, or share a room with it.
+    /// - Parameters:
+    ///   - id: one of the user's: the name itself, or what begins with it and a slash.
+    ///   - metadata: what those are told who look for the id, or share a room with it.
     /// - Throws: `RegistrationFailure`.
     public func registerPeer(_ id: PeerID, metadata: [String: String] = [:]) async throws {
         guard let client else { throw RegistrationFailure(id: id, error: notRunning) }

@@ -12,10 +12,10 @@ def self_signed(directory, address="127.0.0.1", **environment):
     """A certificate for an address that has signed itself, for thirty days: (certificate, key)."""
     directory.mkdir(parents=True, exist_ok=True)
     certificate, key = directory / "own.pem", directory / "own-key.pem"
-    command = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj",
-               "/CN=turn.test", "-addext", f"subjectAltName=DNS:turn.test,IP:{address}", "-out", certificate, "-keyout", key,
-               "-days", "30")
-    subprocess.run(list(map(str, command)), check=True, capture_output=True, env={**os.environ, **environment})
+    kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30")
+    names = ("-subj", "/CN=turn.test", "-addext", f"subjectAltName=DNS:turn.test,IP:{address}")
+    subprocess.run(["openssl", "req", *kind, *names, "-out", certificate, "-keyout", key], check=True,
+                   capture_output=True, env={**os.environ, **environment})
     return certificate, key
 
 

@@ -11,6 +11,12 @@ enum OriginalRows {
         }
     }
 
+    static let folders = [
+        "Tests/CoordinatorPair/", "Tests/Interop/test_cases_sg", "Tests/Interop/test_coordinator",
+        "Tests/Interop/test_original", "Tests/Interop/test_peer_connect", "Tests/Interop/test_refusals",
+        "Tests/TurnpikeClientTests/",
+    ]
+
     /// By row. `life`, `options` and so on are scenes that `test_the_originals_coordinator` plays.
     static let tests: [String: [String]] = [
         // What is different at the root

@@ -88,9 +88,12 @@ enum CodeBlocks {
     static func commented(in source: String) -> [(line: Int, code: [Substring])] {
         var blocks: [(line: Int, code: [Substring])] = []
         var isInside = false
+        var before: Substring = ""
         for (number, line) in source.lines.enumerated() {
             let text = line.drop(while: \.isWhitespace)
-            let isCode = text.hasPrefix("///     ")
+            // A paragraph is before it; what is indented below a parameter goes on with that.
+            let isCode = text.hasPrefix("///     ") && (isInside || before == "///")
+            before = text
             if isCode {
                 if !isInside { blocks.append((number + 1, [])) }
                 blocks[blocks.count - 1].code.append(text.dropFirst(8))

@@ -44,10 +44,13 @@ extension PeerClient {
         if phase != .running {
             return SignalingError(.closed, "The coordinator does not run", mend: "call initialize() first")
         }
+        guard serverURL != nil else {
+            return SignalingError(.unreachable, "There is no signaling server", mend: "set SIGNALING_SERVER")
+        }
         return SignalingError(
-            .unreachable,
-            "There is no signaling server",
-            mend: "set SIGNALING_SERVER, TURN_USERNAME and TURN_PASSWORD, or healthCheck() says what is wrong with them"
+            .unauthenticated,
+            "The signaling server needs a user",
+            mend: "set TURN_USERNAME and TURN_PASSWORD, or a token"
         )
     }
 

@@ -9,8 +9,8 @@ final class PlainDatagrams: StreamLink {
     private var receive: ((StreamEvent) -> Void)?
     private var endsIfRefused: Bool
 
-    /// - Parameter endsIfRefused: whether it ends when the other side's host says, before the first datagram comes, that
-    ///   nothing listens there. Later it may be the server's restart.
+    /// - Parameter endsIfRefused: whether it ends when the other side's host says, before the first datagram comes,
+    ///   that nothing listens there. Later it may be the server's restart.
     init(
         to endpoint: Endpoint,
         endsIfRefused: Bool = true,
