@@ -72,7 +72,7 @@ final class ForwardTeller: Sendable {
             "\(name(peer)) says nothing about \(target.escapedForTerminal); check that it runs turnpike-peer listen, "
                 + "of this version or a later one"
         case .broken(let peer, let target, let error):
-            "\(name(peer)): a connection to \(target.escapedForTerminal) was cut: \(error)"
+            "\(name(peer)): a connection to \(target.isEmpty ? "nowhere" : target.escapedForTerminal) was cut: \(error)"
         case .crowded(let peer, let limit):
             "\(name(peer)): \(limit) connections are open, and another was cut; close some, or run a second forward"
         }

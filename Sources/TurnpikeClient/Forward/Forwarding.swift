@@ -170,6 +170,8 @@ final class Forwarding {
         switch ending {
         case .over: break
         case .refused(let refusal): tell(.refused(peer: pipe.peer, target: pipe.target, refusal))
+        // Who opened a channel and never said what for is not worth a line.
+        case .unanswered where pipe.target.isEmpty: break
         case .unanswered: tell(.unanswered(peer: pipe.peer, target: pipe.target))
         case .broken(let error): tell(.broken(peer: pipe.peer, target: pipe.target, error))
         }
