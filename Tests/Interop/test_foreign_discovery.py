@@ -75,6 +75,15 @@ def netcheck(site, *addresses):
     return found
 
 
+def named(site):
+    """On a machine that stalls answers come too late, and what is not known then is known the next time."""
+    for _ in range(3):
+        found = netcheck(site, FIRST)
+        if found["natType"] and found["ipv4"]["filtering"]:
+            break
+    return found
+
+
 def at_once(kinds, lab, work):
     """What `work` finds out at the site of each kind, some at a time: all of them wait more than they do."""
     sites = {site.kind: site for site in lab.sites}
@@ -86,7 +95,7 @@ def at_once(kinds, lab, work):
 @pytest.mark.parametrize("server", ["coturn", "stund"])
 def test_their_servers_show_what_ours_shows(lab, tmp_path, server):
     with coturn(tmp_path, lab.server, FIRST, SECOND) if server == "coturn" else stund(tmp_path, lab.server):
-        reports = at_once(NAMES, lab, lambda site: netcheck(site, FIRST))
+        reports = at_once(NAMES, lab, named)
     for kind, (site, found) in reports.items():
         ipv4 = found["ipv4"]
         assert (found["natType"], ipv4["mapping"], ipv4["filtering"]) == NAMES[kind], (kind, found)

@@ -53,7 +53,7 @@ class Foreign(Agent):
             self.told += 1
 
     def hear(self, kind):
-        description = self.signaling.take(kind)[kind]
+        description = self.signaling.take(kind, PATIENCE_SECONDS)[kind]
         self.order(type=description["type"], sdp=description["sdp"])
 
     def hear_candidates(self):
