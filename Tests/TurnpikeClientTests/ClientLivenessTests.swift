@@ -28,7 +28,7 @@ import Traversal
     /// The homes cannot reach one another, and then can again.
     @Test func aDeadDirectPathFallsBackToTheRelayAndComesBack() async {
         let (gaps, returns) = (Figures(), Figures())
-        await withWorlds(runs(3)) { seed in
+        await withWorlds(runs(2)) { seed in
             let world = try Self.world(seed: seed)
             #expect(try world.meet(), world.comment)
             #expect(try world.internet.run(while: { !world.areDirect }, atMostSeconds: 5), world.comment)

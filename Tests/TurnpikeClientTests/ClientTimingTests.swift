@@ -52,7 +52,7 @@ import Traversal
 
     @Test func overAWarmRelayThePathTakesTwoRoundTripsAndTheFirstMessageTwoMore() async {
         let (paths, messages) = (Figures(), Figures())
-        await withWorlds(runs(4)) { seed in
+        await withWorlds(runs(3)) { seed in
             let run = try Run(seed)
             try run.world.start()
             let (path, message) = try run.firstByte()
@@ -67,7 +67,7 @@ import Traversal
 
     @Test func fromAColdStartTheFirstMessageIsThereInSixRoundTripsAnd300Milliseconds() async {
         let (paths, messages) = (Figures(), Figures())
-        await withWorlds(runs(4)) { seed in
+        await withWorlds(runs(3)) { seed in
             let run = try Run(seed)
             run.world.bob.start()
             try run.world.internet.run(seconds: 5)
@@ -83,7 +83,7 @@ import Traversal
 
     @Test func fromTheRelayToTheDirectPathItTakesTwoRoundTripsAnd150Milliseconds() async {
         let excess = Figures()
-        await withWorlds(runs(4)) { seed in
+        await withWorlds(runs(3)) { seed in
             let run = try Run(seed)
             try run.world.start()
             run.world.alice.connect(to: "bob")
