@@ -35,7 +35,8 @@ import Testing
     @Test func theManifestNamesTheTargetsOfTheTable() throws {
         let manifest = try manifest()
         #expect(Set(manifest.targets.keys) == Set(ImportTable.allowed.keys))
-        let folders = Set(Tree.files(under: "Tests/", endingIn: ".swift", ".h").map { $0.path.split(separator: "/")[1] })
+        let sources = Tree.files(under: "Tests/", endingIn: ".swift", ".h")
+        let folders = Set(sources.map { $0.path.split(separator: "/")[1] })
         #expect(Set(manifest.testTargets.keys) == Set(folders.map(String.init)))
     }
 
