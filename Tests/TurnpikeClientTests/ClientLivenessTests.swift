@@ -56,6 +56,36 @@ import Traversal
         print(returns.text("back on the direct path after its repair, s"))
     }
 
+    /// Whatever the moment is at which it was sent.
+    @Test func aPacketThatIsLostIsSentAgainAfterOneTimeout() async {
+        let times = Figures()
+        await withWorlds(runs(1)) { seed in
+            let world = try Self.world(seed: seed)
+            #expect(try world.meet(), world.comment)
+            try world.internet.run(while: { !world.areDirect }, atMostSeconds: 5)
+            try world.internet.run(seconds: 2)
+            var arrivals = 0
+            world.bob.onMessage = { _, _ in arrivals += 1 }
+            for round in 0..<20 {
+                // A round trip that can be measured brings the timeout back to its least (RFC 9260 section 6.3.3).
+                world.alice.send(Message("arrives"), to: "bob")
+                try world.internet.run(seconds: 0.5 + 0.0013 * Double(round))
+                let cable = world.internet.host("alice").link
+                cable.cut()
+                world.alice.send(Message("lost at first"), to: "bob")
+                let sent = world.internet.seconds
+                try world.internet.run(seconds: 0.001)
+                cable.restore()
+                #expect(try world.internet.run(while: { arrivals < 2 * round + 2 }, atMostSeconds: 5))
+                times.add(world.internet.seconds - sent)
+            }
+            try world.close()
+        }
+        // SCTP's least timeout, the tick, and the way.
+        #expect(times.quantile(1) <= 0.5)
+        print(times.text("a lost message comes after, s"))
+    }
+
     /// Longer than consent, so that nothing of the first session is left.
     @Test func aPathThatWasDeadForMinutesComesBack() async {
         let returns = Figures()

@@ -42,7 +42,7 @@ import Traversal
             try world.start(atMostSeconds: 20)
             #expect(try world.meet(atMostSeconds: 15), world.comment)
             #expect(try world.internet.run(while: { !world.areDirect }, atMostSeconds: 15), world.comment)
-            #expect(try world.exchange(atMostSeconds: 5), world.comment)
+            #expect(try world.exchange(atMostSeconds: 15), world.comment)
             try world.close()
         }
     }

@@ -70,7 +70,7 @@ import Traversal
             for (client, local, remote) in ends {
                 session(client, local, remote)?.send(Message("\(local) to \(remote)"), on: SessionChannels.own) { _ in }
             }
-            try world.internet.run(while: { arrived.count < 4 }, atMostSeconds: 5)
+            try world.internet.run(while: { arrived.count < 4 }, atMostSeconds: 15)
             #expect(arrived == Set(ends.map { "\($0.1) to \($0.2)" }))
             #expect(world.alice.failures.isEmpty && world.bob.failures.isEmpty)
             try world.close()

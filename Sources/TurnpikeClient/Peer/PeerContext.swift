@@ -1,3 +1,4 @@
+import DataChannels
 import OpenSSLCrypto
 import Synchronization
 import Traversal
@@ -18,6 +19,11 @@ final class PeerContext {
         opened = .allocate(byteCount: ClientLimits.recordRoomBytes, alignment: 16)
         sealed = .allocate(byteCount: ClientLimits.recordRoomBytes, alignment: 16)
     }
+
+    /// Timers of SCTP begin at the time it was told last, and a packet that is not as old as its timer when that
+    /// expires is passed over until the next one, which takes twice as long. So it is told before each call, and
+    /// rounded up.
+    func tellTime() { SCTPStack.shared.advance(to: network.nowNanoseconds &+ ClientLimits.millisecond) }
 
     deinit {
         opened.deallocate()

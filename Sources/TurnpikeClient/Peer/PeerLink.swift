@@ -49,7 +49,15 @@ final class PeerLink {
     let isRelayOnly: Bool
     private(set) var phase = Phase.open
     var dtls: DTLSSession?
-    var association: DataChannelAssociation?
+    /// Whoever is going to call it has told SCTP the time.
+    var association: DataChannelAssociation? {
+        get {
+            if establishedAssociation != nil { context.tellTime() }
+            return establishedAssociation
+        }
+        set { establishedAssociation = newValue }
+    }
+    private var establishedAssociation: DataChannelAssociation?
     /// What the peer's description says of the data channels.
     var remoteData: DataSection?
     /// The program reads more slowly than the peer sends.

@@ -196,7 +196,7 @@ final class ServerDirectory {
         let way = RelayWayToPool(relays, relay)
         bases[relay.id] = way
         client.context.router.add(way, as: way.base)
-        // The peer's relay is by the same server as a rule: what it sends is let in before its candidates are known here.
+        // The peer's relay is by the same server as a rule: what it sends is let in before its candidates are known.
         relays.permit(relay.relayed.address, at: relay.id)
         // It was reached, so silence over UDP is not its own.
         monitor?.confirmRunning(relay.serverEndpoint)

@@ -1,8 +1,8 @@
 /// The records of data that were sent since the peer was heard last.
 ///
 /// When the path dies, all of them are lost. SCTP finds that out one after the other, by timeouts that have doubled
-/// meanwhile; sent again on the next path they arrive at once. Their numbers are new to the peer, so that DTLS lets them
-/// in, and whatever did arrive it passes over.
+/// meanwhile; sent again on the next path they arrive at once. Their numbers are new to the peer, so that DTLS lets
+/// them in, and whatever did arrive it passes over.
 struct UnansweredRecords {
     private var bytes: [UInt8] = []
     private var ends: [Int] = []
