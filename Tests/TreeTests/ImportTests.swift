@@ -35,9 +35,9 @@ import Testing
     @Test func theManifestNamesTheTargetsOfTheTable() throws {
         let manifest = try manifest()
         #expect(Set(manifest.targets.keys) == Set(ImportTable.allowed.keys))
-        let sources = Tree.files(under: "Tests/", endingIn: ".swift", ".h")
-        let folders = Set(sources.map { $0.path.split(separator: "/")[1] })
-        #expect(Set(manifest.testTargets.keys) == Set(folders.map(String.init)))
+        let files = Tree.files(under: "Tests/", endingIn: ".swift", ".h")
+        let folders = Set(files.map { String($0.path.split(separator: "/")[1]) })
+        #expect(Set(manifest.testTargets.keys) == folders)
     }
 
     @Test(arguments: ImportTable.allowed.keys.sorted())
