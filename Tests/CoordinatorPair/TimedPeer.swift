@@ -1,8 +1,8 @@
 import Glibc
 import TurnpikeClient
 
-/// One end of a connection that says when what happened: `at NANOSECONDS EVENT`, by the machine's clock, so that both ends
-/// of a connection can be held together.
+/// One end of a connection that says when what happened: `at NANOSECONDS EVENT`, by the machine's clock, so that both
+/// ends of a connection can be held together.
 enum TimedPeer {
     /// Sends a message as soon as it may, and one for each that comes.
     static func listen() async throws {

@@ -30,8 +30,9 @@ def sockets(lab, site):
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         client.connect(server.getsockname())
     for end in (server, client):
-        end.settimeout(5)
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        end.settimeout(20)
+        # SO_RCVBUFFORCE: beyond what the machine allows everybody.
+        end.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)
     return server, client
 
 
@@ -60,12 +61,22 @@ def flood(server, client, count):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_packet_takes_as_long_as_the_link_says_each_way_and_the_first_no_longer(lab, number):
-    server, client = sockets(lab, lab.sites[number])
+    site = lab.sites[number]
+    server, client = sockets(lab, site)
+
+    def shortest():
+        times = []
+        for _ in range(8):
+            for namespace in (lab.server, site.router or site.client):
+                ip("neigh", "flush", "all", namespace=namespace)
+            times.append(round_trip_milliseconds(server, client))
+        return min(times)
+
     with server, client:
-        assert 50 <= round_trip_milliseconds(server, client) < 100
-        lab.sites[number].link.set("up", delay_ms=75)
-        assert 100 <= round_trip_milliseconds(server, client) < 150
-        lab.sites[number].link.set(delay_ms=25)
+        assert 50 <= shortest() < 100
+        site.link.set("up", delay_ms=75)
+        assert 100 <= shortest() < 150
+        site.link.set(delay_ms=25)
 
 
 def test_loss_is_what_it_is_set_to_and_the_rest_stays_in_order(lab):
@@ -88,15 +99,15 @@ def test_a_cut_link_carries_nothing_and_a_repaired_one_carries_again(lab):
         link.cut()
         assert flood(server, client, 10) == []
         link.repair()
-        server.settimeout(5)
+        server.settimeout(20)
         assert round_trip_milliseconds(server, client) > 0
 
 
 def test_what_does_not_fit_the_links_queue_is_dropped(lab):
     link = lab.sites[0].link
     before = link.report()
-    # 10 packets of 128 bytes wait; one takes a millisecond.
-    link.set(rate_bps=1_024_000, queue_bytes=1280, mtu=1000)
+    # 10 packets of 128 bytes wait; one takes 10 ms.
+    link.set(rate_bps=102_400, queue_bytes=1280, mtu=1000)
     server, client = sockets(lab, lab.sites[0])
     with server, client:
         for _ in range(100):
@@ -136,7 +147,7 @@ sys.stdin.read()
         except FileNotFoundError:
             return True
 
-    harness.wait_until(has_gone, 10, "the box to end")
+    harness.wait_until(has_gone, 30, "the box to end")
     assert "port0" not in ip("link", "show", namespace=server).stdout
 
 

@@ -6,6 +6,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import harness
 import networkbox
 import pytest
 from namespaces import inside, run
@@ -38,9 +39,15 @@ def found(serve_module):
         environment = servers(f"turn:{HOST}:3478?transport=udp", stun=f"stun:{HOST}:3478")
 
         def check(site):
-            answer, status = report("netcheck", environment=environment, namespace=site.client)
-            assert status == 0 and answer["works"], answer
-            return site.kind, answer["ipv4"]
+            # On a machine that does other things too, what is not answered in time is said to be unknown: no verdict.
+            for _ in range(4):
+                answer, status = report("netcheck", environment=environment, namespace=site.client)
+                assert status == 0 and answer["works"], answer
+                nat = answer["ipv4"]
+                knows_hairpin = nat["hairpin"] is not None or nat["mapping"] != "endpoint-independent"
+                if knows_hairpin and all(nat[key] for key in ("natType", "mapping", "filtering", "portAllocation")):
+                    break
+            return site.kind, nat
 
         with ThreadPoolExecutor(3) as threads:
             yield dict(threads.map(check, lab.sites))
@@ -86,7 +93,7 @@ def homes():
         yield lab.sites, lab.server
 
 
-def udp(namespace, address, seconds=5):
+def udp(namespace, address, seconds=20):
     with inside(namespace):
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         made.bind((address, 0))
@@ -137,12 +144,12 @@ def test_hosts_behind_a_nat_that_turns_packets_round_meet_by_its_public_address(
         assert sites[0].boxes[0].report()["hairpinned"] == 2
 
 
-@pytest.mark.parametrize("number, error", [(1, ConnectionRefusedError), (0, TimeoutError)])
-def test_a_connection_that_nobody_asked_for_is_reset_or_not_answered(homes, number, error):
+@pytest.mark.parametrize("number, error, seconds", [(1, ConnectionRefusedError, 20), (0, TimeoutError, 1)])
+def test_a_connection_that_nobody_asked_for_is_reset_or_not_answered(homes, number, error, seconds):
     sites, server = homes
     with inside(server):
         with pytest.raises(error):
-            socket.create_connection((sites[number].outside, 4321), timeout=1)
+            socket.create_connection((sites[number].outside, 4321), timeout=seconds)
 
 
 def test_a_datagram_that_nobody_asked_for_is_refused_by_icmp(homes):
@@ -163,13 +170,18 @@ def test_a_mapping_ends_with_its_lifetime_or_with_the_box(homes):
             return far.recvfrom(100)[1]
 
         def passes(place):
-            far.sendto(b"!", place)
+            # One that comes late is not taken for the next.
+            sent = os.urandom(8)
+            far.sendto(sent, place)
             try:
-                return client.recv(100) == b"!"
+                while client.recv(100) != sent:
+                    pass
+                return True
             except TimeoutError:
                 return False
 
-        assert passes(place())
+        # A machine that stalls may take longer than a mapping lives, but not every time.
+        harness.wait_until(lambda: passes(place()), 30, "an answer while the mapping lives")
         kept = place()
         time.sleep(1.2)
         assert not passes(kept)
