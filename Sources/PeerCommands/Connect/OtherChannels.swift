@@ -2,7 +2,7 @@ import TurnpikeClient
 
 /// The channels that a peer opens beside the connection's own. A tab may have one for each kind of thing.
 enum OtherChannels {
-    /// Writes what comes on them as it is, and sends back what comes on those of a ping. It returns with the connection.
+    /// Writes what comes on them as it is, and sends back what comes on those of a ping. Returns with the connection.
     static func write(_ connection: Connection, to console: Console) async {
         await withDiscardingTaskGroup { group in
             for await channel in connection.channels {
