@@ -221,12 +221,14 @@ def test_connect_and_ping_reach_a_peer_of_pions(world):
         done = subprocess.run([*command, "ping", pion.id, "-c", "2"], env=world.environment, text=True,
                               capture_output=True, timeout=PATIENCE_SECONDS)
         assert done.returncode == 0 and "2 messages, 0 lost; shortest " in done.stdout, done.stdout + done.stderr
-        assert done.stdout.count(", by udp-hole-punch, srflx to srflx 203.0.113.101:") == 2, done.stdout
+        # The first goes by the relay, if that was there before the direct path.
+        assert len(_PATH.findall(done.stdout)) == 2, done.stdout
         pion.wait("closed", label="ping", count=2)
         after = len(pion.events)
         data = os.urandom(3_000_000)
-        program = subprocess.Popen([*command, "connect", pion.id, "--explain"], env=world.environment,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        program = subprocess.Popen(
+            [*command, "connect", pion.id, "--explain"], env=world.environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         writer = harness.Background(lambda: program.stdin.write(data))
         assert program.stdout.read(len(data)) == data
         writer.result()
