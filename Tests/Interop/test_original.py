@@ -103,4 +103,4 @@ def test_a_port_in_use_is_named(serve):
         done = subprocess.run(server.command("serve", "--config", str(server.config_path), "--data-dir",
                                              str(server.data)), capture_output=True, text=True, timeout=30)
         said = done.stdout + done.stderr
-        assert done.returncode != 0 and str(port) in said and "listen.https" in said, said
+        assert done.returncode != 0 and str(port) in said and "https" in said, said

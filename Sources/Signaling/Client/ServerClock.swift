@@ -47,9 +47,10 @@ package struct ServerClock: Sendable, Hashable {
         rough = Self.sample(serverMilliseconds, now >= askedAt ? now &- askedAt : 0, now)
     }
 
-    /// What the answer to an upgrade says, before anything better is known.
-    mutating func noteUpgrade(serverMilliseconds: Double, now: UInt64) {
-        if best == nil { rough = Self.sample(serverMilliseconds, 0, now) }
+    /// What the answer to an upgrade says, before anything better is known. Its fraction of a second is cut off, which
+    /// is as good as a round trip of a second.
+    mutating func noteUpgrade(serverSeconds: Int64, now: UInt64) {
+        if best == nil { rough = Self.sample(Double(serverSeconds) * 1_000, 1_000_000_000, now) }
     }
 
     private static func sample(_ milliseconds: Double, _ roundTrip: UInt64, _ now: UInt64) -> Sample {

@@ -177,10 +177,7 @@ package struct SignalingSession {
         into actions: inout [SignalingAction]
     ) {
         guard socket == self.socket, case .connecting = phase else { return }
-        // Cut to seconds, which is enough to tell an expired credential from a wrong one.
-        if let serverSeconds {
-            clock.noteUpgrade(serverMilliseconds: Double(serverSeconds) * 1_000 + 500, now: now)
-        }
+        if let serverSeconds { clock.noteUpgrade(serverSeconds: serverSeconds, now: now) }
         phase = .greeting
         phaseEndsAt = later(now, seconds: SignalingClientLimits.greetingSeconds)
         heardAt = now

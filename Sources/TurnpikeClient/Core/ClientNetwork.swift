@@ -66,6 +66,8 @@ package struct LocalAddress: Hashable, Sendable {
 package protocol DatagramPort: AnyObject {
     /// Where it is bound. For a wildcard this has the address that the system would send from, where it has one.
     var local: Endpoint { get }
+    /// Why the system has said `.unreachable` last, where it gave another reason than that nothing listens there.
+    var refusal: NetworkFailure? { get }
     /// What the system does not take is lost, as on the way.
     func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint)
     func close()
@@ -162,6 +164,10 @@ extension ClientNetwork {
     ) throws(NetworkFailure) -> any DatagramPort {
         try openDatagrams(at: .any(endpoint.family), port: 0, receive)
     }
+}
+
+extension DatagramPort {
+    package var refusal: NetworkFailure? { nil }
 }
 
 extension WebSocketLink {

@@ -7,6 +7,7 @@ import Traversal
 /// socket for errors that say nothing but that one destination cannot be reached, and a peer may name any destination.
 final class NIODatagramPort: DatagramPort {
     let local: Endpoint
+    private(set) var refusal: NetworkFailure?
 
     private let loop: any EventLoop
     private var descriptor: CInt
@@ -62,12 +63,15 @@ final class NIODatagramPort: DatagramPort {
             sendto(descriptor, bytes.baseAddress, bytes.count, CInt(MSG_DONTWAIT), address, length)
         }
         guard sent < 0 else { return }
-        switch errno {
+        let code = errno
+        switch code {
         // Full or too long: one datagram is lost.
         case EAGAIN, ENOBUFS, ENOMEM, EMSGSIZE, EINTR: break
         // ICMP's answer to an earlier datagram, whose destination is known where there is only one.
         case ECONNREFUSED: refused()
-        default: tellUnreachable(destination)
+        default:
+            refusal = NetworkFailure(errno: code, "UDP to \(AddressText.text(destination))")
+            tellUnreachable(destination)
         }
     }
 
@@ -84,7 +88,11 @@ final class NIODatagramPort: DatagramPort {
         receive?(.datagram(bytes, from: source))
     }
 
-    fileprivate func refused() { if let remote { tellUnreachable(remote) } }
+    fileprivate func refused() {
+        guard let remote else { return }
+        refusal = nil
+        tellUnreachable(remote)
+    }
 
     fileprivate func ended(_ error: (any Error)?) {
         guard descriptor >= 0 else { return }

@@ -49,7 +49,9 @@ final class PlainDatagrams: StreamLink {
             endsIfRefused = false
             receive?(.bytes(bytes))
         // Of one who has been heard it may pass; requests that are not answered end by themselves.
-        case .unreachable: if endsIfRefused { end(NetworkFailure(.refused, "UDP to \(AddressText.text(endpoint))")) }
+        case .unreachable:
+            guard endsIfRefused else { return }
+            end(port?.refusal ?? NetworkFailure(.refused, "UDP to \(AddressText.text(endpoint))"))
         case .failed(let failure): end(failure)
         }
     }

@@ -84,7 +84,7 @@ package final class SecureDatagrams: StreamLink {
             deliver()
             settle()
         // Of one who has been heard it may pass; the deadline decides.
-        case .unreachable: if !hasHeard { end(NetworkFailure(.refused, subject)) }
+        case .unreachable: if !hasHeard { end(port?.refusal ?? NetworkFailure(.refused, subject)) }
         case .failed(let failure): end(failure)
         }
     }
