@@ -75,6 +75,16 @@ public actor P2PCoordinator {
         isInitialized = true
     }
 
+    /// Begins all that `initialize()` begins, and returns once the id is registered: a connection needs no more, and
+    /// what is found out about the NAT comes to it later.
+    ///
+    /// - Throws: `InitializationFailure` and `RegistrationFailure`.
+    package func join(as id: PeerID) async throws {
+        if startedAt == nil { startedAt = .now }
+        try makeClient().start {}
+        try await registerPeer(id)
+    }
+
     private func makeClient() throws -> PeerClient {
         if let client { return client }
         // The loop outlives `main`, as nobody waits for its end.

@@ -171,8 +171,20 @@ import Traversal
             #expect(health.services.signaling.status == .unhealthy, "\(health)")
             #expect(health.services.relay.status == .healthy && health.services.holePunching.status == .healthy)
             #expect(health.issues.contains { $0.contains("signaling.lab") }, "\(health.issues)")
+            // What has never worked is not waited for.
+            var refusal: SignalingError?
+            world.alice.client.register(world.alice.id, metadata: .emptyObject) { result in
+                if case .failure(let error) = result { refusal = error }
+            }
+            #expect(refusal?.description.contains("signaling.lab") == true)
             // It comes, and all is well without anybody doing anything.
             world.internet.rendezvous("signaling").host.link.restore()
+            #expect(
+                try world.internet.run(
+                    while: { world.alice.health.services.signaling.status != .healthy },
+                    atMostSeconds: 70
+                )
+            )
             world.bob.start()
             world.alice.client.register(world.alice.id, metadata: .emptyObject) { _ in }
             #expect(

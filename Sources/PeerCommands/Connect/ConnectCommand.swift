@@ -25,7 +25,7 @@ struct ConnectCommand: AsyncParsableCommand {
 
     func run() async throws {
         let console = Console.current
-        let (coordinator, _) = try await PeerSession.joined(as: id)
+        let (coordinator, _) = try await PeerSession.joined(as: id, knowsNAT: explain)
         let events = coordinator.events
         let connection = try await PeerSession.connection(
             to: peer,

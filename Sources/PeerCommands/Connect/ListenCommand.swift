@@ -38,7 +38,7 @@ struct ListenCommand: AsyncParsableCommand {
         let console = Console.current
         let policy = try ForwardPolicy(words: forward)
         if let http, !StatusDoor.isPlace(http) { throw StatusDoor.refusal(http) }
-        let (coordinator, own) = try await PeerSession.joined(as: id)
+        let (coordinator, own) = try await PeerSession.joined(as: id, knowsNAT: true)
         let door: StatusDoor?
         do {
             let answers = StatusAnswers(coordinator: coordinator)

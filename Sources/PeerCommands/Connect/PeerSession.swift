@@ -3,9 +3,14 @@ import TurnpikeClient
 
 /// A coordinator that has joined signaling under an id.
 enum PeerSession {
-    /// - Parameter id: nil for that of the environment, or a drawn one.
+    /// - Parameters:
+    ///   - id: nil for that of the environment, or a drawn one.
+    ///   - knowsNAT: whether the NAT is to be known by then, which takes up to a second longer.
     /// - Throws: status 78 where the environment names no signaling server, 1 where it cannot be joined.
-    static func joined(as id: String?) async throws -> (coordinator: P2PCoordinator, id: PeerID) {
+    static func joined(
+        as id: String?,
+        knowsNAT: Bool
+    ) async throws -> (coordinator: P2PCoordinator, id: PeerID) {
         let console = Console.current
         let configuration = Configuration.fromEnvironment(console.environment)
         guard configuration.signalingServer != nil else {
@@ -20,8 +25,14 @@ enum PeerSession {
         let own = id.map { PeerID($0) } ?? configuration.peerID ?? drawn(for: configuration.username)
         let coordinator = P2PCoordinator(configuration)
         do {
-            try await coordinator.initialize()
-            try await coordinator.registerPeer(own)
+            if knowsNAT { try await coordinator.initialize() }
+            do {
+                try await coordinator.join(as: own)
+            } catch {
+                // Where nothing else works either, all of it is to be said.
+                try await coordinator.initialize()
+                throw error
+            }
         } catch let failure as InitializationFailure {
             await coordinator.shutdown()
             throw CommandError(status: ExitStatus.failed, lines: failure.issues.map(\.escapedForTerminal))

@@ -32,7 +32,7 @@ struct PingCommand: AsyncParsableCommand {
 
     func run() async throws {
         let console = Console.current
-        let (coordinator, _) = try await PeerSession.joined(as: id)
+        let (coordinator, _) = try await PeerSession.joined(as: id, knowsNAT: false)
         let connection = try await PeerSession.connection(
             to: peer,
             by: coordinator,

@@ -39,7 +39,7 @@ struct ForwardCommand: AsyncParsableCommand {
     func run() async throws {
         let console = Console.current
         let pairs = try Self.pairs(listen, to)
-        let (coordinator, _) = try await PeerSession.joined(as: id)
+        let (coordinator, _) = try await PeerSession.joined(as: id, knowsNAT: false)
         let teller = ForwardTeller(console)
         // Before the doors open, whose first connection is told of by it.
         let events = coordinator.events

@@ -54,8 +54,8 @@ package struct Verdict {
         case .determined(.symmetric):
             return
                 "This NAT gives each destination another port, \(Self.ports(nat.allocation.value)), so only peers that "
-                + "are Open, Full Cone or Restricted will be reached directly for sure. If the router is yours, a setting "
-                + "such as \"full cone\" or \"endpoint-independent\" mends that."
+                + "are Open, Full Cone or Restricted will be reached directly for sure. If the router is yours, a "
+                + "setting such as \"full cone\" or \"endpoint-independent\" mends that."
         case .determined(.blocked):
             return "This network lets no UDP through, so connections go through the relay."
         }
