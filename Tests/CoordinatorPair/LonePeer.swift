@@ -49,7 +49,7 @@ enum LonePeer {
         }
     }
 
-    private static func started(_ name: String) async throws -> (P2PCoordinator, PeerID) {
+    static func started(_ name: String) async throws -> (P2PCoordinator, PeerID) {
         let configuration = Configuration.fromEnvironment()
         let coordinator = P2PCoordinator(configuration)
         try await coordinator.initialize()

@@ -6,7 +6,7 @@ import TurnpikeClient
 enum TimedPeer {
     /// Sends a message as soon as it may, and one for each that comes.
     static func listen() async throws {
-        let (coordinator, id) = try await start("listener")
+        let (coordinator, id) = try await LonePeer.started("listener")
         let events = coordinator.events
         at("listening \(id)")
         for await event in events {
@@ -22,7 +22,7 @@ enum TimedPeer {
     /// - Parameter waits: until there are relays, before it connects.
     static func talk(waits: Bool) async throws {
         if !waits { at("calling") }
-        let (coordinator, id) = try await start("talker")
+        let (coordinator, id) = try await LonePeer.started("talker")
         if waits {
             try await Task.sleep(for: .seconds(3))
             at("calling")
@@ -44,15 +44,6 @@ enum TimedPeer {
             }
         }
         await hear(connection) { _ in }
-    }
-
-    private static func start(_ name: String) async throws -> (P2PCoordinator, PeerID) {
-        let configuration = Configuration.fromEnvironment()
-        let coordinator = P2PCoordinator(configuration)
-        try await coordinator.initialize()
-        let id = PeerID("\(configuration.username ?? "nobody")/\(name)")
-        try await coordinator.registerPeer(id)
-        return (coordinator, id)
     }
 
     private static func hear(_ connection: Connection, _ answer: (Message) async -> Void) async {

@@ -104,6 +104,15 @@ def coturn(directory):
         server.stop()
 
 
+def of_a_server(serve):
+    """Starts a server with signaling, and returns what it prints for a peer."""
+    https, tls = harness.free_port(), harness.free_port()
+    server = serve({"listen": {"https": [f"127.0.0.1:{https}"], "tls": [f"127.0.0.1:{tls}"]}})
+    printed = server.cli("user", "passwd", "alice", "--password-stdin", "--format", "env", "--config",
+                         str(server.config_path), input=harness.PASSWORD + "\n").stdout
+    return dict(line.split("=", 1) for line in printed.replace("'", "").splitlines())
+
+
 class Running:
     """A `turnpike-peer listen` or `forward` with what it says."""
 

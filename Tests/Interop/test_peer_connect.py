@@ -1,63 +1,22 @@
 """`turnpike-peer listen`, `connect` and `ping`: two machines as people would join them."""
 
-import contextlib
 import json
-import signal
 import socket
-import subprocess
 import time
 
 import pytest
 
-import harness
-from harness import PASSWORD, free_port, wait_until
-from peertool import BINARY, PATIENCE_SECONDS, peer
+from harness import free_port, wait_until
+from peertool import PATIENCE_SECONDS, of_a_server, peer, running
 
 
 @pytest.fixture(scope="module")
 def environment(serve_module):
-    """What a server with signaling prints for a peer."""
-    https, tls = free_port(), free_port()
-    server = serve_module({"listen": {"https": [f"127.0.0.1:{https}"], "tls": [f"127.0.0.1:{tls}"]}})
-    printed = server.cli("user", "passwd", "alice", "--password-stdin", "--format", "env", "--config",
-                         str(server.config_path), input=PASSWORD + "\n").stdout
-    return dict(line.split("=", 1) for line in printed.replace("'", "").splitlines())
+    return of_a_server(serve_module)
 
 
-class Listener:
-    """A `turnpike-peer listen` that is registered."""
-
-    def __init__(self, directory, environment, *arguments):
-        self.output, self.messages = directory / "output", directory / "messages"
-        with open(self.output, "wb") as output, open(self.messages, "wb") as messages:
-            self.process = subprocess.Popen([str(BINARY), "listen", *arguments], stdout=output, stderr=messages,
-                                            stdin=subprocess.DEVNULL, env=environment)
-
-    def said(self):
-        assert self.process.poll() is None, self.messages.read_text()
-        return self.messages.read_text()
-
-    def stop(self):
-        """Ctrl-C, and a clean end."""
-        self.process.send_signal(signal.SIGINT)
-        try:
-            status = self.process.wait(PATIENCE_SECONDS)
-        finally:
-            self.process.kill()
-        text = self.messages.read_text()
-        assert status == 0 and not any(mark in text for mark in harness.CRASH_MARKS), text
-
-
-@contextlib.contextmanager
 def listening(directory, environment, *arguments):
-    listener = Listener(directory, environment, *arguments)
-    try:
-        wait_until(lambda: "registered as" in listener.said(), PATIENCE_SECONDS, "it is registered")
-        yield listener
-    except BaseException:
-        listener.process.kill()
-        raise
-    listener.stop()
+    return running(directory, environment, "listen", *arguments, ready="registered as")
 
 
 def test_what_goes_in_at_one_end_comes_out_at_the_other(tmp_path, environment):

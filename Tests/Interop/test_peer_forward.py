@@ -10,20 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from forwarding import CHUNK, Service, dial, echo, forwarding, pour, read_all, reset
-from harness import PASSWORD, free_port, wait_until
-from peertool import PATIENCE_SECONDS, peer, running
+from harness import free_port, wait_until
+from peertool import PATIENCE_SECONDS, of_a_server, peer, running
 
 _names = (f"alice/machine{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(scope="module")
 def environment(serve_module):
-    """What a server with signaling prints for a peer."""
-    https, tls = free_port(), free_port()
-    server = serve_module({"listen": {"https": [f"127.0.0.1:{https}"], "tls": [f"127.0.0.1:{tls}"]}})
-    printed = server.cli("user", "passwd", "alice", "--password-stdin", "--format", "env", "--config",
-                         str(server.config_path), input=PASSWORD + "\n").stdout
-    return dict(line.split("=", 1) for line in printed.replace("'", "").splitlines())
+    return of_a_server(serve_module)
 
 
 def listening(directory, environment, name, *arguments):
