@@ -123,14 +123,20 @@ package final class ICEAgent {
 
     // MARK: The peer
 
+    /// - Parameter candidates: those that came with the credentials. Which check is the first is decided with all of them
+    ///   in view.
     /// - Throws: `ICEError.restartNeeded` when the peer had other credentials before.
     package func setRemote(
         _ parameters: ICERemoteParameters,
+        candidates: [ICECandidate] = [],
         now: UInt64,
         into output: inout [ICEAction]
     ) throws(ICEError) {
         if let remote, remote.credentials != parameters.credentials { throw .restartNeeded }
-        turn(now, &output) { meet(parameters) }
+        turn(now, &output) {
+            meet(parameters)
+            for candidate in candidates { hear(of: candidate) }
+        }
     }
 
     /// A candidate may come before the peer's credentials; it waits for them.

@@ -99,6 +99,9 @@ final class ICEPair {
 
     var relays: Int { (local.type == .relayed ? 1 : 0) + (remote.type == .relayed ? 1 : 0) }
 
+    /// Whether it leads from one relay of a server to another.
+    var isWithinServer: Bool { relays == 2 && local.endpoint.address == remoteEndpoint.address }
+
     /// Whether nothing can bring it back in this session (RFC 7675 section 5.1).
     var isOver: Bool { failure == .consentExpired || failure == .consentRevoked || failure == .baseRemoved }
 

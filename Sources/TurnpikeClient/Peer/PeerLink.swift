@@ -176,14 +176,14 @@ final class PeerLink {
             options: transport.iceOptions,
             pacingMilliseconds: transport.pacingMilliseconds
         )
+        let candidates = transport.candidates.compactMap { try? CandidateLine.parse($0) }
         var isRestartNeeded = false
         ice { agent, now, actions in
             do throws(ICEError) {
-                try agent.setRemote(parameters, now: now, into: &actions)
+                try agent.setRemote(parameters, candidates: candidates, now: now, into: &actions)
             } catch { isRestartNeeded = true }
         }
         if isRestartNeeded { throw LinkProblem("it changed its ICE credentials without a restart") }
-        for line in transport.candidates { addRemote(line) }
         if transport.hasAllCandidates { endRemoteCandidates() }
     }
 

@@ -32,6 +32,41 @@ import Traversal
         #expect(ICEPriority.pair(controlling: .max, controlled: .max) == UInt64.max - 1)
     }
 
+    /// The server's own address is let in by both relays before anything is known of the peer, so this way is open first.
+    @Test func theWayFromRelayToRelayOfOneServerIsTriedFirst() throws {
+        let agent = ICEAgent(role: .controlled, cryptography: try SeededCryptography(seed: 1))
+        let server = IPAddress(v4: 0xC612_0001)
+        let (socket, relay) = (ICEBase(rawValue: 1), ICEBase(rawValue: 2))
+        var actions: [ICEAction] = []
+        let home = Endpoint(address: IPAddress(v4: 0x0A00_0001), port: 5000)
+        _ = agent.addLocalCandidate(.init(base: socket, type: .host, endpoint: home), now: 1, into: &actions)
+        let own = Endpoint(address: server, port: 50_000)
+        _ = agent.addLocalCandidate(
+            .init(base: relay, type: .relayed, endpoint: own, server: server),
+            now: 1,
+            into: &actions
+        )
+        let candidates = try [
+            "candidate:1 1 udp 2130706431 10.0.1.1 5000 typ host",
+            "candidate:2 1 udp 1694498815 198.51.100.1 5000 typ srflx raddr 10.0.1.1 rport 5000",
+            "candidate:3 1 udp 16777215 198.18.0.1 50001 typ relay raddr 198.51.100.1 rport 5000",
+        ]
+        .map { try CandidateLine.parse($0) }
+        let credentials = try ICECredentials(usernameFragment: "abcd", password: "0123456789012345678901")
+        actions = []
+        try agent.setRemote(
+            ICERemoteParameters(credentials: credentials),
+            candidates: candidates,
+            now: 2,
+            into: &actions
+        )
+        let checks = actions.compactMap { action -> (ICEBase, Endpoint)? in
+            if case .send(let base, let target, _) = action { (base, target) } else { nil }
+        }
+        #expect(checks.map(\.0) == [relay])
+        #expect(checks.map(\.1) == [Endpoint(address: server, port: 50_001)])
+    }
+
     /// RFC 8445 section 5.1.1.3: equal type, base, server and transport.
     @Test func foundationsTellWhatIsAlike() throws {
         let agent = ICEAgent(role: .controlling, cryptography: try SeededCryptography(seed: 1))
