@@ -228,7 +228,9 @@ def test_garbage_before_and_behind_the_handshake_disturbs_nobody(shared):
     shared.assert_alive()
 
 
-@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", stun.build(stun.BINDING)])
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", stun.build(stun.BINDING)], ids=["http", "stun"]
+)
 def test_nothing_is_served_without_tls(shared, first):
     with contextlib.closing(bare(shared)) as client:
         client.sendall(first)
