@@ -150,10 +150,10 @@ extension ICEAgent {
     }
 
     /// Relayed pairs come last by priority, and are what works everywhere. Until something works every other turn is
-    /// theirs, the first one too, so that data flows at once and the direct pairs have their time. Between two relays of
-    /// one server the way is as short as by one of them, and open before either side has heard of the other: the address
-    /// that both are to let in is the server's own. Otherwise the peer's relay has a public address; to it from a socket
-    /// is the shorter way, and by our own relay the one that always exists.
+    /// theirs, the first one too, so that data flows at once and the direct pairs have their time. Between two relays
+    /// of one server the way is as short as by one of them, and open before either side has heard of the other: the
+    /// address that both are to let in is the server's own. Otherwise the peer's relay has a public address; to it from
+    /// a socket is the shorter way, and by our own relay the one that always exists.
     private func relayedToTry() -> ICEPair? {
         var turns = 0
         for pair in pairs {

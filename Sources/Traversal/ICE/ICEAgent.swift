@@ -123,8 +123,8 @@ package final class ICEAgent {
 
     // MARK: The peer
 
-    /// - Parameter candidates: those that came with the credentials. Which check is the first is decided with all of them
-    ///   in view.
+    /// - Parameter candidates: those that came with the credentials. Which check is the first is decided with all of
+    ///   them in view.
     /// - Throws: `ICEError.restartNeeded` when the peer had other credentials before.
     package func setRemote(
         _ parameters: ICERemoteParameters,

@@ -32,7 +32,8 @@ import Traversal
         #expect(ICEPriority.pair(controlling: .max, controlled: .max) == UInt64.max - 1)
     }
 
-    /// The server's own address is let in by both relays before anything is known of the peer, so this way is open first.
+    /// The server's own address is let in by both relays before anything is known of the peer, so this way is open
+    /// first.
     @Test func theWayFromRelayToRelayOfOneServerIsTriedFirst() throws {
         let agent = ICEAgent(role: .controlled, cryptography: try SeededCryptography(seed: 1))
         let server = IPAddress(v4: 0xC612_0001)
