@@ -9,6 +9,7 @@ import pytest
 
 import harness
 import natlab
+from harness import wait_until
 from icepeers import Pair
 from namespaces import Namespaces
 from natlab import NATLab
@@ -45,9 +46,14 @@ def test_a_role_conflict_leaves_one_of_each(role):
         assert pair.exchange() == 0
         pair.ours.wait_nominated()
         pair.assert_same_pair()
-        pair.libnice.say("role")
-        pair.libnice.await_new("role", 0)
-        assert {pair.ours.role, pair.libnice.role} == set(ROLES)
+        wait_until(lambda: roles(pair) == set(ROLES), 10, "one role is of each")
+
+
+def roles(pair):
+    told = len(pair.libnice.all("role"))
+    pair.libnice.say("role")
+    pair.libnice.await_new("role", told)
+    return {pair.ours.role, pair.libnice.role}
 
 
 @pytest.mark.parametrize("role", ROLES)

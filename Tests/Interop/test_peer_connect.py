@@ -33,7 +33,7 @@ def test_what_goes_in_at_one_end_comes_out_at_the_other(tmp_path, environment):
 
 def test_a_ping_measures_the_path(tmp_path, environment):
     with listening(tmp_path, environment, "--id", "alice/two"):
-        done = peer("ping", "alice/two", "-c", 2, environment=environment)
+        done = peer("ping", "alice/two", "-c", 2, "--require-direct", environment=environment)
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()
         assert len(lines) == 3 and lines[2].startswith("2 messages, 0 lost; shortest "), done.stdout

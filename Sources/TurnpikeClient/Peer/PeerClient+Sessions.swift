@@ -30,12 +30,9 @@ extension PeerClient: SessionHost {
 
     func opened(_ session: PeerSession) {
         counts.succeeded += 1
-        if session.isDirect {
-            counts.punched += 1
-            session.hasBeenDirect = true
-        } else {
-            counts.relayed += 1
-        }
+        // It may have been direct before anybody was told of it.
+        if session.isDirect { session.hasBeenDirect = true } else { counts.relayed += 1 }
+        if session.hasBeenDirect { counts.punched += 1 }
         onEvent(.connected(session))
     }
 
@@ -46,7 +43,7 @@ extension PeerClient: SessionHost {
         if session.hasBeenDirect, !session.isDirect { gatherer.askAgain() }
         if session.isDirect, !session.hasBeenDirect {
             session.hasBeenDirect = true
-            counts.punched += 1
+            if session.isAnnounced { counts.punched += 1 }
         }
         if session.isAnnounced { onEvent(.pathChanged(session)) }
     }
