@@ -181,9 +181,6 @@ static void obey(gchar *line) {
         nice_agent_restart_stream(agent, stream);
         tell_credentials();
         tell_candidates();
-    } else if (!strcmp(words[0], "role")) {
-        /* It changes without a signal. */
-        say("{\"event\": \"role\", \"role\": \"%s\"}", role());
     } else if (!strcmp(words[0], "revoke")) {
         say("{\"event\": \"revoked\", \"done\": %s}", nice_agent_consent_lost(agent, stream, 1) ? "true" : "false");
     }
