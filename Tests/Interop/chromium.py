@@ -11,6 +11,8 @@ import time
 
 from harness import wait_until
 
+NETWORK_CHANGES_MAX = 5
+
 
 class Chromium:
     """One browser with one page, and with more of them by `tab`."""
@@ -124,7 +126,11 @@ class Tab:
         return self.browser.evaluate(expression, timeout, self.session)
 
     def open(self, url):
-        error = self.call("Page.navigate", url=url).get("errorText")
+        # In a namespace that was made a moment ago addresses are still settling, which ends what a browser has begun.
+        for _ in range(NETWORK_CHANGES_MAX):
+            error = self.call("Page.navigate", url=url).get("errorText")
+            if error != "net::ERR_NETWORK_CHANGED":
+                break
         assert not error, f"{url}: {error}"
         wait_until(lambda: self.evaluate("document.readyState === 'complete' && location.href !== 'about:blank'"), 20,
                    f"{url} is loaded")

@@ -71,6 +71,8 @@ class Namespaces:
             ip("link", "set", "lo", "up", namespace=name)
         ip("link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", self.world, namespace=self.server)
         for name, (four, six) in ((self.server, self.SERVER), (self.world, self.WORLD)):
+            # The link's own address would be there for good two seconds later, which to a browser is another network.
+            run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv6.conf.cable.accept_dad=0")
             self.add_address(name, four + "/24")
             self.add_address(name, six + "/64")
             ip("link", "set", "cable", "up", namespace=name)
