@@ -116,7 +116,7 @@ import Traversal
     }
 
     private static func behavior(_ dice: inout Dice) -> NATBehavior {
-        let sides: [Side] = [.fullCone, .restricted, .portRestricted, .symmetric]
+        let sides: [NATSide] = [.fullCone, .restricted, .portRestricted, .symmetric]
         let behavior = sides[Int(dice.below(4))].behavior(&dice) ?? .portRestricted
         // A chunk is a carrier's, and so would be the addresses within.
         if case .chunked = behavior.allocation { return behavior.with { $0.allocation = .random } }

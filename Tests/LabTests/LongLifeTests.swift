@@ -18,7 +18,7 @@ import Traversal
     private static let patienceSeconds = 6.0
 
     /// Of the long run there are more.
-    private static let homes: [(Side, Side)] =
+    private static let homes: [(NATSide, NATSide)] =
         [(.portRestricted, .portRestricted), (.symmetric, .portRestricted), (.open, .symmetric)]
         + (hours < 2
             ? []
@@ -28,9 +28,9 @@ import Traversal
             ])
 
     @Test(arguments: homes)
-    func nothingIsLostThatTheNetworkAllowsToLive(one: Side, other: Side) async {
+    func nothingIsLostThatTheNetworkAllowsToLive(one: NATSide, other: NATSide) async {
         await withSeeds(runs(1)) { seed in
-            let behavior = { (side: Side) in side.behavior?.with { $0.allocation = .random } }
+            let behavior = { (side: NATSide) in side.behavior?.with { $0.allocation = .random } }
             let quality = LinkQuality(delayMilliseconds: 12, jitterMilliseconds: 3, lossRatio: 0.002)
             let meeting = Meeting(behavior(one), behavior(other), firewalls: (.open, .stateful), quality, seed: seed)
             try meeting.begin(gathers: true)
@@ -62,7 +62,7 @@ import Traversal
             }
             // The direct path is there again wherever it can be.
             try meeting.internet.run(seconds: 150)
-            #expect(meeting.isDirect == Cell(offerer: one, answerer: other).isDirect, meeting.comment)
+            #expect(meeting.isDirect == NATPair(offerer: one, answerer: other).isDirect, meeting.comment)
             #expect(meeting.alice.restarts == 0 && meeting.bob.restarts == 0, "\(happened)")
             #expect(meeting.peers.flatMap(\.states).allSatisfy { $0.state != .failed }, "\(happened)")
             let most = sizes.reduce(Sizes.none) { $0.larger($1) }

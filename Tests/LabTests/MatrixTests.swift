@@ -16,8 +16,8 @@ import Traversal
         )
     }
 
-    @Test(arguments: Cell.all.filter(\.isDirect))
-    func pairsThatNeedNoGuessingAreDirectInEveryRun(cell: Cell) async {
+    @Test(arguments: NATPair.all.filter(\.isDirect))
+    func pairsThatNeedNoGuessingAreDirectInEveryRun(cell: NATPair) async {
         await withSeeds(runs(3)) { seed in
             let meeting = Meeting(cell, Self.quality(seed), seed: seed)
             try meeting.begin()
@@ -28,8 +28,8 @@ import Traversal
         }
     }
 
-    @Test(arguments: Cell.all.filter { !$0.isDirect })
-    func theOthersAreConnectedOverTheRelay(cell: Cell) async {
+    @Test(arguments: NATPair.all.filter { !$0.isDirect })
+    func theOthersAreConnectedOverTheRelay(cell: NATPair) async {
         await withSeeds(runs(3)) { seed in
             let meeting = Meeting(cell, Self.quality(seed), seed: seed)
             try meeting.begin()

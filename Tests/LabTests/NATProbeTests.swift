@@ -42,8 +42,8 @@ import Traversal
         return (probe, try #require(probe.report))
     }
 
-    @Test(arguments: Side.allCases)
-    func eachTypeIsNamedRightAndInTime(side: Side) async {
+    @Test(arguments: NATSide.allCases)
+    func eachTypeIsNamedRightAndInTime(side: NATSide) async {
         await withSeeds(runs(20)) { seed in
             var dice = Dice(seed: seed, for: "nat")
             var behavior = side.behavior(&dice)
@@ -97,8 +97,8 @@ import Traversal
     }
 
     /// Three of a hundred packets are lost on each of the four links of a round trip.
-    @Test(arguments: Side.allCases)
-    func withLossANameIsRightOrWithheld(side: Side) async {
+    @Test(arguments: NATSide.allCases)
+    func withLossANameIsRightOrWithheld(side: NATSide) async {
         let named = Counter()
         let all = runs(20)
         await withSeeds(all) { seed in

@@ -60,8 +60,8 @@ import Traversal
 
     /// The peer sees this side elsewhere, or nobody does until the relay is asked for anew. Whichever way it was, the
     /// direct path is back in the end.
-    @Test(arguments: Rebinding.allCases, [Side.fullCone, .restricted, .portRestricted])
-    func aNATThatRebindsIsFollowed(rebinding: Rebinding, side: Side) async {
+    @Test(arguments: Rebinding.allCases, [NATSide.fullCone, .restricted, .portRestricted])
+    func aNATThatRebindsIsFollowed(rebinding: Rebinding, side: NATSide) async {
         let back = Times()
         await withSeeds(runs(4)) { seed in
             let behavior = (side.behavior ?? .fullCone).with { $0.allocation = .random }

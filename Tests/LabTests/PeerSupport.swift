@@ -4,63 +4,6 @@ import STUN
 import Testing
 import Traversal
 
-/// The five types of NAT, in both directions of a pair.
-enum Side: String, CaseIterable, Sendable {
-    case open, fullCone, restricted, portRestricted, symmetric
-
-    /// nil: no NAT.
-    var behavior: NATBehavior? {
-        switch self {
-        case .open: nil
-        case .fullCone: .fullCone
-        case .restricted: .restricted
-        case .portRestricted: .portRestricted
-        case .symmetric: .symmetric
-        }
-    }
-
-    /// The same with everything else about it drawn: how it gives out ports, and whether it turns packets round.
-    func behavior(_ dice: inout Dice) -> NATBehavior? {
-        let ways: [NATBehavior.Allocation] =
-            self == .symmetric
-            ? [.random, .chunked(ports: 512)]
-            : [.preserving, .random, .sequential(step: [1, 2, -1][Int(dice.below(3))]), .chunked(ports: 1_024)]
-        let allocation = ways[Int(dice.below(UInt64(ways.count)))]
-        let turnsRound = dice.chance(0.3)
-        return behavior?.with {
-            $0.allocation = allocation
-            $0.hairpinning = turnsRound ? .externalSource : .none
-        }
-    }
-
-    var name: NATName {
-        switch self {
-        case .open: .open
-        case .fullCone: .fullCone
-        case .restricted: .restricted
-        case .portRestricted: .portRestricted
-        case .symmetric: .symmetric
-        }
-    }
-}
-
-/// A direction of the table of NAT pairs.
-struct Cell: Sendable, CustomTestStringConvertible {
-    let offerer: Side
-    let answerer: Side
-
-    var testDescription: String { "\(offerer) to \(answerer)" }
-
-    /// Direct without guessing ports: all but a symmetric NAT with another one, or with a port-restricted one.
-    var isDirect: Bool {
-        let strict: Set = [Side.portRestricted, .symmetric]
-        return
-            !(offerer == .symmetric && strict.contains(answerer) || answerer == .symmetric && strict.contains(offerer))
-    }
-
-    static let all = Side.allCases.flatMap { first in Side.allCases.map { Cell(offerer: first, answerer: $0) } }
-}
-
 /// Two peers, each behind what is on its side, and the two servers.
 ///
 ///     core ─┬─ turn, signaling
@@ -101,7 +44,8 @@ struct Meeting {
         bob = LabPeer(internet, "bob", on: "b", options)
     }
 
-    init(_ cell: Cell, _ quality: LinkQuality = .access, options: LabPeer.Options = LabPeer.Options(), seed: UInt64) {
+    init(_ cell: NATPair, _ quality: LinkQuality = .access, options: LabPeer.Options = LabPeer.Options(), seed: UInt64)
+    {
         var dice = Dice(seed: seed, for: "\(cell.offerer) and \(cell.answerer)")
         self.init(
             cell.offerer.behavior(&dice),

@@ -8,50 +8,9 @@ import Traversal
 /// The table of NAT pairs with whole clients: what can be direct without guessing ports is direct in every run, and the
 /// rest is connected over the relay. `LAB_RUNS=100` is the whole count.
 @Suite struct ClientMatrixTests {
-    /// The five types of NAT.
-    enum Side: String, CaseIterable, Sendable {
-        case open, fullCone, restricted, portRestricted, symmetric
-
-        /// With everything else about it drawn: how it gives out ports, and whether it turns packets round.
-        func home(_ name: String, _ dice: inout Dice) -> ClientWorld.Home {
-            let ways: [NATBehavior.Allocation] =
-                self == .symmetric
-                ? [.random, .chunked(ports: 512)]
-                : [.preserving, .random, .sequential(step: [1, 2, -1][Int(dice.below(3))]), .chunked(ports: 1_024)]
-            let allocation = ways[Int(dice.below(UInt64(ways.count)))]
-            let turnsRound = dice.chance(0.3)
-            let plain: NATBehavior? =
-                switch self {
-                case .open: nil
-                case .fullCone: .fullCone
-                case .restricted: .restricted
-                case .portRestricted: .portRestricted
-                case .symmetric: .symmetric
-                }
-            let behavior = plain?.with {
-                $0.allocation = allocation
-                $0.hairpinning = turnsRound ? .externalSource : .none
-            }
-            // Where there is no NAT there is nothing else in the way either.
-            return ClientWorld.Home(name: name, behavior: behavior, firewall: self == .open ? .open : .stateful)
-        }
-    }
-
-    /// A direction of the table.
-    struct Cell: Sendable, CustomTestStringConvertible {
-        let offerer: Side
-        let answerer: Side
-
-        var testDescription: String { "\(offerer) to \(answerer)" }
-
-        /// All but a symmetric NAT with another one, or with a port-restricted one.
-        var isDirect: Bool {
-            let strict: Set = [Side.portRestricted, .symmetric]
-            let isHard = { (one: Side, other: Side) in one == .symmetric && strict.contains(other) }
-            return !isHard(offerer, answerer) && !isHard(answerer, offerer)
-        }
-
-        static let all = Side.allCases.flatMap { first in Side.allCases.map { Cell(offerer: first, answerer: $0) } }
+    private static func home(_ name: String, _ side: NATSide, _ dice: inout Dice) -> ClientWorld.Home {
+        // Where there is no NAT there is nothing else in the way either.
+        .init(name: name, behavior: side.behavior(&dice), firewall: side == .open ? .open : .stateful)
     }
 
     /// Each seed has another delay.
@@ -64,10 +23,10 @@ import Traversal
         )
     }
 
-    @Test(arguments: Cell.all) func everyPairEndsOnTheBestPathThereIs(cell: Cell) async {
+    @Test(arguments: NATPair.all) func everyPairEndsOnTheBestPathThereIs(cell: NATPair) async {
         await withWorlds(runs(1)) { seed in
             var dice = Dice(seed: seed, for: "\(cell.offerer) and \(cell.answerer)")
-            let homes = [cell.offerer.home("alice", &dice), cell.answerer.home("bob", &dice)]
+            let homes = [Self.home("alice", cell.offerer, &dice), Self.home("bob", cell.answerer, &dice)]
             let world = try ClientWorld(homes, quality: Self.quality(seed), seed: seed)
             try world.start()
             #expect(try world.meet(), world.comment)
