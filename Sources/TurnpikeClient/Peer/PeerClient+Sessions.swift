@@ -91,7 +91,7 @@ extension PeerClient: SessionHost {
         case .offer: takeOffer(payload, key)
         case .answer: sessions[key]?.takeAnswer(payload)
         case .candidate: sessions[key]?.takeCandidate(payload)
-        case .signal: break
+        case .signal: sessions[key]?.takeSignal(payload)
         }
     }
 

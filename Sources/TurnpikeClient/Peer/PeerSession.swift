@@ -69,6 +69,8 @@ final class PeerSession {
     var section = CandidateSection()
     /// Candidates that came before the description they belong to.
     var earlyCandidates: [JSONValue] = []
+    /// Who takes `signal` messages of the link there is, by their kind.
+    var signalUsers: [String: SignalUser] = [:]
 
     var attempts = 0
     var retryAt: UInt64?
@@ -141,6 +143,7 @@ final class PeerSession {
         descriptionID = host.context.network.cryptography.randomWord() >> 1
         (version, hasOffered, hasDescribed) = (0, false, false)
         (remoteDescriptionID, remoteFingerprints) = (nil, [])
+        signalUsers = [:]
         linkNumber += 1
         let number = linkNumber
         let link = PeerLink(host.context, isOfferer: isOfferer, isRelayOnly: isRelayOnly) { [weak self] output in
