@@ -1,7 +1,7 @@
 import Signaling
 
-/// What two programs of this library tell each other beside their descriptions, in `signal` messages: each payload has a
-/// `kind`, and in `session` the id of the receiver's description (RFC 8866 section 5.2), so that what belongs to an
+/// What two programs of this library tell each other beside their descriptions, in `signal` messages: each payload has
+/// a `kind`, and in `session` the id of the receiver's description (RFC 8866 section 5.2), so that what belongs to an
 /// attempt that is over is passed over. A peer that is no program of this library is told nothing.
 extension PeerSession {
     typealias SignalUser = (JSONValue) -> Void
