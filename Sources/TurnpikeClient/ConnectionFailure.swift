@@ -70,13 +70,15 @@ public struct ConnectionReport: Sendable, Hashable, Codable, CustomStringConvert
     public var pairs: [Pair] = []
     /// What else went wrong: servers that did not answer, names that could not be resolved.
     public var notes: [String] = []
+    /// Why there is no direct path, and what helps; `nil` where the peer was not heard of.
+    public var explanation: Explanation?
 
-    /// One line for each note and pair.
+    /// One line for the explanation, and for each note and pair.
     public var description: String {
         let lines = pairs.map { pair in
             "\(pair.localType.rawValue) \(pair.local) -> \(pair.remoteType.rawValue) \(pair.remote): \(pair.outcome); "
                 + "\(pair.checksSent) checks, \(pair.answersReceived) answers, \(pair.requestsReceived) requests"
         }
-        return (notes + lines).joined(separator: "\n")
+        return ([explanation?.description].compactMap(\.self) + notes + lines).joined(separator: "\n")
     }
 }

@@ -38,6 +38,8 @@ public struct NATInfo: Sendable, Hashable, Codable {
     public var filtering: String?
     /// Whether two hosts behind the NAT reach each other by their outside addresses.
     public var hairpin: Bool?
+    /// Where nothing is translated: whether packets that were not asked for are kept out all the same.
+    public var firewalled: Bool?
     /// How outside ports are chosen: `preserving`, `sequential`, `chunked` or `random`.
     public var portAllocation: String?
     /// The step between outside ports that are given out one after the other.
@@ -64,6 +66,7 @@ public struct NATInfo: Sendable, Hashable, Codable {
         mapping = report.mapping.value.map(Self.text)
         filtering = report.filtering.value.map(Self.text)
         hairpin = report.hairpin.value
+        firewalled = report.isFirewalled.value
         switch report.allocation.value {
         case .preserving: portAllocation = "preserving"
         case .sequential(let step): (portAllocation, portStep) = ("sequential", step)

@@ -216,6 +216,13 @@ public actor P2PCoordinator {
         return Strategy(for: getNATInfo().type, and: remote)
     }
 
+    /// Why a connection is direct or is not, and what would help: from the NATs of both sides, as far as the peer has
+    /// told of its own, and from what was tried.
+    /// - Returns: nil for a connection that is over.
+    public func explanation(of connection: Connection) -> Explanation? {
+        client?.session(connection.id)?.explanation
+    }
+
     /// How the services stand, and what is wrong, with the mend.
     public func healthCheck() -> Health {
         HealthCheck(configuration, client: client, startFailure: startFailure).health

@@ -23,13 +23,6 @@ public struct Path: Sendable, Hashable, Codable, CustomStringConvertible {
     /// Whether it goes over TCP between the ends; over UDP otherwise.
     public var isTCP: Bool
 
-    init(_ path: ICEPath) {
-        local = End(path.localType)
-        remote = End(path.remoteType)
-        remoteAddress = AddressText.text(path.remote)
-        isTCP = path.transport.isTCP
-    }
-
     /// Whether a TURN server forwards the data.
     public var isRelayed: Bool { local == .relayed || remote == .relayed }
 
@@ -42,6 +35,17 @@ public struct Path: Sendable, Hashable, Codable, CustomStringConvertible {
 
     /// The ends, and where data is sent to.
     public var description: String { "\(local.rawValue) to \(remote.rawValue) \(remoteAddress)" }
+}
+
+extension Path {
+    init(_ path: ICEPath) {
+        self.init(
+            local: End(path.localType),
+            remote: End(path.remoteType),
+            remoteAddress: AddressText.text(path.remote),
+            isTCP: path.transport.isTCP
+        )
+    }
 }
 
 extension Path.End {

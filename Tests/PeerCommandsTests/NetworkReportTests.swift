@@ -43,7 +43,38 @@ import TurnpikeClient
         let report = Example.report(nat, [])
         #expect(report.text(plain).contains("  ports       \(row)"))
         #expect(Verdict(report).text.contains("gives each destination another port, "))
-        #expect(Verdict(report).text.contains(verdict) && Verdict(report).text.contains("If the router is yours"))
+        #expect(Verdict(report).text.contains(verdict) && Verdict(report).text.contains("Set the router to "))
+    }
+
+    @Test func itTellsWhichPeersAreReachedHow() throws {
+        let report = Example.report(Example.nat(.portRestricted), [Example.working])
+        #expect(
+            report.text(plain).contains(
+                "Peers behind NATs\n  directly    Open, Full Cone, Restricted, Port-Restricted\n  by relay    Symmetric\n"
+            )
+        )
+        let blocked = Example.report(Example.nat(.blocked), [Example.working]).text(plain)
+        #expect(blocked.contains("  directly    none\n"))
+        let peers = try #require(try object(report)["peers"] as? [[String: Any]])
+        #expect(peers.map { $0["direct"] as? Bool } == [true, true, true, true, false])
+        #expect(peers.last?["cause"] as? String == "unpredictable-ports")
+        #expect((peers.last?["reason"] as? String)?.contains("gives each destination another port") == true)
+        #expect(try object(Example.report(nil, []))["peers"] as? [String] == [])
+    }
+
+    @Test func aNetworkWithNothingButPort443IsNamed() {
+        var tls = Example.relay(.works(roundTripNanoseconds: nil, relayed: [Example.server]), by: .tls)
+        tls.address?.port = 443
+        let text = Verdict(Example.report(Example.nat(.blocked), [Example.silent, tls])).text
+        #expect(text.contains("lets nothing through but TCP to port 443, so connections go through"), "\(text)")
+    }
+
+    @Test func aProvidersNATIsTold() {
+        var nat = Example.nat(.symmetric)
+        nat.local = Endpoint(address: IPAddress(v4: 0x6440_0002), port: 40_000)
+        let text = Verdict(Example.report(nat, [Example.working])).text
+        #expect(text.contains("Your provider has a NAT of its own (CGNAT)"), "\(text)")
+        #expect(!text.contains("Set the router"), "\(text)")
     }
 
     @Test func coloursStandOnlyInAColouredStyle() {
@@ -64,7 +95,8 @@ import TurnpikeClient
         #expect(full.top == empty.top && full.family == empty.family)
         #expect(
             full.top == [
-                "ipv4", "ipv6", "issues", "natType", "stunServers", "tookSeconds", "turnServers", "verdict", "works",
+                "ipv4", "ipv6", "issues", "natType", "peers", "stunServers", "tookSeconds", "turnServers", "verdict",
+                "works",
             ]
         )
         #expect(

@@ -18,7 +18,7 @@ struct ConnectCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("This side's id. Without it: PEER_ID, else a drawn one.", valueName: "id"))
     var id: String?
 
-    @Flag(help: "Say on standard error which path was taken, and why none where there is none.")
+    @Flag(help: "Say on standard error which path was taken, why it is direct or not, and what would help.")
     var explain = false
 
     @OptionGroup var path: PathOptions
@@ -34,7 +34,8 @@ struct ConnectCommand: AsyncParsableCommand {
             showsAttempts: explain
         )
         if explain { await tell(coordinator, connection, console) }
-        let watch = Task { await follow(events, connection, console) }
+        let watch = Task { await follow(events, coordinator, connection, console) }
+        let patience = Task { if explain { await explainRelay(coordinator, connection, console) } }
         let others = Task { await OtherChannels.write(connection, to: console) }
         let sending = Task.detached { await StandardInput.send(to: connection, from: console) }
         var failure: (any Error)?
@@ -45,6 +46,7 @@ struct ConnectCommand: AsyncParsableCommand {
         }
         sending.cancel()
         watch.cancel()
+        patience.cancel()
         others.cancel()
         await coordinator.shutdown()
         if let failure { throw failure }
@@ -56,17 +58,45 @@ struct ConnectCommand: AsyncParsableCommand {
         console.message("NAT here: \(nat.type.rawValue)" + (nat.unknownBecause.map { " (\($0))" } ?? ""))
         console.message("expected: \(strategy.method.word), \(strategy.description)")
         console.message("connected \(PeerSession.words(connection))")
+        await tellWhy(coordinator, connection, console)
+    }
+
+    private func tellWhy(_ coordinator: P2PCoordinator, _ connection: Connection, _ console: Console) async {
+        guard let why = await coordinator.explanation(of: connection) else { return }
+        console.message("why: \(why.description.escapedForTerminal)")
     }
 
     /// Tells of other paths, as they come and go.
-    private func follow(_ events: AsyncStream<Event>, _ connection: Connection, _ console: Console) async {
+    private func follow(
+        _ events: AsyncStream<Event>,
+        _ coordinator: P2PCoordinator,
+        _ connection: Connection,
+        _ console: Console
+    ) async {
         for await event in events {
             switch event {
             case .pathChanged(let changed, let path) where changed === connection && explain:
                 console.message(path == nil ? "no path at the moment" : "now \(PeerSession.words(connection))")
+                if path != nil { await tellWhy(coordinator, connection, console) }
             case .disconnected(let ended, let reason) where ended === connection && explain:
                 console.message("disconnected: \(reason.escapedForTerminal)")
             default: break
+            }
+        }
+    }
+
+    /// A connection that stays on the relay has no event to tell of it: when all was tried, that is told once.
+    private func explainRelay(_ coordinator: P2PCoordinator, _ connection: Connection, _ console: Console) async {
+        guard let first = await coordinator.explanation(of: connection) else { return }
+        var said = first
+        while !said.isDirect {
+            do {
+                try await Task.sleep(for: .seconds(1))
+            } catch { return }
+            guard let found = await coordinator.explanation(of: connection), !found.isDirect else { return }
+            if found.cause != said.cause {
+                console.message("why: \(found.description.escapedForTerminal)")
+                said = found
             }
         }
     }

@@ -119,10 +119,13 @@ final class NetworkCheck {
         guard network.localAddresses().contains(where: { $0.address.family == family }) else {
             return NetworkReport.Family(absence: "this machine has no \(name) address")
         }
-        return NetworkReport.Family(
-            absence: monitor?.findings.isComplete == true
+        let findings = monitor?.findings
+        let absence =
+            findings?.asked.contains(family) == true
+            ? "no STUN server has answered in time"
+            : findings?.isComplete == true || findings?.asked.isEmpty == false
                 ? "no STUN server has an \(name) address" : "the names of the servers were not resolved in time"
-        )
+        return NetworkReport.Family(absence: absence)
     }
 
     /// STUN servers without an address; TURN servers tell of theirs by themselves.

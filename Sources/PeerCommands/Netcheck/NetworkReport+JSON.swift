@@ -11,6 +11,7 @@ extension NetworkReport {
         let ipv6: FamilyDocument
         let stunServers: [StunDocument]
         let turnServers: [RelayDocument]
+        let peers: [PeerDocument]
         let issues: [String]
         let verdict: String
         let tookSeconds: Double
@@ -26,6 +27,7 @@ extension NetworkReport {
                     StunDocument(server: $0.url, works: false, problem: ProblemDocument($0.problem))
                 }
             turnServers = report.relays.map(RelayDocument.init)
+            peers = report.outlook.map { PeerDocument(natType: $0.peer.word, $0.explanation) }
             issues = report.issues
             verdict = Verdict(report).text
             tookSeconds = (Double(report.tookNanoseconds) / 1e9).thousandths
@@ -81,6 +83,20 @@ extension NetworkReport {
                 reasons["natType"] = family.absence
             }
             unknownBecause = reasons
+        }
+    }
+
+    /// What is to be expected of a peer behind a NAT of that kind.
+    private struct PeerDocument: Encodable {
+        let natType: String
+        let direct: Bool
+        let cause: String
+        let reason: String
+        let advice: String
+
+        init(natType: String, _ explanation: Explanation) {
+            (self.natType, direct, cause) = (natType, explanation.isDirect, explanation.cause.rawValue)
+            (reason, advice) = (explanation.reason, explanation.advice)
         }
     }
 

@@ -6,6 +6,7 @@ extension NetworkReport {
         var lines = natLines(style)
         lines.append("")
         lines += familyLines(style)
+        lines += peerLines(style)
         if !stunServers.isEmpty || !unasked.isEmpty {
             lines += ["", style.bold("STUN servers")]
             lines += stunLines(style)
@@ -64,6 +65,19 @@ extension NetworkReport {
             let inside = nat.local.map { " (here \(AddressText.text($0)))" } ?? ""
             return label + AddressText.text(mapped) + (nat.isTranslated.value == false ? "" : inside)
         }
+    }
+
+    /// Which peers are reached how, by the names of their NATs.
+    private func peerLines(_ style: Style) -> [String] {
+        guard works, !outlook.isEmpty else { return [] }
+        func names(_ isIncluded: (Explanation) -> Bool) -> String {
+            let names = outlook.filter { isIncluded($0.explanation) }.map(\.peer.word)
+            return names.isEmpty ? "none" : names.joined(separator: ", ")
+        }
+        return [
+            "", style.bold("Peers behind NATs"), "  directly    \(names(\.isDirect))",
+            "  by relay    \(names { !$0.isDirect })",
+        ]
     }
 
     var stunServers: [(endpoint: Endpoint, answers: Bool)] {

@@ -93,6 +93,28 @@ package struct NetworkReport: Equatable, Sendable {
         return order.first { $0.nat?.answeringServers.isEmpty == false } ?? order.first { $0.nat != nil } ?? ipv4
     }
 
+    /// What connections from here go by.
+    var facts: NetworkFacts {
+        var facts = leading.nat.map { NetworkFacts($0) } ?? NetworkFacts()
+        for nat in [ipv4, ipv6].compactMap(\.nat) {
+            if let mapped = nat.mapped { facts.note(public: mapped.address) }
+        }
+        let working = relays.filter(\.works)
+        facts.hasOnlyPort443 =
+            facts.type == .blocked && !working.isEmpty && relays.count > working.count
+            && working.allSatisfy { $0.transport.isStream && $0.address?.port == 443 }
+        return facts
+    }
+
+    /// What is to be expected of peers behind each kind of NAT, in the order of the original's names; none where
+    /// nothing is known of this side's.
+    var outlook: [(peer: NATName, explanation: Explanation)] {
+        guard leading.nat?.name.value != nil else { return [] }
+        return [NATName.open, .fullCone, .restricted, .portRestricted, .symmetric].map { name in
+            (name, Explanation.forecast(facts, NetworkFacts(peer: name)))
+        }
+    }
+
     /// Whether anything at all has answered as it should.
     package var works: Bool {
         relays.contains(where: \.works) || [ipv4, ipv6].contains { $0.nat?.answeringServers.isEmpty == false }

@@ -10,7 +10,7 @@ package struct Verdict {
 
     package var text: String {
         guard report.works else { return nothing }
-        return [direct, relay, others].filter { !$0.isEmpty }.joined(separator: " ")
+        return [direct, help, relay, others].filter { !$0.isEmpty }.joined(separator: " ")
     }
 
     /// Nothing has answered as it should.
@@ -54,12 +54,16 @@ package struct Verdict {
         case .determined(.symmetric):
             return
                 "This NAT gives each destination another port, \(Self.ports(nat.allocation.value)), so only peers that "
-                + "are Open, Full Cone or Restricted will be reached directly for sure. If the router is yours, a "
-                + "setting such as \"full cone\" or \"endpoint-independent\" mends that."
+                + "are Open, Full Cone or Restricted will be reached directly for sure."
         case .determined(.blocked):
-            return "This network lets no UDP through, so connections go through the relay."
+            return report.facts.hasOnlyPort443
+                ? "This network lets nothing through but TCP to port 443, so connections go through the relay."
+                : "This network lets no UDP through, so connections go through the relay."
         }
     }
+
+    /// What somebody here can change for more direct paths.
+    private var help: String { report.leading.nat == nil ? "" : Explanation.help(for: report.facts) }
 
     /// What a peer would have to know to send to the right port.
     private static func ports(_ allocation: NATPortAllocation?) -> String {

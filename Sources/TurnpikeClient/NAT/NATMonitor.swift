@@ -19,6 +19,8 @@ package struct NATFindings: Equatable, Sendable {
     package var ipv6: NATReport?
     /// Names of servers that could not be looked up, each with the reason.
     package var unresolved: [NetworkFailure] = []
+    /// Families whose servers were asked, answered or not.
+    package var asked: Set<AddressFamily> = []
     /// Every family has its name, or will not get one.
     package var isComplete = false
 
@@ -134,6 +136,7 @@ package final class NATMonitor {
                 network: network
             ) { [weak self] report in self?.take(report, family) }
         }
+        findings.asked = Set(runs.keys)
         for run in runs.values { run.begin() }
         if runs.isEmpty {
             findings.isComplete = true

@@ -15,10 +15,15 @@ extension PeerClient: SessionHost {
         if kind != .candidate, case .object(var members) = payload, servers.natType != .unknown {
             // Browsers pass it over; our peers recommend a strategy by it.
             members["nat"] = .string(servers.natType.rawValue)
+            let network = networkFacts.signaled
+            members[NetworkFacts.member] = network
             payload = .object(members)
+            sessions[SessionKey(local: from, remote: to)]?.toldNetwork = network
         }
         signaling.send(kind, JSONText(payload), from: from, to: to, failed: failed)
     }
+
+    func networkFacts(of peer: PeerID) -> NetworkFacts? { peerNetworks[peer] }
 
     func resumer(_ session: UInt64) -> @Sendable () -> Void { resume(session) }
 
@@ -34,6 +39,7 @@ extension PeerClient: SessionHost {
         if session.isDirect { session.hasBeenDirect = true } else { counts.relayed += 1 }
         if session.hasBeenDirect { counts.punched += 1 }
         onEvent(.connected(session))
+        tellNetwork(in: session)
     }
 
     func pathChanged(_ session: PeerSession, to path: ICEPath?) {
@@ -86,6 +92,10 @@ extension PeerClient: SessionHost {
         if let text = payload["nat"]?.string, let type = NATType(rawValue: text) {
             if peerNATs.count >= ClientLimits.peersRemembered { peerNATs.removeAll() }
             peerNATs[key.remote] = type
+        }
+        if let facts = NetworkFacts(signaled: payload) {
+            if peerNetworks.count >= ClientLimits.peersRemembered { peerNetworks.removeAll() }
+            peerNetworks[key.remote] = facts
         }
         switch message.kind {
         case .offer: takeOffer(payload, key)

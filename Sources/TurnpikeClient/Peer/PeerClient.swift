@@ -26,6 +26,8 @@ final class PeerClient {
     var registered: [PeerID] = []
     /// What peers have said of their NATs.
     var peerNATs: [PeerID: NATType] = [:]
+    /// The same with all else that they have said of their networks.
+    var peerNetworks: [PeerID: NetworkFacts] = [:]
     private(set) var startedAt: UInt64?
 
     private(set) var signaling: SignalingLink?

@@ -25,6 +25,8 @@ extension ClientLimits {
     static let keepAliveDivisor: UInt64 = 8
     /// How often this machine's addresses are looked at.
     static let addressLook = 3 * second
+    /// Where a network that lets out hardly anything lets out HTTPS (RFC 9110 section 4.2.2).
+    static let httpsPort: UInt16 = 443
     /// Sentences on what does not work, each kind.
     static let problems = 16
 

@@ -25,6 +25,9 @@ protocol SessionHost: AnyObject {
     func user(of channel: DataChannel, in session: PeerSession) -> (any ChannelUser)?
     /// What else is known to be wrong, for reports.
     var problems: [String] { get }
+    /// What is known of this side's network, and what the peer has told of its own.
+    var networkFacts: NetworkFacts { get }
+    func networkFacts(of peer: PeerID) -> NetworkFacts?
     /// Called, on any thread, when the program has read what a session waited for.
     func resumer(_ session: UInt64) -> @Sendable () -> Void
 }
@@ -80,6 +83,8 @@ final class PeerSession {
     var pathLostAt: UInt64?
     var restartAt: UInt64?
     var lastReport: ICEReport?
+    /// What the peer was told of this side's network last.
+    var toldNetwork: JSONValue?
 
     /// Channels by number; the first is the connection's own.
     var channels = SessionChannels()
@@ -229,6 +234,7 @@ final class PeerSession {
     func failure(_ reason: ConnectionFailure.Reason, _ text: String) -> ConnectionFailure {
         var report = (link?.agent.report ?? lastReport).map { ConnectionReport($0) } ?? ConnectionReport()
         report.notes += host.problems
+        if remoteDescriptionID != nil { report.explanation = explanation }
         return ConnectionFailure(peerId: remote, reason: reason, error: text, report: report)
     }
 

@@ -166,7 +166,10 @@ final class ServerDirectory {
         let found = findings.primary.map { NATInfo($0) } ?? NATInfo(unknownBecause: "no STUN server has answered")
         if found != nat {
             nat = found
-            if found.type != .unknown { client.onEvent(.natChanged(found)) }
+            if found.type != .unknown {
+                client.onEvent(.natChanged(found))
+                for session in client.sessions.values where session.phase == .open { client.tellNetwork(in: session) }
+            }
         }
         client.finishStartIfReady()
     }
