@@ -232,6 +232,7 @@ package struct GatewayStatistics: Sendable {
     package var sessions = 0
     package var peers = 0
     package var rooms = 0
+    package var networkPairs = 0
     package var signaling = HubCounters()
 
     package init() {}

@@ -123,6 +123,19 @@ struct MetricsReport {
         page.begin("turnpike_signaling_rejected_total", .counter, "What clients were refused or closed for.")
         for reason in RejectionReason.allCases { page.sample(counters[reason], ["reason": reason.label]) }
         page.gauge(
+            "turnpike_path_memory_pairs",
+            "Pairs of networks of which is known what worked between them.",
+            gateway.networkPairs
+        )
+        page.begin("turnpike_path_memory_reports_total", .counter, "Reports of peers on paths, by what became of them.")
+        page.sample(counters.pathReportsTaken, ["outcome": "taken"])
+        page.sample(counters.pathReportsIgnored, ["outcome": "ignored"])
+        page.counter(
+            "turnpike_path_memory_signals_total",
+            "How often a peer was told what worked before.",
+            counters.pathMemoriesSent
+        )
+        page.gauge(
             "turnpike_https_connections",
             "Connections to listen.https, and for HTTP to listen.shared.",
             gateway.connections

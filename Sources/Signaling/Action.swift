@@ -27,6 +27,8 @@ package struct AddressKey: Hashable, Sendable {
         self.high = high
         self.isIPv6 = isIPv6
     }
+
+    var network: NetworkKey { isIPv6 ? NetworkKey(ipv6: high) : NetworkKey(ipv4: UInt32(truncatingIfNeeded: high)) }
 }
 
 /// One WebSocket text message to a client.

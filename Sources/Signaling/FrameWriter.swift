@@ -9,6 +9,12 @@ struct FrameWriter {
         bytes.append(UInt8(ascii: "\""))
     }
 
+    /// An object without a type, for a payload; its first member is a text.
+    init(object key: StaticString, _ text: String) {
+        bytes.append(UInt8(ascii: "{"))
+        member(key, text)
+    }
+
     consuming func finish() -> [UInt8] {
         bytes.append(UInt8(ascii: "}"))
         return bytes

@@ -2,6 +2,7 @@ extension Hub {
     /// Does everything whose time has come.
     package func expire(now: HubTime, into actions: inout [Action]) {
         let time = now.monotonicNanoseconds
+        memory.expire(now)
         while let item = alarms.popDue(time) {
             switch item {
             case let connection as Connection: expire(connection, now, &actions)

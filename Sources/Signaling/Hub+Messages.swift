@@ -11,6 +11,11 @@ extension Hub {
         guard let recipient = peers[to], mayReach(peer, recipient, roomID) else {
             throw Refusal(.notFound, "Peer \(to) not found")
         }
+        switch request.kind {
+        case .offer: tellMemory(peer, recipient, request.now, &actions)
+        case .answer: noteMeeting(peer, recipient, request.now)
+        default: break
+        }
         var writer = FrameWriter(
             request.kind.name,
             reserving: 96 + peer.encodedID.count + recipient.encodedID.count + 2 * payload.count

@@ -11,8 +11,10 @@ extension Hub {
             throw Refusal(.forbidden, "Peer \(id) is not yours; your peer ids are \(name) and \(name)/…")
         }
         let metadata = try message.metadata()
+        let wantsMemory = try message.bool(.memory) ?? false
         if let peer = session.peer(id) {
             try update(peer, metadata)
+            peer.wantsMemory = wantsMemory
             return confirm("registered", peer, request, &actions)
         }
         if let holder = peers[id]?.session {
@@ -24,6 +26,7 @@ extension Hub {
             throw Refusal(.forbidden, "A connection has at most \(SignalingLimits.peersPerSession) peers")
         }
         let peer = Peer(id, metadata: metadata, session: session, now: request.now)
+        peer.wantsMemory = wantsMemory
         session.peers.append(peer)
         peers[id] = peer
         confirm("registered", peer, request, &actions)

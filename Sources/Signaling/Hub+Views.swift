@@ -30,6 +30,8 @@ package struct HubStatistics: Sendable, Equatable {
     package let users: Int
     /// Bytes that are kept for replay.
     package let replayBytes: Int
+    /// Pairs of networks of which is known what worked between them.
+    package let networkPairs: Int
 }
 
 /// What the HTTP API and the metrics read. Nothing here changes anything.
@@ -42,7 +44,8 @@ extension Hub {
             peers: peers.count,
             rooms: rooms.count,
             users: users.count,
-            replayBytes: replayBytes
+            replayBytes: replayBytes,
+            networkPairs: memory.count
         )
     }
 

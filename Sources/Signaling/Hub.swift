@@ -29,6 +29,8 @@ package final class Hub {
     var revocationSweep = Alarmed()
 
     var alarms = AlarmQueue()
+    /// Which methods have led to paths between which networks.
+    var memory = PathMemoryTable()
     var replayBytes = 0
     var unauthenticatedConnections = 0
     var lastTicket: UInt64 = 0
@@ -70,7 +72,10 @@ package final class Hub {
     }
 
     /// Monotonic nanoseconds at which `expire` has something to do; `nil` where nothing waits.
-    package var nextDeadline: UInt64? { alarms.earliest }
+    package var nextDeadline: UInt64? {
+        guard let next = alarms.earliest else { return memory.earliest }
+        return min(next, memory.earliest ?? .max)
+    }
 
     func handle(
         _ frame: UnsafeBufferPointer<UInt8>,
@@ -142,6 +147,7 @@ package final class Hub {
         case .iceServers: try requestCredentials(request, &actions)
         case .time: try tellTime(request, &actions)
         case .ping: pong(request, &actions)
+        case .report: try takeReport(request, &actions)
         }
     }
 

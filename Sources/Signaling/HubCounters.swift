@@ -32,7 +32,7 @@ package enum RejectionReason: Int, CaseIterable, Sendable {
 
 /// What the hub counts. Every message that came in is under its type, or under none where it had none that is known.
 package struct HubCounters: Sendable {
-    private var received = InlineArray<14, UInt64>(repeating: 0)
+    private var received = InlineArray<15, UInt64>(repeating: 0)
     private var rejected = InlineArray<15, UInt64>(repeating: 0)
     package internal(set) var messagesReceived: UInt64 = 0
     package internal(set) var messagesSent: UInt64 = 0
@@ -45,6 +45,11 @@ package struct HubCounters: Sendable {
     package internal(set) var messagesMissed: UInt64 = 0
     /// Direct messages whose senders were told that they did not arrive.
     package internal(set) var messagesReturned: UInt64 = 0
+    /// Reports on paths: those that were remembered, and those that were too many or about a pair that has not met.
+    package internal(set) var pathReportsTaken: UInt64 = 0
+    package internal(set) var pathReportsIgnored: UInt64 = 0
+    /// How often a peer was told what worked before.
+    package internal(set) var pathMemoriesSent: UInt64 = 0
 
     package init() {}
 

@@ -3,7 +3,7 @@
 /// It points into the frame that it was read from and is not kept beyond the call that received it.
 struct Message {
     let text: UnsafeBufferPointer<UInt8>
-    private var spans = InlineArray<19, JSONSpan>(repeating: JSONSpan())
+    private var spans = InlineArray<23, JSONSpan>(repeating: JSONSpan())
 
     init(text: UnsafeBufferPointer<UInt8>) { self.text = text }
 
@@ -27,7 +27,7 @@ struct Message {
 
     private static func field(of key: JSONKey, in scanner: borrowing JSONScanner) -> Field? {
         // No name is longer, and what is written with escapes may say any of them.
-        guard key.isEscaped || key.end &- key.start <= 9 else { return nil }
+        guard key.isEscaped || key.end &- key.start <= 12 else { return nil }
         for field in Field.all where scanner.says(key, field.name) { return field }
         return nil
     }
@@ -89,6 +89,14 @@ struct Message {
             }
         }
         throw Refusal(.badMessage, "\(field.name) must be a whole number, 0 or more")
+    }
+
+    /// True or false, or `nil` where there is neither.
+    /// - Throws: `bad-message` for anything else.
+    func bool(_ field: Field) throws(Refusal) -> Bool? {
+        guard let span = self[field] else { return nil }
+        guard span.kind == .bool else { throw Refusal(.badMessage, "\(field.name) must be true or false") }
+        return text[span.start] == UInt8(ascii: "t")
     }
 
     /// What echoes the request's `id`; empty where it has none.

@@ -90,6 +90,8 @@ final class Peer {
     unowned let session: Session
     let registeredAtWallMilliseconds: Int64
     var rooms: [Room] = []
+    /// Its client knows what to do with what worked before between two networks.
+    var wantsMemory = false
 
     init(_ id: String, metadata: [UInt8], session: Session, now: HubTime) {
         self.id = id
@@ -129,11 +131,12 @@ final class UserRecord: Alarmed {
     var messages = TokenBucket()
     var fanOut = TokenBucket()
     var credentialRequests = TokenBucket()
+    var reports = TokenBucket()
     var memberships = 0
 
     init(_ name: String) { self.name = name }
 
-    var wholeAt: UInt64 { max(messages.fullAt, fanOut.fullAt, credentialRequests.fullAt) }
+    var wholeAt: UInt64 { max(messages.fullAt, fanOut.fullAt, credentialRequests.fullAt, reports.fullAt) }
 }
 
 /// The same for an address.

@@ -70,6 +70,23 @@ package enum SignalingLimits {
     package static let recordsRemembered = 65_536
     package static let revocationsRemembered = 4_096
 
+    // What worked between two networks.
+
+    /// A record takes about 300 bytes, so all of them 20 MB.
+    package static let networkPairsRemembered = 65_536
+    /// Networks change hands and routers; a week is longer than the pause between two calls of people who meet.
+    package static let pathMemorySeconds: UInt64 = 7 * 86_400
+    /// A method that has worked may fail twice before it counts for less than one that was not tried.
+    package static let pathScoreGain = 2
+    package static let pathScoreLoss = -1
+    /// What was is forgotten after so many attempts that went otherwise.
+    package static let pathScoreRange = -10...10
+    /// Nobody waits longer for a path.
+    package static let pathMillisecondsMax: UInt64 = 60_000
+    package static let pathMethodBytesMax = 32
+    /// Reports of one user: one for each connection, and a connection every two seconds is more than people make.
+    package static let pathReports = Rate(perMinute: 30, burst: 30)
+
     // Replay. A session keeps what it sent until it knows that it arrived.
 
     package static let replayMessagesPerSession = 1_024

@@ -223,6 +223,11 @@ public actor P2PCoordinator {
         client?.session(connection.id)?.explanation
     }
 
+    /// What the signaling server remembers of paths between the two networks; nil where that is nothing.
+    package func pathMemory(of connection: Connection) -> PathMemory? {
+        client?.session(connection.id)?.pathMemory
+    }
+
     /// How the services stand, and what is wrong, with the mend.
     public func healthCheck() -> Health {
         HealthCheck(configuration, client: client, startFailure: startFailure).health

@@ -50,7 +50,8 @@ import TurnpikeClient
         let report = Example.report(Example.nat(.portRestricted), [Example.working])
         #expect(
             report.text(plain).contains(
-                "Peers behind NATs\n  directly    Open, Full Cone, Restricted, Port-Restricted\n  by relay    Symmetric\n"
+                "Peers behind NATs\n  directly    Open, Full Cone, Restricted, Port-Restricted\n"
+                    + "  by relay    Symmetric\n"
             )
         )
         let blocked = Example.report(Example.nat(.blocked), [Example.working]).text(plain)

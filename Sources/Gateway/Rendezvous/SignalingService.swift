@@ -115,6 +115,7 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
             statistics.sessions = hub.sessions
             statistics.peers = hub.peers
             statistics.rooms = hub.rooms
+            statistics.networkPairs = hub.networkPairs
             statistics.signaling = runner.counters
             return statistics
         }

@@ -59,6 +59,8 @@ struct ConnectCommand: AsyncParsableCommand {
         console.message("expected: \(strategy.method.word), \(strategy.description)")
         console.message("connected \(PeerSession.words(connection))")
         await tellWhy(coordinator, connection, console)
+        let memory = await coordinator.pathMemory(of: connection)?.words ?? ""
+        if !memory.isEmpty { console.message("before: \(memory)") }
     }
 
     private func tellWhy(_ coordinator: P2PCoordinator, _ connection: Connection, _ console: Console) async {

@@ -160,6 +160,31 @@ extension SignalingSession {
         return id
     }
 
+    /// Reports which method has led to a path to a peer, or has not, for the server to remember. There is no answer
+    /// when all is well; a server that keeps no memory refuses it as a `bad-type`.
+    package mutating func report(
+        _ method: PathMethod,
+        worked: Bool,
+        milliseconds: UInt64,
+        from: String,
+        to: String,
+        now: UInt64,
+        into actions: inout [SignalingAction]
+    ) throws(SignalingError) -> SignalingRequestID {
+        try check(to, "A peer id", SignalingLimits.peerIDBytesMax)
+        let id = try enqueue(.message, now, &actions) { id in
+            Self.text("report", id) {
+                $0.member("from", from)
+                $0.member("to", to)
+                $0.member("method", method.rawValue)
+                $0.member("worked", worked)
+                $0.member("milliseconds", Int64(clamping: milliseconds))
+            }
+        }
+        flush(now, &actions)
+        return id
+    }
+
     /// Asks for TURN credentials before their time. Answered by `.iceServers` or `.failed`.
     /// - Parameter ttlSeconds: how long they are to hold; the server has its limits. nil: as long as it likes.
     package mutating func requestICEServers(
@@ -228,6 +253,7 @@ extension SignalingSession {
         text("register", id) {
             $0.member("peerId", peerID)
             $0.member("metadata", raw: metadata.bytes)
+            $0.member("memory", true)
         }
     }
 

@@ -37,6 +37,7 @@ extension PeerClient: SessionHost {
         counts.succeeded += 1
         // It may have been direct before anybody was told of it.
         if session.isDirect { session.hasBeenDirect = true } else { counts.relayed += 1 }
+        if session.isDirect, let path = session.link?.agent.path { session.reportDirect(path) }
         if session.hasBeenDirect { counts.punched += 1 }
         onEvent(.connected(session))
         tellNetwork(in: session)
@@ -47,6 +48,7 @@ extension PeerClient: SessionHost {
         connection.note(roundTripNanoseconds: session.link?.agent.roundTripNanoseconds)
         guard connection.note(path) else { return }
         if session.hasBeenDirect, !session.isDirect { gatherer.askAgain() }
+        if session.isDirect, let path { session.reportDirect(path) }
         if session.isDirect, !session.hasBeenDirect {
             session.hasBeenDirect = true
             if session.isAnnounced { counts.punched += 1 }
@@ -70,6 +72,7 @@ extension PeerClient: SessionHost {
     func take(_ event: SignalingLink.Event) {
         switch event {
         case .up(let welcome):
+            takesReports = true
             servers.use(welcome.iceServers)
             servers.noteSignaling()
         case .iceServers(let found): servers.use(found)
@@ -101,7 +104,7 @@ extension PeerClient: SessionHost {
         case .offer: takeOffer(payload, key)
         case .answer: sessions[key]?.takeAnswer(payload)
         case .candidate: sessions[key]?.takeCandidate(payload)
-        case .signal: sessions[key]?.takeSignal(payload)
+        case .signal: if !takeMemory(payload, key) { sessions[key]?.takeSignal(payload) }
         }
     }
 

@@ -28,6 +28,10 @@ final class PeerClient {
     var peerNATs: [PeerID: NATType] = [:]
     /// The same with all else that they have said of their networks.
     var peerNetworks: [PeerID: NetworkFacts] = [:]
+    /// What the server remembers of the ways to peers.
+    var pathMemories: [SessionKey: PathMemory] = [:]
+    /// The server keeps such a memory.
+    var takesReports = true
     private(set) var startedAt: UInt64?
 
     private(set) var signaling: SignalingLink?
@@ -181,6 +185,7 @@ final class PeerClient {
             session.link?.tick()
             if ticks % ClientLimits.ticksPerMeasurement == 0 {
                 session.connection?.note(roundTripNanoseconds: session.link?.agent.roundTripNanoseconds)
+                session.reportRelay(now: now)
             }
         }
         scheduleTick()

@@ -59,6 +59,8 @@ extension ClientLimits {
 
     static let sessions = 256
     static let peersRemembered = 4_096
+    /// A pair that has found no direct path by then is reported as one that finds none.
+    static let directPatience = 20 * second
     /// `initialize` returns then, whatever is not known yet.
     static let startTime = 8 * second
     /// Before the second attempt; each further pause is twice as long.

@@ -8,13 +8,16 @@ extension PeerSession {
 
     /// Does nothing before the peer's description is there.
     func tell(signal kind: String, _ members: [String: JSONValue]) {
-        guard let remoteDescriptionID, let options = link?.remoteData?.transport.iceOptions,
-            options.contains(HandshakeEnvelope.option)
-        else { return }
+        guard let remoteDescriptionID, hasTurnpikePeer else { return }
         var members = members
         members["kind"] = .string(kind)
         members["session"] = .string(String(remoteDescriptionID))
         host.tell(.signal, .object(members), from: local, to: remote) { _ in }
+    }
+
+    /// The peer's description is there, and is that of a program of this library.
+    var hasTurnpikePeer: Bool {
+        link?.remoteData?.transport.iceOptions.contains(HandshakeEnvelope.option) ?? false
     }
 
     /// What is of no kind that anybody here listens for, or of another attempt, has no effect.

@@ -28,6 +28,8 @@ protocol SessionHost: AnyObject {
     /// What is known of this side's network, and what the peer has told of its own.
     var networkFacts: NetworkFacts { get }
     func networkFacts(of peer: PeerID) -> NetworkFacts?
+    func pathMemory(from local: PeerID, to remote: PeerID) -> PathMemory?
+    func report(_ method: PathMethod, worked: Bool, milliseconds: UInt64, from local: PeerID, to remote: PeerID)
     /// Called, on any thread, when the program has read what a session waited for.
     func resumer(_ session: UInt64) -> @Sendable () -> Void
 }
@@ -83,6 +85,11 @@ final class PeerSession {
     var pathLostAt: UInt64?
     var restartAt: UInt64?
     var lastReport: ICEReport?
+    /// When the newest attempt began, and whether the server was told what became of it.
+    var beganAt: UInt64 = 0
+    var hasReported = false
+    /// What found the direct path, where it was more than checks from both sides.
+    var foundBy: PathMethod?
     /// What the peer was told of this side's network last.
     var toldNetwork: JSONValue?
 
@@ -149,6 +156,7 @@ final class PeerSession {
         (version, hasOffered, hasDescribed) = (0, false, false)
         (remoteDescriptionID, remoteFingerprints) = (nil, [])
         signalUsers = [:]
+        (beganAt, hasReported, foundBy) = (now, false, nil)
         linkNumber += 1
         let number = linkNumber
         let link = PeerLink(host.context, isOfferer: isOfferer, isRelayOnly: isRelayOnly) { [weak self] output in

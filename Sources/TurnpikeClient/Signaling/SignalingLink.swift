@@ -105,6 +105,29 @@ final class SignalingLink {
         }
     }
 
+    /// - Parameter failed: called where the server does not take it.
+    func report(
+        _ method: PathMethod,
+        worked: Bool,
+        milliseconds: UInt64,
+        from: PeerID,
+        to: PeerID,
+        failed: @escaping (SignalingError) -> Void
+    ) {
+        forgetOldMessages()
+        request(.message(failed)) { session, now, actions throws(SignalingError) in
+            try session.report(
+                method,
+                worked: worked,
+                milliseconds: milliseconds,
+                from: from.rawValue,
+                to: to.rawValue,
+                now: now,
+                into: &actions
+            )
+        }
+    }
+
     private func forgetOldMessages() {
         guard pending.count >= ClientLimits.pendingMessages else { return }
         let messages = pending.keys.filter { key in
