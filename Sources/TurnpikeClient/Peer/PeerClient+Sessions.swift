@@ -12,9 +12,9 @@ extension PeerClient: SessionHost {
     ) {
         guard let signaling else { return failed(noSignaling) }
         var payload = payload
-        if kind != .candidate, case .object(var members) = payload, servers.natType != .unknown {
+        if kind != .candidate, case .object(var members) = payload, servers.natTypeForPeers != .unknown {
             // Browsers pass it over; our peers recommend a strategy by it.
-            members["nat"] = .string(servers.natType.rawValue)
+            members["nat"] = .string(servers.natTypeForPeers.rawValue)
             payload = .object(members)
         }
         signaling.send(kind, JSONText(payload), from: from, to: to, failed: failed)
@@ -40,7 +40,10 @@ extension PeerClient: SessionHost {
         guard let connection = session.connection else { return }
         connection.note(roundTripNanoseconds: session.link?.agent.roundTripNanoseconds)
         guard connection.note(path) else { return }
-        if session.hasBeenDirect, !session.isDirect { gatherer.askAgain() }
+        if session.hasBeenDirect, !session.isDirect {
+            gatherer.askAgain()
+            portMappings?.verify()
+        }
         if session.isDirect, !session.hasBeenDirect {
             session.hasBeenDirect = true
             if session.isAnnounced { counts.punched += 1 }
@@ -123,6 +126,7 @@ extension PeerClient: SessionHost {
             }
         }
         servers.noteGatherer(change)
+        mapPorts(after: change)
         finishStartIfReady()
     }
 }
