@@ -50,6 +50,13 @@ private struct EnvironmentReader {
                 report(name, "\(text) is no port; write a number from 0 to 65535, 0 for any")
             }
         }
+        if let (name, text) = value("P2P_PORT_MAPPING") {
+            switch text.lowercased() {
+            case "1", "true", "yes", "on": configuration.portMapping = true
+            case "0", "false", "no", "off": configuration.portMapping = false
+            default: report(name, "\(text) is neither yes nor no; write true or false")
+            }
+        }
         return configuration
     }
 

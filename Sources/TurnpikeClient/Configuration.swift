@@ -63,6 +63,8 @@ public struct Configuration: Sendable, Hashable {
     public var trust: Trust
     /// The UDP port that peers are reached on; 0 for one of the system's choice.
     public var localPort: UInt16
+    /// Whether the gateway is asked to let peers in, by PCP, NAT-PMP or UPnP.
+    public var portMapping: Bool
     /// How often silent ways are kept open, at least.
     public var keepAliveInterval: Duration
     /// Until an attempt to connect has failed.
@@ -84,6 +86,7 @@ public struct Configuration: Sendable, Hashable {
         turnServers: [TURNServer] = [],
         trust: Trust = .system,
         localPort: UInt16 = 0,
+        portMapping: Bool = true,
         keepAliveInterval: Duration = .seconds(25),
         connectionTimeout: Duration = .seconds(30),
         maxRetries: Int = 3,
@@ -97,6 +100,7 @@ public struct Configuration: Sendable, Hashable {
         self.turnServers = turnServers
         self.trust = trust
         self.localPort = localPort
+        self.portMapping = portMapping
         self.keepAliveInterval = keepAliveInterval
         self.connectionTimeout = connectionTimeout
         self.maxRetries = maxRetries

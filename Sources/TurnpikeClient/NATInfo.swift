@@ -48,6 +48,18 @@ public struct NATInfo: Sendable, Hashable, Codable {
     public var lifetimeAtLeastSeconds: Int?
     /// And below how many seconds; `nil` where it outlived the longest test.
     public var lifetimeBelowSeconds: Int?
+    /// What the gateway does for this host when it is asked; `nil` where there is none to ask, or nobody asked.
+    public var portMapping: PortMappingInfo?
+
+    /// The kind of NAT that peers meet. Behind a port that the gateway has mapped everybody gets in, whatever the NAT
+    /// is otherwise.
+    public var typeForPeers: NATType {
+        guard portMapping?.isUsable == true else { return type }
+        switch type {
+        case .restricted, .portRestricted, .symmetric: return .fullCone
+        case .open, .fullCone, .blocked, .unknown: return type
+        }
+    }
 
     /// Nothing is known.
     init(unknownBecause reason: String) {

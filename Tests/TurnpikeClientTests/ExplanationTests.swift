@@ -138,6 +138,13 @@ import Traversal
         #expect(!Explanation(situation).advice.contains("TURN_SERVERS"))
     }
 
+    @Test func aPortThatTheRouterHasOpenedIsNamed() {
+        var mapped = Self.facts(.fullCone)
+        mapped.isMapped = true
+        let found = Explanation.forecast(mapped, Self.facts(.symmetric))
+        #expect(found.isDirect && found.reason.hasPrefix("Your router has opened a port that everybody may send to; "))
+    }
+
     // MARK: Layers and families
 
     @Test func aProvidersNATIsNobodysToConfigure() {
@@ -272,7 +279,7 @@ import Traversal
 
     @Test func whatPeersTellEachOtherIsReadAsItWasWritten() throws {
         var facts = NetworkFacts(type: .symmetric, ports: .sequential)
-        (facts.layers, facts.isFirewalled, facts.hasOnlyPort443) = (.carrier, true, true)
+        (facts.layers, facts.isFirewalled, facts.hasOnlyPort443, facts.isMapped) = (.carrier, true, true, true)
         facts.families = [.ipv4, .ipv6]
         let payload = JSONValue.object(["nat": .string("Symmetric"), NetworkFacts.member: facts.signaled])
         #expect(NetworkFacts(signaled: payload) == facts)

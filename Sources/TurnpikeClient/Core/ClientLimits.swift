@@ -75,4 +75,15 @@ package enum ClientLimits {
     static let addressCheck = 3 * second
     /// From a change of addresses to asking the servers anew.
     static let addressRest = 500 * millisecond
+
+    // MARK: Port mapping
+
+    /// Of the kernel's table of routes: some hundred lines of 128 bytes, with the default routes first.
+    static let routeTableBytes = 65_536
+    /// Default routes whose gateways are asked: an uplink and one in reserve.
+    static let gateways = 2
+    /// How often the default routes are looked at.
+    static let gatewayCheck = 3 * second
+    /// What begins waits for mappings so long and no longer: gateways are a millisecond away.
+    static let mappingPatience = 250 * millisecond
 }

@@ -17,6 +17,15 @@ package protocol ClientNetwork: AnyObject {
     /// Addresses of interfaces that are up, best first; loopback only where there is nothing else.
     func localAddresses() -> [LocalAddress]
 
+    /// The routers that packets of IPv4 to the world go to, best first.
+    func gateways() -> [Gateway]
+
+    /// A UDP socket on all of IPv4, whose port others on this machine may have as well: for what is told to everybody.
+    func openShared(
+        port: UInt16,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort
+
     /// A UDP socket.
     /// - Parameters:
     ///   - address: of this machine, or the wildcard of a family (`IPAddress.anyIPv4`, `.anyIPv6`).
@@ -54,6 +63,18 @@ package struct LocalAddress: Hashable, Sendable {
     /// A link-local one carries its link's number.
     package var address: IPAddress
     /// Such as `eth0`.
+    package var interface: String
+
+    package init(address: IPAddress, interface: String) {
+        self.address = address
+        self.interface = interface
+    }
+}
+
+/// A default route.
+package struct Gateway: Hashable, Sendable {
+    package var address: IPAddress
+    /// By which it is reached, such as `eth0`.
     package var interface: String
 
     package init(address: IPAddress, interface: String) {
@@ -158,6 +179,15 @@ package protocol Alarm: AnyObject {
 }
 
 extension ClientNetwork {
+    package func gateways() -> [Gateway] { [] }
+
+    package func openShared(
+        port: UInt16,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort {
+        try openDatagrams(at: .anyIPv4, port: port, receive)
+    }
+
     package func openDatagrams(
         to endpoint: Endpoint,
         _ receive: @escaping (DatagramEvent) -> Void

@@ -76,6 +76,7 @@ extension Explanation {
         case .open where facts.isFirewalled:
             "\(whose) address is public, behind a firewall that lets in only who was sent to, port by port"
         case .open: "\(whose) address is public and open to all"
+        case .fullCone where facts.isMapped: "\(whose) router has opened a port that everybody may send to"
         case .fullCone: "\(nat) lets anybody in by an open port"
         case .restricted: "\(nat) lets in the hosts it has sent to"
         case .portRestricted: "\(nat) lets in only who it has sent to, port by port"

@@ -200,7 +200,8 @@ extension Explanation {
                 + "\(here.hairpin == false ? "leads nothing" : "seems to lead nothing") that is sent to its own "
                 + "outside address back in (no hairpinning).",
             advice: isCarrier
-                ? "It is the provider's NAT: IPv6 on both sides, or a public address for one of you, makes the path direct."
+                ? "It is the provider's NAT: IPv6 on both sides, or a public address for one of you, makes the path "
+                    + "direct."
                 : "Switch on hairpinning (NAT loopback) in that router, or join both networks by a route."
         )
     }

@@ -8,11 +8,15 @@ extension NetworkFacts {
     /// Of a `signal` that says no more than these two members: what was not known at the time of the description.
     static let kind = "nat-report"
 
+    /// All that a peer is told, to tell what is new.
+    var told: JSONValue { .array([.string(type.rawValue), signaled]) }
+
     var signaled: JSONValue {
         var members: [String: JSONValue] = [:]
         if let ports { members["ports"] = .string(ports.rawValue) }
         if let layers { members["layers"] = .string(layers.rawValue) }
         if isFirewalled { members["firewall"] = .bool(true) }
+        if isMapped { members["mapped"] = .bool(true) }
         if hasOnlyPort443 { members["onlyPort443"] = .bool(true) }
         members["families"] = .array(families.map { .string($0.word) }.sorted { $0.string ?? "" < $1.string ?? "" })
         return .object(members)
@@ -26,6 +30,7 @@ extension NetworkFacts {
         self.init(type: type ?? .unknown, ports: network?["ports"]?.string.flatMap(Ports.init))
         layers = network?["layers"]?.string.flatMap(Layers.init)
         isFirewalled = network?["firewall"]?.bool ?? false
+        isMapped = network?["mapped"]?.bool ?? false
         hasOnlyPort443 = network?["onlyPort443"]?.bool ?? false
         let words = (network?["families"]?.array ?? []).prefix(2).compactMap(\.string)
         families = Set([AddressFamily.ipv4, .ipv6].filter { words.contains($0.word) })

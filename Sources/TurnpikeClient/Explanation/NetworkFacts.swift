@@ -21,6 +21,8 @@ package struct NetworkFacts: Hashable, Sendable {
     package var layers: Layers?
     /// Nothing is translated, and what was not asked for is kept out all the same.
     package var isFirewalled = false
+    /// The router has opened a port for this host, so the type is one that lets anybody in.
+    package var isMapped = false
     /// The server is reached by TCP on port 443 alone.
     package var hasOnlyPort443 = false
     /// Families in which an address was found that reaches beyond the local network; empty where nothing is known.
@@ -54,10 +56,12 @@ extension NetworkFacts {
     package init(peer name: NATName) { self.init(type: NATType(name), ports: name == .symmetric ? .random : nil) }
 
     init(_ nat: NATInfo) {
-        self.init(type: nat.type, ports: nat.portAllocation.flatMap(Ports.init))
+        self.init(type: nat.typeForPeers, ports: nat.portAllocation.flatMap(Ports.init))
+        isMapped = nat.portMapping?.isUsable ?? false
         hairpin = nat.hairpin
         isFirewalled = nat.firewalled ?? false
         if let address = nat.publicIP.flatMap(AddressText.address), address.isIPv4 { publicAddresses = [address] }
+        if let router = nat.portMapping?.externalIP.flatMap(AddressText.address) { note(router: router) }
     }
 
     /// An address of the host's own.

@@ -19,7 +19,7 @@ extension PeerClient {
 
     /// Tells the peer what is known of this side's network, unless it has been told that.
     func tellNetwork(in session: PeerSession) {
-        guard servers.natType != .unknown, session.toldNetwork != networkFacts.signaled else { return }
+        guard servers.natTypeForPeers != .unknown, session.toldNetwork != networkFacts.told else { return }
         session.tell(signal: NetworkFacts.kind, [:])
     }
 }

@@ -29,6 +29,11 @@ final class Gatherer {
         didSet { if !awaitsRelays { completeIfDone() } }
     }
 
+    /// Gateways are asked for mappings: the search waits a moment for them.
+    var awaitsMappings = false {
+        didSet { if !awaitsMappings { completeIfDone() } }
+    }
+
     private let network: any ClientNetwork
     private let router: PathRouter
     private let localPort: UInt16
@@ -96,6 +101,44 @@ final class Gatherer {
             )
         )
     }
+
+    /// The sockets that peers reach, each by its own address.
+    var hosts: [Endpoint] { sockets.values.map(\.port.local) }
+
+    /// The gateway gives what is sent to `external` to the socket at `local` (RFC 6887). For ICE that is one more
+    /// address which a server has told.
+    /// - Returns: false where it leads nowhere: STUN servers see this host at another address, so the gateway is behind
+    ///   a NAT itself.
+    func addMapping(_ external: Endpoint, to local: Endpoint, by gateway: IPAddress) -> Bool {
+        guard let socket = sockets.values.first(where: { $0.port.local == local }) else { return false }
+        removeMapping(of: local, by: gateway)
+        guard external.address.isReachedFromTheWorld, socket.reflexive.map({ $0.address == external.address }) ?? true
+        else { return false }
+        // The NAT may keep the port, and have told it by STUN.
+        guard !candidates.contains(where: { $0.base == socket.base && $0.endpoint == external }) else { return true }
+        add(
+            ICELocalCandidate(
+                base: socket.base,
+                type: .serverReflexive,
+                endpoint: external,
+                baseEndpoint: local,
+                server: gateway,
+                localPreference: socket.preference,
+                related: local
+            )
+        )
+        return true
+    }
+
+    /// Connections from here on are not told of it.
+    func removeMapping(of local: Endpoint, by gateway: IPAddress) {
+        candidates.removeAll {
+            $0.type == .serverReflexive && $0.server == gateway && $0.baseEndpoint == local
+        }
+    }
+
+    /// What STUN servers see of the socket at that address.
+    func reflexive(of local: Endpoint) -> Endpoint? { sockets.values.first { $0.port.local == local }?.reflexive }
 
     func remove(_ base: ICEBase) {
         router.remove(base)
@@ -241,7 +284,7 @@ final class Gatherer {
 
     private func completeIfDone() {
         guard !isComplete, completeBy < .max else { return }
-        let isWaiting = awaitsServers || awaitsRelays || queries.contains { $0.isFresh }
+        let isWaiting = awaitsServers || awaitsRelays || awaitsMappings || queries.contains { $0.isFresh }
         guard !isWaiting || network.nowNanoseconds >= completeBy else { return }
         isComplete = true
         onChange(.completed)

@@ -12,13 +12,13 @@ extension PeerClient: SessionHost {
     ) {
         guard let signaling else { return failed(noSignaling) }
         var payload = payload
-        if kind != .candidate, case .object(var members) = payload, servers.natType != .unknown {
+        if kind != .candidate, case .object(var members) = payload, servers.natTypeForPeers != .unknown {
             // Browsers pass it over; our peers recommend a strategy by it.
-            members["nat"] = .string(servers.natType.rawValue)
-            let network = networkFacts.signaled
-            members[NetworkFacts.member] = network
+            members["nat"] = .string(servers.natTypeForPeers.rawValue)
+            let facts = networkFacts
+            members[NetworkFacts.member] = facts.signaled
             payload = .object(members)
-            sessions[SessionKey(local: from, remote: to)]?.toldNetwork = network
+            sessions[SessionKey(local: from, remote: to)]?.toldNetwork = facts.told
         }
         signaling.send(kind, JSONText(payload), from: from, to: to, failed: failed)
     }
@@ -47,7 +47,10 @@ extension PeerClient: SessionHost {
         guard let connection = session.connection else { return }
         connection.note(roundTripNanoseconds: session.link?.agent.roundTripNanoseconds)
         guard connection.note(path) else { return }
-        if session.hasBeenDirect, !session.isDirect { gatherer.askAgain() }
+        if session.hasBeenDirect, !session.isDirect {
+            gatherer.askAgain()
+            portMappings?.verify()
+        }
         if session.isDirect, let path { session.reportDirect(path) }
         if session.isDirect, !session.hasBeenDirect {
             session.hasBeenDirect = true
@@ -136,6 +139,7 @@ extension PeerClient: SessionHost {
             }
         }
         servers.noteGatherer(change)
+        mapPorts(after: change)
         finishStartIfReady()
     }
 }

@@ -42,6 +42,10 @@ final class PeerClient {
         keepAliveNanoseconds: configuration.keepAliveInterval.clampedNanoseconds
     ) { [weak self] in self?.take($0) }
     private(set) lazy var servers = ServerDirectory(self)
+    var portMappings: PortMappings?
+    private(set) lazy var mappingAlarm = context.network.alarm { [weak self] in
+        self?.gatherer.awaitsMappings = false
+    }
     let serverURL: ServerURL?
     let trust: ServerTrust
     let resume: (UInt64) -> @Sendable () -> Void
@@ -58,6 +62,7 @@ final class PeerClient {
     var unplaced: [UInt64: (waiter: PeerSession.Waiter, peer: PeerID)] = [:]
     private var starting: [() -> Void] = []
     private var closing: [() -> Void] = []
+    private var releasesMappings = false
     var defaultRegistration: [(Result<PeerID, ConnectionFailure>) -> Void] = []
 
     /// - Parameters:
@@ -104,6 +109,7 @@ final class PeerClient {
         startedAt = now
         startAlarm.set(at: now &+ min(ClientLimits.startTime, configuration.connectionTimeout.clampedNanoseconds))
         startSignaling()
+        startPortMapping()
         gatherer.start()
         servers.start()
         finishStartIfReady()
@@ -208,11 +214,20 @@ final class PeerClient {
 
     private func finishClose() {
         guard phase == .closing else { return }
+        // Sessions are over by now, or have had their time.
+        closeAlarm.set(at: nil)
+        guard !releasesMappings else { return }
+        releasesMappings = true
+        releasePortMappings { [weak self] in self?.closeAll() }
+    }
+
+    private func closeAll() {
+        guard phase == .closing else { return }
         for session in Array(sessions.values) { session.end(.closed) }
         phase = .closed
         for (waiter, peer) in unplaced.values { refuse(waiter, peer, .cancelled, "the coordinator is shut down") }
         unplaced = [:]
-        for alarm in [closeAlarm, ticker, unplacedAlarm] { alarm.set(at: nil) }
+        for alarm in [mappingAlarm, ticker, unplacedAlarm] { alarm.set(at: nil) }
         servers.close()
         gatherer.stop()
         signaling?.close()

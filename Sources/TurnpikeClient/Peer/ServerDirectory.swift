@@ -23,6 +23,9 @@ final class ServerDirectory {
 
     var natType: NATType { nat.type }
 
+    /// What peers are told, and what is recommended by.
+    var natTypeForPeers: NATType { nat.typeForPeers }
+
     /// How many relays can be used at once.
     var relayCount: Int { relays?.up.count ?? 0 }
 
@@ -164,14 +167,22 @@ final class ServerDirectory {
         guard case .changed(let findings) = event else { return }
         isNATKnown = isNATKnown || findings.isComplete
         let found = findings.primary.map { NATInfo($0) } ?? NATInfo(unknownBecause: "no STUN server has answered")
-        if found != nat {
-            nat = found
-            if found.type != .unknown {
-                client.onEvent(.natChanged(found))
-                for session in client.sessions.values where session.phase == .open { client.tellNetwork(in: session) }
-            }
-        }
+        setNAT(found)
         client.finishStartIfReady()
+    }
+
+    /// The gateway has told more, or STUN servers have.
+    func notePortMapping() { setNAT(nat) }
+
+    private func setNAT(_ found: NATInfo) {
+        var found = found
+        found.portMapping = client.portMappingInfo(publicIP: found.publicIP)
+        guard found != nat else { return }
+        nat = found
+        if found.type != .unknown {
+            client.onEvent(.natChanged(found))
+            for session in client.sessions.values where session.phase == .open { client.tellNetwork(in: session) }
+        }
     }
 
     // MARK: Relays

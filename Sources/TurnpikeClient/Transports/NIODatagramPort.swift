@@ -23,6 +23,7 @@ final class NIODatagramPort: DatagramPort {
         at address: IPAddress,
         port: UInt16,
         to remote: Endpoint? = nil,
+        isShared: Bool = false,
         _ receive: @escaping (DatagramEvent) -> Void
     ) throws(NetworkFailure) {
         let wanted = Endpoint(address: address, port: port)
@@ -31,6 +32,7 @@ final class NIODatagramPort: DatagramPort {
         guard descriptor >= 0 else { throw NetworkFailure(errno: errno, subject) }
         // IPv4 has sockets of its own, also on the wildcard and the same port.
         if !address.isIPv4 { Self.set(descriptor, CInt(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
+        if isShared { Self.set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1) }
         Self.set(descriptor, SOL_SOCKET, SO_RCVBUF, CInt(ClientLimits.datagramBufferBytes))
         Self.set(descriptor, SOL_SOCKET, SO_SNDBUF, CInt(ClientLimits.datagramBufferBytes))
         guard SystemAddress.with(wanted, { bind(descriptor, $0, $1) }) == 0 else {

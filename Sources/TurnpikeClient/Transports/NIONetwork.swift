@@ -28,6 +28,15 @@ package final class NIONetwork: ClientNetwork {
 
     package func localAddresses() -> [LocalAddress] { LocalInterfaces.addresses() }
 
+    package func gateways() -> [Gateway] { DefaultRoutes.gateways() }
+
+    package func openShared(
+        port: UInt16,
+        _ receive: @escaping (DatagramEvent) -> Void
+    ) throws(NetworkFailure) -> any DatagramPort {
+        try NIODatagramPort(loop, at: .anyIPv4, port: port, isShared: true, receive)
+    }
+
     package func openDatagrams(
         at address: IPAddress,
         port: UInt16,
