@@ -122,7 +122,6 @@ extension PeerClient: SessionHost {
             case .completed: session.link?.endCandidates()
             }
         }
-        servers.noteGatherer(change)
         finishStartIfReady()
     }
 }

@@ -36,6 +36,10 @@ final class PeerClient {
         keepAliveNanoseconds: configuration.keepAliveInterval.clampedNanoseconds
     ) { [weak self] in self?.take($0) }
     private(set) lazy var servers = ServerDirectory(self)
+    private lazy var uplinks = UplinkWatch(context.network) { [weak self] in self?.take($0) }
+    /// A path is silent, and when relays and mappings are looked at again if it stays so.
+    var isInDoubt = false
+    var nextCheck: UInt64 = 0
     let serverURL: ServerURL?
     let trust: ServerTrust
     let resume: (UInt64) -> @Sendable () -> Void
@@ -97,6 +101,7 @@ final class PeerClient {
         phase = .running
         startedAt = now
         startAlarm.set(at: now &+ min(ClientLimits.startTime, configuration.connectionTimeout.clampedNanoseconds))
+        uplinks.start()
         startSignaling()
         gatherer.start()
         servers.start()
@@ -181,6 +186,7 @@ final class PeerClient {
                 session.connection?.note(roundTripNanoseconds: session.link?.agent.roundTripNanoseconds)
             }
         }
+        if ticks % ClientLimits.ticksPerPathWatch == 0 { watchPaths() }
         scheduleTick()
     }
 
@@ -206,6 +212,7 @@ final class PeerClient {
         for (waiter, peer) in unplaced.values { refuse(waiter, peer, .cancelled, "the coordinator is shut down") }
         unplaced = [:]
         for alarm in [closeAlarm, ticker, unplacedAlarm] { alarm.set(at: nil) }
+        uplinks.close()
         servers.close()
         gatherer.stop()
         signaling?.close()
