@@ -144,7 +144,7 @@ final class ICEPeer {
             tell("relay", "\"failure\": \(quoted(failure.map { "\($0)" } ?? "closed"))")
             isRelayUnderWay = false
             endIfGathered()
-        case .permitted, .peerError, .renewed, .renewalRefused: break
+        case .permitted, .peerError, .renewed, .silent, .renewalRefused: break
         }
     }
 

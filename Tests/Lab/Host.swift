@@ -9,6 +9,7 @@ package final class Host: Node {
     /// Whether ICMP and resets answer what nobody listens for.
     package var answersUnreachable = true
 
+    private var watchers: [ObjectIdentifier: () -> Void] = [:]
     private var unplugged: [Attachment] = []
     private var sockets: [UInt16: [UDPSocket]] = [:]
     let streams = StreamTable()
@@ -50,6 +51,13 @@ package final class Host: Node {
         for address in attachment.addresses { attachment.remove(address) }
         interfaces.removeAll { $0 === attachment }
     }
+
+    /// Tells the owner of every address that comes or goes, until it is told with nil.
+    package func watchAddresses(for owner: AnyObject, _ changed: (() -> Void)?) {
+        watchers[ObjectIdentifier(owner)] = changed
+    }
+
+    func noteAddresses() { for changed in watchers.values { internet.scheduler.after(nanoseconds: 0, changed) } }
 
     // MARK: UDP
 

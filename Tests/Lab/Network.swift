@@ -34,11 +34,13 @@ package final class Attachment {
     package func add(_ address: IPAddress) {
         addresses.append(address)
         network.announce(address, at: self)
+        (node as? Host)?.noteAddresses()
     }
 
     package func remove(_ address: IPAddress) {
         addresses.removeAll { $0 == address }
         network.withdraw(address, at: self)
+        (node as? Host)?.noteAddresses()
     }
 }
 
@@ -88,6 +90,11 @@ package final class Network {
         guard owners[address] === attachment else { return }
         owners[address] = nil
         router?.withdrawFromInside(address)
+    }
+
+    /// Addresses that nobody has.
+    package func newAddresses(v4: Bool, v6: Bool) -> [IPAddress] {
+        (v4 ? [pool.takeV4()] : []) + (v6 ? [pool.takeV6()] : [])
     }
 
     /// Keeps the two sets of addresses of this network apart, until `heal`.

@@ -96,7 +96,7 @@ final class Exchange {
             }
         case .refused(_, let failure): end("\(failure)")
         case .ended(let failure): end(failure.map { "\($0)" } ?? "closed")
-        case .peerError, .renewed, .renewalRefused: break
+        case .peerError, .renewed, .silent, .renewalRefused: break
         }
     }
 

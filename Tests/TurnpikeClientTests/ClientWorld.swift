@@ -39,7 +39,7 @@ final class ClientWorld {
         let users = Dictionary(uniqueKeysWithValues: homes.map { ($0.name, Self.password($0.name)) })
         internet = Internet(seed: seed) { net in
             net.relay("turn", users: users, v6: v6, quality)
-            net.rendezvous("signaling", users: users, quality)
+            net.rendezvous("signaling", users: users, v6: v6, quality)
             for home in homes {
                 if let behavior = home.behavior {
                     net.nat(Self.router(home.name), behavior, firewall: home.firewall, quality) {
@@ -61,7 +61,9 @@ final class ClientWorld {
                 configuration,
                 names: [
                     "turn.lab": (v6 ? [.ipv6, .ipv4] : [.ipv4]).map { internet.relay("turn").endpoint($0).address },
-                    "signaling.lab": [internet.rendezvous("signaling").endpoint().address],
+                    "signaling.lab": (v6 ? [.ipv6, .ipv4] : [.ipv4]).map {
+                        internet.rendezvous("signaling").endpoint($0).address
+                    },
                 ],
                 seed: seed &* 1_000 &+ UInt64(index)
             )

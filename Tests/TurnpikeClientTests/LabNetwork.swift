@@ -18,7 +18,12 @@ final class LabNetwork: ClientNetwork {
     var hidden: Set<AddressFamily> = []
     /// Addresses that the machine shows and does not have.
     var extra: [IPAddress] = []
+    /// Whether the system tells of changes of addresses, or they have to be looked for.
+    var tellsChanges = true
     private(set) var openPorts = 0
+    /// What has happened while the program was stopped, as the system keeps it; nil while it runs.
+    private var delayed: [() -> Void]?
+    private var delayedDatagrams = 0
     /// Hosts do not hold it, and what a test leaves behind gives its sockets back to it.
     private let internet: Internet
 
@@ -55,20 +60,54 @@ final class LabNetwork: ClientNetwork {
             throw NetworkFailure(.addressInUse, "a UDP socket at \(own.text):\(port)")
         }
         openPorts += 1
-        return LabPort(socket, local: Endpoint(address: own, port: socket.port), receive) { [weak self] in
+        return LabPort(socket, local: Endpoint(address: own, port: socket.port), on: self, receive) { [weak self] in
             self?.openPorts -= 1
         }
     }
 
+    func watchAddresses(_ changed: @escaping () -> Void) -> AnyObject? {
+        tellsChanges ? LabAddressWatch(host) { [weak self] in self?.run(changed) } : nil
+    }
+
+    // MARK: Stopping
+
+    /// The program is stopped (SIGSTOP): its host goes on, and what comes for it waits.
+    func stop() { delayed = [] }
+
+    /// It goes on.
+    func proceed() {
+        let events = delayed ?? []
+        (delayed, delayedDatagrams) = (nil, 0)
+        for event in events { event() }
+    }
+
+    func run(_ event: @escaping () -> Void) { if delayed == nil { event() } else { delayed?.append(event) } }
+
+    /// A socket holds some, and those that are too many are lost.
+    func runDatagram(_ event: @escaping () -> Void) {
+        guard delayed != nil else { return event() }
+        delayedDatagrams += 1
+        if delayedDatagrams <= 1_000 { delayed?.append(event) }
+    }
+
     func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink {
-        LabStream(host, to: endpoint, receive)
+        LabStream(host, to: endpoint) { [weak self] event in self?.take(event, receive) }
     }
 
     func openWebSocket(
         _ request: WebSocketRequest,
         _ receive: @escaping (WebSocketEvent) -> Void
     ) -> any WebSocketLink {
-        LabWebSocket(host, to: names[request.host]?.first ?? AddressText.address(request.host), request, receive)
+        let addresses = names[request.host] ?? [AddressText.address(request.host)].compactMap(\.self)
+        let address = addresses.first { host.address($0.family) != nil } ?? addresses.first
+        return LabWebSocket(host, to: address, request) { [weak self] event in self?.run { receive(event) } }
+    }
+
+    private func take(_ event: StreamEvent, _ receive: @escaping (StreamEvent) -> Void) {
+        // The bytes are there for the time of the call.
+        guard case .bytes(let bytes) = event else { return run { receive(event) } }
+        let kept = Array(bytes)
+        run { kept.withUnsafeBytes { receive(.bytes($0)) } }
     }
 
     func resolve(_ name: String, _ answer: @escaping (Result<[IPAddress], NetworkFailure>) -> Void) {
@@ -80,7 +119,9 @@ final class LabNetwork: ClientNetwork {
         scheduler.after(seconds: literal == nil ? lookupMilliseconds / 1_000 : 0) { answer(result) }
     }
 
-    func alarm(_ body: @escaping () -> Void) -> any TurnpikeClient.Alarm { LabAlarm(scheduler, body) }
+    func alarm(_ body: @escaping () -> Void) -> any TurnpikeClient.Alarm {
+        LabAlarm(scheduler) { [weak self] in self?.run(body) }
+    }
 }
 
 final class LabAlarm: TurnpikeClient.Alarm {
@@ -91,6 +132,17 @@ final class LabAlarm: TurnpikeClient.Alarm {
     func set(at timeNanoseconds: UInt64?) { alarm.set(timeNanoseconds) }
 }
 
+private final class LabAddressWatch {
+    private unowned let host: Host
+
+    init(_ host: Host, _ changed: @escaping () -> Void) {
+        self.host = host
+        host.watchAddresses(for: self, changed)
+    }
+
+    deinit { host.watchAddresses(for: self, nil) }
+}
+
 private final class LabPort: DatagramPort {
     let local: Endpoint
     private var socket: UDPSocket?
@@ -99,14 +151,21 @@ private final class LabPort: DatagramPort {
     init(
         _ socket: UDPSocket,
         local: Endpoint,
+        on network: LabNetwork,
         _ receive: @escaping (DatagramEvent) -> Void,
         onClose: @escaping () -> Void
     ) {
         (self.socket, self.local, self.onClose) = (socket, local, onClose)
-        socket.onReceive = { datagram in
-            datagram.bytes.withUnsafeBytes { receive(.datagram($0, from: datagram.from)) }
+        // A closed one tells nothing, not even what has waited for it.
+        socket.onReceive = { [weak self, weak network] datagram in
+            network?.runDatagram {
+                guard self?.socket != nil else { return }
+                datagram.bytes.withUnsafeBytes { receive(.datagram($0, from: datagram.from)) }
+            }
         }
-        socket.onProblem = { receive(.unreachable($0.destination)) }
+        socket.onProblem = { [weak self, weak network] problem in
+            network?.run { if self?.socket != nil { receive(.unreachable(problem.destination)) } }
+        }
     }
 
     func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint) {

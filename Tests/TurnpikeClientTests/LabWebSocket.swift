@@ -38,6 +38,8 @@ final class LabWebSocket: WebSocketLink {
         connection.onClose = { [weak self] failure in self?.end(failure.map { self?.failure($0) } ?? nil) }
     }
 
+    var localAddress: IPAddress? { framer?.connection.local.address }
+
     func send(_ text: String) { framer?.send(.text, Array(text.utf8)) }
 
     func ping() {

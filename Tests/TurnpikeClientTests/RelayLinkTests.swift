@@ -33,6 +33,7 @@ import TurnpikeClient
             case .refused(_, let failure): refused.append(failure)
             case .peerError: break
             case .renewed: renewals += 1
+            case .silent: break
             case .renewalRefused(let failure): refusedRenewals.append(failure)
             case .ended(let failure): ends.append(failure)
             }

@@ -75,7 +75,7 @@ final class LoadConnection {
         case .ended(let failure):
             state = .ended
             problem = failure.map { Problem($0, nowSeconds: network.wallMilliseconds / 1_000) }
-        case .peerError, .renewed, .renewalRefused: break
+        case .peerError, .renewed, .silent, .renewalRefused: break
         }
     }
 

@@ -79,7 +79,7 @@ final class RelayProbe {
         case .ended(let failure):
             if relayed == nil { self.failure = failure }
             stop()
-        case .received, .peerError, .renewed, .renewalRefused: return
+        case .received, .peerError, .renewed, .silent, .renewalRefused: return
         }
         changed()
     }

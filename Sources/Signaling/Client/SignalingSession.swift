@@ -138,11 +138,26 @@ package struct SignalingSession {
         if let user = credentials.user, let resume, user != resume.user { self.resume = nil }
         switch phase {
         case .idle, .closed: return
+        case .open, .connecting, .greeting, .waiting, .refused: connectAnew(now, &actions)
+        }
+    }
+
+    /// The way to the server is another one, as when this machine's addresses have changed: what there is of a
+    /// connection is given up, and another begins at once. Nothing is lost.
+    package mutating func reconnect(now: UInt64, into actions: inout [SignalingAction]) {
+        switch phase {
+        case .idle, .refused, .closed: return
+        case .open, .connecting, .greeting, .waiting: connectAnew(now, &actions)
+        }
+    }
+
+    private mutating func connectAnew(_ now: UInt64, _ actions: inout [SignalingAction]) {
+        switch phase {
         case .open, .connecting, .greeting:
             leave(now)
             // Not 1000, which would end the session.
             actions.append(.close(code: 1001))
-        case .waiting, .refused: break
+        case .idle, .waiting, .refused, .closed: break
         }
         attempts = 0
         guard comeBackAt <= now else { return wait(until: comeBackAt) }

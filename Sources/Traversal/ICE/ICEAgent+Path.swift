@@ -25,6 +25,17 @@ extension ICEAgent {
         selected.flatMap { $0.liveness.roundTrip > 0 ? $0.liveness.roundTrip : nil }
     }
 
+    /// The last path went with its socket or relay, and there may soon be another one in its place.
+    package var hasLostBase: Bool { lostBaseAt != nil }
+
+    /// There was a path, and none that answers is known at the moment.
+    package var isInDoubt: Bool {
+        guard hasStood, state != .closed else { return false }
+        guard let selected, selected.isAlive else { return true }
+        guard let since = selected.liveness.probing?.since else { return false }
+        return now >= since && now - since >= max(configuration.probeSpacing, selected.liveness.roundTrip &* 2)
+    }
+
     /// Tells the path whenever its value is another: another pair, or more known of the same one.
     func announcePath() {
         let path = path

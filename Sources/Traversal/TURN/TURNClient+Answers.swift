@@ -161,7 +161,11 @@ extension TURNClient {
         if phase == .closing { return end(nil, into: &actions) }
         // An allocation that the server knows goes on relaying, whatever becomes of a request about it: an outage of
         // the way is over as a rule before the lifetime is.
-        if failure.reason == .allocationLost { return end(failure, into: &actions) }
+        if failure.reason == .allocationLost {
+            // A NAT that has forgotten its mapping makes this client another one to the server, which a ticket mends.
+            if case .refresh = pending.kind, failure.code == 437, moved(now: now, into: &actions) { return }
+            return end(failure, into: &actions)
+        }
         switch pending.kind {
         case .allocate, .move: end(failure, into: &actions)
         case .refresh:

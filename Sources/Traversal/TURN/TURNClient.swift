@@ -184,6 +184,14 @@ package struct TURNClient {
         )
     }
 
+    /// Asks the server whether the allocation is there, as when data by it has no effect.
+    package mutating func check(now: UInt64, into actions: inout [TURNAction]) {
+        // One that is under way is as good.
+        guard phase == .live, !isMoving, refreshAt != .max else { return }
+        refreshAt = .max
+        request(.refresh(lifetimeSeconds: configuration.lifetimeSeconds), now: now, into: &actions)
+    }
+
     /// The client's address has changed, and the caller has a socket or connection from the new one: moves the
     /// allocation there (RFC 8016).
     /// - Returns: false when the server gave no ticket; a new client is needed then.

@@ -67,6 +67,27 @@ package enum ClientLimits {
     static let relayRetry = 2 * second
     static let longestRelayRetry = 300 * second
 
+    /// A server that answers is heard within this, also over a satellite. The way of one that does not is tried
+    /// another time, by a socket of its own where the allocation can move.
+    static let relayAnswerTime = 500 * millisecond
+    /// A move that is not answered by then lets other ways to a relay begin beside it.
+    static let relayMoveTime = 1_000 * millisecond
+    /// An allocation that was lost after so long was a good one, and the next is asked for at once.
+    static let stableRelay = 10 * second
+
+    // MARK: Uplinks
+
+    /// How often this machine's addresses are looked at, which is one system call; the system tells sooner as a rule.
+    static let addressLook = 3 * second
+    /// An interface comes up in many steps, each of which the system tells.
+    static let addressRest = 50 * millisecond
+    /// Where the system does not let anybody listen to it, or told more than was read.
+    static let netlinkRetry = 5 * second
+    /// Nothing but sleep keeps a loop from running for so long.
+    static let leastSleep = 5 * second
+    /// Between two looks at relays and mappings while a path is silent.
+    static let checkPause = 5 * second
+
     // MARK: NATs
 
     /// STUN servers that are looked up; discovery asks four of them at once.
@@ -74,7 +95,7 @@ package enum ClientLimits {
     /// How often this machine's addresses are looked at, which is one system call.
     static let addressCheck = 3 * second
     /// From a change of addresses to asking the servers anew.
-    static let addressRest = 500 * millisecond
+    static let discoveryRest = 500 * millisecond
 
     // MARK: Port mapping
 

@@ -10,6 +10,8 @@ import Traversal
 package protocol ClientNetwork: AnyObject {
     /// Monotonic, from any beginning.
     var nowNanoseconds: UInt64 { get }
+    /// How long the machine has been suspended while that clock stood still.
+    var suspendedNanoseconds: UInt64 { get }
     /// Since 1970, by the clock on the wall: for the expiry of credentials alone.
     var wallMilliseconds: Int64 { get }
     var cryptography: any Cryptography { get }
@@ -25,6 +27,11 @@ package protocol ClientNetwork: AnyObject {
         port: UInt16,
         _ receive: @escaping (DatagramEvent) -> Void
     ) throws(NetworkFailure) -> any DatagramPort
+
+    /// Tells whenever addresses, links or routes of this machine may be others than before, as often as the system says
+    /// so.
+    /// - Returns: what is to be kept for as long as anybody wants to hear of it; nil where the system says nothing.
+    func watchAddresses(_ changed: @escaping () -> Void) -> AnyObject?
 
     /// A UDP socket.
     /// - Parameters:
@@ -126,6 +133,8 @@ package enum StreamEvent {
 /// A connection that carries messages of text.
 package protocol WebSocketLink: AnyObject {
     func send(_ text: String)
+    /// This end's address, once the connection is there.
+    var localAddress: IPAddress? { get }
     /// What the server's clock showed when it took the WebSocket, in seconds since 1970; nil where it did not say.
     var serverSeconds: Int64? { get }
     /// The other side answers by itself, and the link closes with `.timedOut` when it does not in time.
@@ -188,6 +197,10 @@ extension ClientNetwork {
         try openDatagrams(at: .anyIPv4, port: port, receive)
     }
 
+    package func watchAddresses(_ changed: @escaping () -> Void) -> AnyObject? { nil }
+
+    package var suspendedNanoseconds: UInt64 { 0 }
+
     package func openDatagrams(
         to endpoint: Endpoint,
         _ receive: @escaping (DatagramEvent) -> Void
@@ -201,6 +214,8 @@ extension DatagramPort {
 }
 
 extension WebSocketLink {
+    package var localAddress: IPAddress? { nil }
+
     package var serverSeconds: Int64? { nil }
 }
 

@@ -162,20 +162,31 @@ package final class NATMonitor {
 
     // MARK: Addresses
 
+    /// The addresses may be others.
+    package func look() {
+        guard receive != nil, !servers.isEmpty else { return }
+        compare()
+        setAlarm()
+    }
+
     private func wake() {
         let now = network.nowNanoseconds
         if let beginsAt, now >= beginsAt { begin() }
+        compare()
+        setAlarm()
+    }
+
+    private func compare() {
         let present = network.localAddresses()
         if present.map(\.address) != addresses.map(\.address) {
             let isOther = Set(present.map(\.address)) != Set(addresses.map(\.address))
             addresses = present
             // Interfaces come up in several steps; what is found out in between would be void at once.
             if isOther {
-                beginsAt = now &+ ClientLimits.addressRest
+                beginsAt = network.nowNanoseconds &+ ClientLimits.discoveryRest
                 receive?(.moved(present))
             }
         }
-        setAlarm()
     }
 
     private func setAlarm() {

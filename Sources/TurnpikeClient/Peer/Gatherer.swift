@@ -44,7 +44,6 @@ final class Gatherer {
     private var awaitsServers = true
     private var queries: [ReflexiveQuery] = []
     private var completeBy: UInt64 = .max
-    private var nextLook: UInt64 = .max
     private var nextAskAgain: UInt64 = 0
     private lazy var alarm = network.alarm { [weak self] in self?.advance() }
 
@@ -77,6 +76,13 @@ final class Gatherer {
         }
         if areAll { awaitsServers = false }
         completeIfDone()
+        setAlarm()
+    }
+
+    /// This machine's addresses may be others: sockets of those that are gone go too, and new ones get theirs.
+    func look() {
+        guard completeBy < .max else { return }
+        openSockets()
         setAlarm()
     }
 
@@ -153,13 +159,12 @@ final class Gatherer {
             socket.port.close()
         }
         (sockets, queries, candidates) = ([:], [], [])
-        nextLook = .max
+        completeBy = .max
     }
 
     // MARK: Sockets
 
     private func openSockets() {
-        nextLook = network.nowNanoseconds &+ ClientLimits.addressLook
         let addresses = Array(network.localAddresses().map(\.address).prefix(ClientLimits.hostSockets))
         for (address, socket) in sockets where !addresses.contains(address) {
             sockets[address] = nil
@@ -179,7 +184,8 @@ final class Gatherer {
         do throws(NetworkFailure) {
             port = try network.openDatagrams(at: address, port: localPort) { receive?($0) }
         } catch {
-            note(error.description)
+            // It has gone, or is not there yet: IPv6 looks for others that have it (RFC 4862 section 5.4).
+            if error.reason != .addressUnavailable { note(error.description) }
             return
         }
         let base = router.add(port)
@@ -277,7 +283,6 @@ final class Gatherer {
             }
             send(index)
         }
-        if now >= nextLook { openSockets() }
         completeIfDone()
         setAlarm()
     }
@@ -291,7 +296,7 @@ final class Gatherer {
     }
 
     private func setAlarm() {
-        var next = nextLook
+        var next = UInt64.max
         for query in queries { next = min(next, query.due) }
         if !isComplete { next = min(next, completeBy) }
         alarm.set(at: next == .max ? nil : next)

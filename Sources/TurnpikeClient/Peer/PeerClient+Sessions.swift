@@ -138,7 +138,6 @@ extension PeerClient: SessionHost {
             case .completed: session.link?.endCandidates()
             }
         }
-        servers.noteGatherer(change)
         mapPorts(after: change)
         finishStartIfReady()
     }

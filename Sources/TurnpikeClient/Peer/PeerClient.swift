@@ -46,6 +46,11 @@ final class PeerClient {
     private(set) lazy var mappingAlarm = context.network.alarm { [weak self] in
         self?.gatherer.awaitsMappings = false
     }
+
+    private lazy var uplinks = UplinkWatch(context.network) { [weak self] in self?.take($0) }
+    /// A path is silent, and when relays and mappings are looked at again if it stays so.
+    var isInDoubt = false
+    var nextCheck: UInt64 = 0
     let serverURL: ServerURL?
     let trust: ServerTrust
     let resume: (UInt64) -> @Sendable () -> Void
@@ -108,6 +113,7 @@ final class PeerClient {
         phase = .running
         startedAt = now
         startAlarm.set(at: now &+ min(ClientLimits.startTime, configuration.connectionTimeout.clampedNanoseconds))
+        uplinks.start()
         startSignaling()
         startPortMapping()
         gatherer.start()
@@ -194,6 +200,7 @@ final class PeerClient {
                 session.reportRelay(now: now)
             }
         }
+        if ticks % ClientLimits.ticksPerPathWatch == 0 { watchPaths() }
         scheduleTick()
     }
 
@@ -227,7 +234,8 @@ final class PeerClient {
         phase = .closed
         for (waiter, peer) in unplaced.values { refuse(waiter, peer, .cancelled, "the coordinator is shut down") }
         unplaced = [:]
-        for alarm in [mappingAlarm, ticker, unplacedAlarm] { alarm.set(at: nil) }
+        for alarm in [closeAlarm, mappingAlarm, ticker, unplacedAlarm] { alarm.set(at: nil) }
+        uplinks.close()
         servers.close()
         gatherer.stop()
         signaling?.close()

@@ -23,8 +23,6 @@ extension ClientLimits {
     static let askAgainPause = 2 * second
     /// The most often that a mapping is refreshed, as a part of the usual time: every three seconds of 25.
     static let keepAliveDivisor: UInt64 = 8
-    /// How often this machine's addresses are looked at.
-    static let addressLook = 3 * second
     /// Where a network that lets out hardly anything lets out HTTPS (RFC 9110 section 4.2.2).
     static let httpsPort: UInt16 = 443
     /// Sentences on what does not work, each kind.
@@ -52,6 +50,7 @@ extension ClientLimits {
     static let recordRoomBytes = 16_384 + 512
     static let tick = 10 * millisecond
     static let ticksPerMeasurement: UInt64 = 25
+    static let ticksPerPathWatch: UInt64 = 10
     /// The label of the channel that a connection has by itself.
     static let ownChannelLabel = "turnpike"
 
@@ -69,6 +68,9 @@ extension ClientLimits {
     static let earlyCandidates = 64
     /// The side with the higher id gives the other so long to restart ICE.
     static let restartCourtesy = 1 * second
+    /// A side whose sockets or relays have changed is about to have others, and finds a path by those sooner than by a
+    /// restart, which waits for signaling.
+    static let moveCourtesy = 1_500 * millisecond
     /// Between offers of a restart, while no path works.
     static let restartPause = 5 * second
     /// A connection without a path ends then: SCTP gives up after about as long.

@@ -209,6 +209,7 @@ final class PeerSession {
         pathLostAt = now
         // Both sides notice at about the same time; one is enough to begin.
         restartAt = now &+ (local < remote ? 0 : ClientLimits.restartCourtesy)
+        if link?.agent.hasLostBase == true { restartAt = now &+ ClientLimits.moveCourtesy }
     }
 
     /// The association stands, and this side may send.

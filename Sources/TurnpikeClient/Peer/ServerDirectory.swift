@@ -62,10 +62,19 @@ final class ServerDirectory {
         (relays, monitor) = (nil, nil)
     }
 
-    func noteGatherer(_ change: Gatherer.Change) {
-        // An address that went away may have been the one by which relays are reached.
-        if case .removed(let base) = change, base.rawValue < ClientLimits.firstRelayBase { relays?.move() }
+    /// This machine's addresses are others.
+    func move(to addresses: [LocalAddress]) {
+        relays?.move(to: addresses.map(\.address))
+        monitor?.look()
+        // Of a family that was of no use before.
+        for server in asked { resolve(server) }
     }
+
+    /// What failed may work.
+    func retry() { relays?.retry() }
+
+    /// Whether the relays are there still.
+    func check() { relays?.check() }
 
     private func update() {
         guard let relays, let monitor else { return }

@@ -9,6 +9,8 @@ final class RelayAttempt {
         case promising
         case allocated(TURNAllocation)
         case turn(TURNAction)
+        /// Neither the way there is nor another one from here is answered.
+        case silent
         case ended(RelayFailure?)
     }
 
@@ -37,8 +39,14 @@ final class RelayAttempt {
     private var certificateName: String
     /// The allocation is to move to the way that is coming up.
     private var isMoving = false
+    /// When the server was asked whether it is there, and when it was heard last.
+    private var askedAt: UInt64?
+    private var heardAt: UInt64 = 0
+    private var patience: (any Alarm)?
     private var waiting: [TURNAction] = []
     private var isPerforming = false
+    /// It was heard since it has moved last.
+    private var hasStayed = true
     private var keptUntilTheEnd: RelayAttempt?
 
     init(
@@ -64,6 +72,7 @@ final class RelayAttempt {
         configuration.software = "Turnpike \(ClientVersion.current)"
         client = TURNClient(configuration, with: network.cryptography)
         alarm = network.alarm { [weak self] in self?.run { $0.advance(now: $1, into: &$2) } }
+        patience = network.alarm { [weak self] in self?.losePatience() }
     }
 
     var endpoint: Endpoint { client.server }
@@ -96,11 +105,30 @@ final class RelayAttempt {
         perform()
     }
 
+    /// Asks the server whether the allocation is there. If it does not answer, the allocation is moved to a way of its
+    /// own; if it does not answer that either, `.silent` is told.
+    func check() {
+        guard client.isLive, !isMoving, askedAt == nil else { return }
+        askedAt = network.nowNanoseconds
+        patience?.set(at: network.nowNanoseconds &+ ClientLimits.relayAnswerTime)
+        run { $0.check(now: $1, into: &$2) }
+    }
+
+    private func losePatience() {
+        guard let asked = askedAt, heardAt < asked else { return askedAt = nil }
+        askedAt = nil
+        if !isMoving, client.allocation?.isMobile == true, hasStayed { return move() }
+        tell?(.silent)
+    }
+
     /// The machine's addresses have changed: takes the allocation along where the server lets it.
     func move() {
         guard client.isLive else { return }
         guard client.allocation?.isMobile == true else { return run { $0.connectionLost(into: &$2) } }
         isMoving = true
+        hasStayed = false
+        askedAt = network.nowNanoseconds
+        patience?.set(at: network.nowNanoseconds &+ ClientLimits.relayMoveTime)
         // A server gives up what came by a connection when that ends, unless it has moved away by then.
         previous?.close()
         previous = carrier
@@ -185,6 +213,7 @@ final class RelayAttempt {
                 run { $0.start(now: $1, into: &$2) }
             }
         case .bytes(let bytes):
+            (heardAt, hasStayed) = (network.nowNanoseconds, true)
             noteArrival(bytes)
             if server.transport == .udp, !client.isLive { tell?(.promising) }
             run { $0.receive(bytes, now: $1, into: &$2) }
@@ -263,8 +292,8 @@ final class RelayAttempt {
         previous = nil
         farewell?.set(at: nil)
         farewell = nil
-        alarm?.set(at: nil)
-        alarm = nil
+        for alarm in [alarm, patience] { alarm?.set(at: nil) }
+        (alarm, patience) = (nil, nil)
         let tell = tell
         self.tell = nil
         // The caller may hold the last other reference.

@@ -114,6 +114,27 @@ package final class RelayLink {
     /// This machine's addresses have changed.
     package func move() { winner?.move() }
 
+    /// This machine has these addresses, which are others than before.
+    /// - Returns: false where the link cannot go on: another one has to begin.
+    package func move(to addresses: [IPAddress]) -> Bool {
+        let present = Set(addresses.map(\.withoutLink))
+        func goesOn(_ attempt: RelayAttempt) -> Bool {
+            guard let local = attempt.local?.address.withoutLink else { return isReachable(attempt) }
+            return present.contains(local)
+        }
+        func isReachable(_ attempt: RelayAttempt) -> Bool {
+            !AddressRace.order([attempt.endpoint.address], local: addresses).isEmpty
+        }
+        guard let winner else { return attempts.allSatisfy(goesOn) }
+        if goesOn(winner) { return true }
+        guard isReachable(winner) else { return false }
+        winner.move()
+        return true
+    }
+
+    /// Has the server say whether it is there still. If it does not, `.silent` follows.
+    package func check() { winner?.check() }
+
     /// Gives the allocation back. Nothing is told any more.
     package func close() {
         receive = nil
@@ -175,6 +196,7 @@ package final class RelayLink {
             alarm?.set(at: nil)
             receive?(.allocated(allocation))
         case .turn(let action): pass(action)
+        case .silent: if attempt === winner { receive?(.silent) }
         case .ended(let failure):
             if attempt === winner {
                 winner = nil

@@ -94,16 +94,29 @@ package final class RelayPool {
         wake()
     }
 
-    /// This machine's addresses have changed: relays go along where their servers let them, and others begin anew.
-    package func move() {
-        let now = network.nowNanoseconds
+    /// This machine has these addresses, which are others than before: relays go along where their servers let them,
+    /// and others begin anew.
+    package func move(to addresses: [IPAddress]) {
         for entry in entries {
-            entry.link?.move()
-            entry.pauseNanoseconds = ClientLimits.relayRetry
-            if entry.link == nil { entry.nextAt = min(entry.nextAt, now &+ ClientLimits.relayRetry) }
+            guard let link = entry.link, !link.move(to: addresses) else { continue }
+            stop(entry, because: nil)
         }
-        setAlarm()
+        retry()
     }
+
+    /// What failed may work: servers that give no relay are asked at once.
+    package func retry() {
+        let now = network.nowNanoseconds
+        for entry in entries where entry.link == nil && entry.failure?.mayPass ?? true {
+            entry.pauseNanoseconds = ClientLimits.relayRetry
+            entry.nextAt = min(entry.nextAt, now &+ ClientLimits.transportStagger &* entry.server.transport.rank)
+        }
+        wake()
+    }
+
+    /// Has every server say whether its relay is there still. One that has lost it gives another, and beside one that
+    /// does not answer others begin.
+    package func check() { for entry in entries where entry.isUp { entry.link?.check() } }
 
     @discardableResult
     package func send(
@@ -149,6 +162,7 @@ package final class RelayPool {
     private func begin(_ entry: RelayEntry) {
         entry.nextAt = .max
         guard isWanted(entry) else { return }
+        entry.isSilent = false
         let link = RelayLink(entry.server, network: network, contexts: contexts) { [weak self, weak entry] event in
             guard let self, let entry else { return }
             self.take(event, of: entry)
@@ -159,7 +173,7 @@ package final class RelayPool {
 
     /// Whether a relay of this kind would be of use besides those that are up.
     private func isWanted(_ entry: RelayEntry) -> Bool {
-        let up = entries.filter(\.isUp)
+        let up = entries.filter { $0.isUp && !$0.isSilent }
         if let same = up.filter({ $0.host == entry.host }).map(\.server.transport.rank).min() {
             return entry.server.transport.rank < same
         }
@@ -170,6 +184,7 @@ package final class RelayPool {
         switch event {
         case .allocated(let allocation): allocated(allocation, entry)
         case .received(let bytes, let peer):
+            entry.isSilent = false
             guard let id = entry.base(of: peer.family) else { return }
             receive?(.received(base: id, bytes, from: peer))
         case .permitted(let peers):
@@ -182,15 +197,23 @@ package final class RelayPool {
         case .peerError(let peer, let type, let code):
             guard let id = entry.base(of: peer.family) else { return }
             receive?(.peerError(base: id, peer, type: type, code: code))
+        case .silent: fallSilent(entry)
         case .renewed: break
         case .renewalRefused(let failure): receive?(.renewalRefused(failure))
         case .ended(let failure): ended(failure, entry)
         }
     }
 
+    private func fallSilent(_ entry: RelayEntry) {
+        guard entry.isUp, !entry.isSilent else { return }
+        entry.isSilent = true
+        retry()
+    }
+
     private func allocated(_ allocation: TURNAllocation, _ entry: RelayEntry) {
         entry.failure = nil
         entry.pauseNanoseconds = ClientLimits.relayRetry
+        entry.upSince = network.nowNanoseconds
         for relayed in allocation.relayed {
             let base = RelayBase(
                 id: nextID,
@@ -222,7 +245,9 @@ package final class RelayPool {
             if !wasUp { receive?(.failed(failure)) }
         }
         let now = network.nowNanoseconds
-        if failure?.mayPass ?? true {
+        if wasUp, now &- entry.upSince >= ClientLimits.stableRelay {
+            entry.nextAt = now
+        } else if failure?.mayPass ?? true {
             entry.nextAt = now &+ entry.pauseNanoseconds
             entry.pauseNanoseconds = min(entry.pauseNanoseconds &* 2, ClientLimits.longestRelayRetry)
         }
@@ -275,6 +300,9 @@ private final class RelayEntry {
     /// When it is to be tried; `.max` while it is not to be, or is under way.
     var nextAt: UInt64
     var pauseNanoseconds = ClientLimits.relayRetry
+    var upSince: UInt64 = 0
+    /// It is up, and its server does not answer.
+    var isSilent = false
 
     init(_ server: RelayServer, at time: UInt64) {
         self.server = server

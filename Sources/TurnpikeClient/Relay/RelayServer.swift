@@ -124,6 +124,8 @@ package enum RelayEvent {
     /// An ICMP error about what was sent to that peer.
     case peerError(Endpoint, type: UInt8, code: UInt8)
     case renewed
+    /// The server does not answer, by the way there is nor by another one of the same kind. It goes on being tried.
+    case silent
     /// The old credential stays.
     case renewalRefused(RelayFailure)
     /// Nothing follows. Nil: it was closed as asked.

@@ -68,6 +68,21 @@ final class SignalingLink {
 
     func start() { turn { session, now, actions in session.start(now: now, into: &actions) } }
 
+    /// This machine's addresses are others. What goes from one that is there still is left alone.
+    func move(to addresses: [LocalAddress]) {
+        if isUp, let own = link?.localAddress, addresses.contains(where: { $0.address.withoutLink == own }) { return }
+        reconnect()
+    }
+
+    /// What failed may work.
+    func retry() { if case .waiting = session.state { reconnect() } }
+
+    /// Gives up what there is of a connection, and begins another one at once.
+    func reconnect() {
+        isUp = false
+        turn { session, now, actions in session.reconnect(now: now, into: &actions) }
+    }
+
     func close() { turn { session, now, actions in session.close(now: now, into: &actions) } }
 
     // MARK: Requests

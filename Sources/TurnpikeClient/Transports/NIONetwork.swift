@@ -20,6 +20,17 @@ package final class NIONetwork: ClientNetwork {
 
     package var nowNanoseconds: UInt64 { NIODeadline.now().uptimeNanoseconds }
 
+    package var suspendedNanoseconds: UInt64 {
+        let (awake, all) = (Self.nanoseconds(CLOCK_MONOTONIC), Self.nanoseconds(CLOCK_BOOTTIME))
+        return all > awake ? all - awake : 0
+    }
+
+    private static func nanoseconds(_ clock: clockid_t) -> UInt64 {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return UInt64(clamping: time.tv_sec) &* 1_000_000_000 &+ UInt64(clamping: time.tv_nsec)
+    }
+
     package var wallMilliseconds: Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
@@ -36,6 +47,8 @@ package final class NIONetwork: ClientNetwork {
     ) throws(NetworkFailure) -> any DatagramPort {
         try NIODatagramPort(loop, at: .anyIPv4, port: port, isShared: true, receive)
     }
+
+    package func watchAddresses(_ changed: @escaping () -> Void) -> AnyObject? { NetlinkWatch(loop, changed) }
 
     package func openDatagrams(
         at address: IPAddress,

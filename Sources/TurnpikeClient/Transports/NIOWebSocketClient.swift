@@ -36,6 +36,8 @@ final class NIOWebSocketClient: WebSocketLink {
         write(WebSocketFrame(fin: true, opcode: .text, maskKey: .random(), data: ByteBuffer(string: text)))
     }
 
+    var localAddress: IPAddress? { channel?.localAddress.flatMap(SystemAddress.endpoint)?.address.withoutLink }
+
     func ping() {
         guard isOpen else { return }
         write(WebSocketFrame(fin: true, opcode: .ping, maskKey: .random(), data: ByteBuffer()))

@@ -109,7 +109,8 @@ enum SystemAddress {
         return local(descriptor).map(\.address)
     }
 
-    static let datagrams = CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+    static let socketFlags = CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+    static let datagrams = CInt(SOCK_DGRAM.rawValue) | socketFlags
 }
 
 extension NetworkFailure {

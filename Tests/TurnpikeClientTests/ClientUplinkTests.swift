@@ -1,0 +1,99 @@
+import Lab
+import STUN
+import Testing
+import Traversal
+
+@testable import TurnpikeClient
+
+/// Machines that are unplugged from one network and plugged into another while data flows.
+@Suite struct ClientUplinkTests {
+    enum Uplink: String, CaseIterable, Sendable {
+        case v4, v6, dual
+    }
+
+    struct Change: Sendable, CustomTestStringConvertible {
+        var from: Uplink
+        var to: Uplink
+        /// The one that called, or the one that was called.
+        var mover: String
+
+        var testDescription: String { "\(mover): \(from) -> \(to)" }
+
+        static let all = Uplink.allCases.flatMap { from in
+            Uplink.allCases.flatMap { to in ["alice", "bob"].map { Change(from: from, to: to, mover: $0) } }
+        }
+    }
+
+    private static let quality = LinkQuality(delayMilliseconds: 12, jitterMilliseconds: 3)
+
+    private static func world(seed: UInt64, _ mover: String, from uplink: Uplink) throws -> ClientWorld {
+        let world = try ClientWorld(
+            [.init(name: "alice", behavior: .portRestricted), .init(name: "bob", behavior: .portRestricted)],
+            quality: quality,
+            v6: true,
+            seed: seed
+        )
+        let attachment = world.internet.host(mover).interfaces[0]
+        for address in attachment.addresses where !uplink.has(address.family) { attachment.remove(address) }
+        try world.start()
+        return world
+    }
+
+    @Test(arguments: Change.all)
+    func aConnectionGoesAlongToAnotherUplink(change: Change) async {
+        let (gaps, returns) = (Figures(), Figures())
+        await withWorlds(runs(1)) { seed in
+            let world = try Self.world(seed: seed, change.mover, from: change.from)
+            #expect(try world.meet(), world.comment)
+            #expect(try world.internet.run(while: { !world.areDirect }, atMostSeconds: 5), world.comment)
+            let traffic = ClientTraffic(world)
+            try world.internet.run(seconds: 4.3 + Double(seed) / 7)
+            let start = world.internet.now
+            world.replug(change.mover, change.to)
+            // Until the other side has noticed, the path is what it was before.
+            try world.internet.run(seconds: 0.5)
+            let isBack = try world.internet.run(while: { !world.areDirectAnew(since: start) }, atMostSeconds: 10)
+            #expect(isBack, world.comment)
+            returns.add(Double(world.internet.now - start) / 1e9)
+            try world.internet.run(seconds: 3)
+            gaps.add(traffic.longestGapSeconds(since: start))
+            #expect(traffic.longestGapSeconds(since: start) <= 2, world.comment)
+            #expect(try traffic.stop(), world.comment)
+            #expect(traffic.misplaced == 0)
+            #expect(world.alice.disconnections.isEmpty && world.bob.disconnections.isEmpty)
+            #expect(world.alice.isRegistered && world.bob.isRegistered)
+            try world.close()
+        }
+        #expect(returns.quantile(1) <= 3)
+        print(gaps.text("\(change.testDescription): data stalls, s"))
+        print(returns.text("\(change.testDescription): direct again, s"))
+    }
+}
+
+extension ClientUplinkTests.Uplink {
+    fileprivate func has(_ family: AddressFamily) -> Bool { self == .dual || (self == .v4) == (family == .ipv4) }
+}
+
+extension ClientWorld {
+    /// Unplugs the machine and plugs it into a new home, where it has an address a moment later.
+    func replug(_ name: String, _ uplink: ClientUplinkTests.Uplink, secondsBetween: Double = 0.1) {
+        let host = internet.host(name)
+        let home = internet.core.nat("\(name)'s home at \(internet.now)", .portRestricted, host.link.quality)
+        for old in host.interfaces { host.detach(old) }
+        internet.scheduler.after(seconds: secondsBetween) {
+            let addresses = home.inside.newAddresses(v4: uplink.has(.ipv4), v6: uplink.has(.ipv6))
+            host.attach(to: home.inside, addresses)
+        }
+    }
+
+    /// Both send without a relay by addresses that their machines have, and hear each other.
+    func areDirectAnew(since start: UInt64) -> Bool {
+        areDirect
+            && [(alice, "bob"), (bob, "alice")].allSatisfy { client, peer in
+                guard let path = client.path(to: peer) else { return false }
+                let isSent = client.client.gatherer.candidates.contains { $0.base == path.base }
+                let changedAt = client.pathChanges.last?.at ?? 0
+                return isSent && changedAt > start
+            }
+    }
+}
