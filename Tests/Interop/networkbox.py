@@ -94,9 +94,9 @@ class NAT(Box):
         self.say("reboot")
 
 
-def verdicts():
-    """What discovery says of each profile in the virtual lab, by name."""
-    lines = run(str(BINARY), "verdicts").stdout.splitlines()
+def verdicts(*kinds):
+    """What discovery says of each profile, or of these kinds, in the virtual lab, by name."""
+    lines = run(str(BINARY), "verdicts", *kinds).stdout.splitlines()
     return {verdict.pop("profile"): verdict for verdict in map(json.loads, lines)}
 
 
