@@ -111,16 +111,18 @@ _PARTS = ("filter", "input", "forward", "outward", "nat", "pre", "post")
 def make(router, kind, outside):
     """Makes a NAT of a namespace that has a `lan` and a `wan`, with `outside` on the latter.
 
-    `short-lived lifetime_s=5` is short-lived, but for 5 s.
+    Words change it: `short-lived lifetime_s=5` lives for 5 s, and of `symmetric udp=no` no datagram gets out.
     """
     name, *words = kind.split()
     parts = dict.fromkeys(_PARTS, "") | KINDS[name]
+    changes = dict(word.split("=", 1) for word in words)
+    assert changes.keys() <= {"lifetime_s", "udp"} and changes.get("udp", "no") == "no", kind
+    if "udp" in changes:
+        parts["outward"] = KINDS["no-udp"]["outward"]
     text = _RULES.format(**{part: parts[part] for part in _PARTS}).replace("WAN", outside)
     done = subprocess.run(["ip", "netns", "exec", router, "nft", "-f", "-"], input=text, capture_output=True,
                           text=True, timeout=60)
     assert done.returncode == 0, f"{done.stderr}\n{text}"
-    changes = dict(word.split("=", 1) for word in words)
-    assert changes.keys() <= {"lifetime_s"}, kind
     seconds = int(changes.get("lifetime_s", parts.get("seconds", 0)))
     for flow in ("", "_stream") if seconds else ():
         set_kernel(router, f"net.netfilter.nf_conntrack_udp_timeout{flow}", seconds)

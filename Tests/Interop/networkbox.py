@@ -100,5 +100,11 @@ def verdicts(*kinds):
     return {verdict.pop("profile"): verdict for verdict in map(json.loads, lines)}
 
 
+def pairs():
+    """The pairs of NATs that the virtual lab tries: `offerer`, `answerer`, and whether they are `direct` there in every
+    run without guessing ports."""
+    return [json.loads(line) for line in run(str(BINARY), "pairs").stdout.splitlines()]
+
+
 def _words(qualities):
     return [f"{name}={value}" for name, value in qualities.items()]

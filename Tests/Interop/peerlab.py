@@ -137,27 +137,27 @@ def _path(peer):
     return _method(told[-1]) if told else "nothing"
 
 
-def meet(lab, listener_site, talker_site, settle_seconds, wants_direct, name="listener"):
+def meet(lab, listener_site, talker_site, settle_seconds, name="listener"):
     """Two peers meet. Returns what came of it:
 
     - `path`: `direct`, `relay` or `nothing`, which holds for both ends and says that a message came over it;
     - `methods`: what the listener and the talker call theirs;
     - `connected_s`, `direct_s`: from the start of the talker to its first path, and to its direct one.
 
-    A direct path is waited for as long as `settle_seconds` behind the first one, and if it is not wanted all that time.
+    A direct path is waited for as long as `settle_seconds` behind the first one.
     """
     environment = lab.environment
     with Peer(environment, listener_site.client, "listen", "--id", f"alice/{name}", "--forward", "none") as listener:
         if listener.wait_for("registered as") is None:
             return {"path": "nothing", "said": listener.said}
         with Peer(environment, talker_site.client, "connect", f"alice/{name}", "--explain") as talker:
-            result = _watch(listener, talker, settle_seconds, wants_direct)
+            result = _watch(listener, talker, settle_seconds)
             if result["path"] == "nothing":
                 result["said"] = f"{listener.said}\n--\n{talker.said}"
             return result
 
 
-def _watch(listener, talker, settle_seconds, wants_direct):
+def _watch(listener, talker, settle_seconds):
     first = talker.wait_for("connected by ")
     if first is None:
         return {"path": "nothing"}
@@ -168,7 +168,7 @@ def _watch(listener, talker, settle_seconds, wants_direct):
     def is_direct(peer):
         return _path(peer) in DIRECT
 
-    while time.monotonic() < deadline and not (is_direct(listener) and is_direct(talker) and wants_direct):
+    while time.monotonic() < deadline and not (is_direct(listener) and is_direct(talker)):
         if talker.process.poll() is not None:
             break
         time.sleep(0.01)

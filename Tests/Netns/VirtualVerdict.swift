@@ -12,6 +12,23 @@ package enum VirtualVerdict {
         try (kinds.isEmpty ? NATProfile.names : kinds).map(line)
     }
 
+    /// A line of JSON for each pair of NATs: whether it is direct without guessing ports.
+    package static func pairs() throws -> [String] {
+        struct Line: Encodable {
+            var offerer: String
+            var answerer: String
+            var direct: Bool
+        }
+        return try NATPair.all.map { pair in
+            let line = Line(
+                offerer: pair.offerer.rawValue,
+                answerer: pair.answerer.rawValue,
+                direct: pair.isDirect
+            )
+            return String(decoding: try JSONEncoder().encode(line), as: UTF8.self)
+        }
+    }
+
     private struct Line: Encodable {
         var profile: String
         var name: String?
