@@ -48,6 +48,8 @@ class Site:
         self.kind, self.client, self.address, self.router = kind, client, address, router
         # Where the router is seen by the world; the client's own address where nothing is translated.
         self.outside = outside or address
+        # The namespace that is on the wan.
+        self.edge = client
         # Between it and the wan; None for a cable.
         self.link = None
         # The `networkbox.NAT`s on its way out, the next first; and the routers whose NAT is the kernel's.
@@ -113,9 +115,10 @@ class NATLab:
         # From the world to the home.
         kinds = kind.split("/")[::-1]
         lan = "198.51.100" if kind == "firewall" else f"192.168.{100 + number}"
-        boxes, kernels, above, outside = [], [], None, f"203.0.113.{100 + number}"
+        boxes, kernels, above, edge, outside = [], [], None, None, f"203.0.113.{100 + number}"
         for depth, each in enumerate(kinds):
             router = self._namespace(f"r{number}" if depth == 0 else f"r{number}d{depth}")
+            edge = edge or router
             is_box = each.split()[0] not in kernelnats.KINDS
             if above is None:
                 own = self._plug(number, router, 150 if is_box else 100)
@@ -144,6 +147,7 @@ class NATLab:
         if kind == "firewall":
             ip("route", "add", lan + ".0/24", "via", outside, namespace=self.server)
         site = Site(kind, client, lan + ".2", above, None if kind == "firewall" else outside)
+        site.edge = edge
         # They need the lan that they translate for.
         site.boxes, site.kernels = [self._box(*box) for box in reversed(boxes)], kernels
         return site
@@ -163,6 +167,27 @@ class NATLab:
         for setting in ("all", "wan", "lan"):
             set_kernel(router, f"net.ipv4.conf.{setting}.send_redirects", 0)
         return box
+
+    def detour(self, one, other, delay_ms):
+        """What two sites send to each other takes so much longer each way than what they send to the server: the relay
+        is nearer to both than they are to each other.
+
+            router ── wan ──> 203.0.113.90 far ── delay ── box ── near ── wan ──> the other router
+        """
+        box = self._namespace("x")
+        self._links.append(Link(box, "far", self.server, "portfar"))
+        self._links[-1].set("down", delay_ms=delay_ms)
+        self._cable(box, "near", self.server, "portnear")
+        for port in ("portfar", "portnear"):
+            ip("link", "set", port, "master", "wan", namespace=self.server)
+        # Each address is to be found at its own end alone.
+        for setting, value in (("arp_ignore", 1), ("rp_filter", 0), ("send_redirects", 0), ("forwarding", 1)):
+            set_kernel(box, f"net.ipv4.conf.all.{setting}", value)
+        ip("addr", "add", "203.0.113.90/32", "dev", "far", namespace=box)
+        ip("addr", "add", "203.0.113.91/24", "dev", "near", namespace=box)
+        for site, there in ((one, other.outside), (other, one.outside)):
+            # The way out of a site's last router.
+            ip("route", "add", there, "via", "203.0.113.90", namespace=site.edge)
 
     def neighbour(self, site):
         """Another host on the network of a site that has a router: its namespace, and its address."""

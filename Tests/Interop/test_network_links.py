@@ -125,6 +125,27 @@ def test_what_does_not_fit_the_links_queue_is_dropped(lab):
     assert after["up_dropped"] - before["up_dropped"] == 100 - arrived
 
 
+def test_a_detour_makes_two_sites_further_from_each_other_than_from_the_server():
+    def shortest(lab, namespaces, places):
+        ends = []
+        for namespace, address in zip(namespaces, places):
+            with inside(namespace):
+                ends.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            ends[-1].bind((address, 0))
+            ends[-1].settimeout(20)
+        with ends[0], ends[1]:
+            ends[0].connect(ends[1].getsockname())
+            return min(round_trip_milliseconds(ends[1], ends[0]) for _ in range(8))
+
+    with NATLab("none", "none", delay_ms=1) as lab:
+        one, other = lab.sites
+        both = (one.client, other.client), (one.outside, other.outside)
+        assert 4 <= shortest(lab, *both) < 80
+        lab.detour(one, other, delay_ms=40)
+        assert shortest(lab, *both) >= 84
+        assert shortest(lab, (one.client, lab.server), (one.outside, HOST)) < 80
+
+
 def has_ended(pid):
     try:
         return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z"

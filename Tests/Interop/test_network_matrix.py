@@ -2,13 +2,18 @@
 ordinary ICE is direct, and everything else is on the relay, never on nothing. Tests/Netns/matrix runs all cells, often.
 """
 
+import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 import networkbox
+from namespaces import run
 from peerlab import PeerLab, meet
 
+COMMAND = Path(__file__).resolve().parents[1] / "Netns/matrix"
 P, R, F, SYMMETRIC = "port-restricted", "address-restricted", "full-cone", "symmetric"
 DOUBLE = "port-restricted/port-restricted"
 # Who connects, and who listens. The second of two sites of a kind has a word behind it.
@@ -56,6 +61,18 @@ def test_what_is_not_always_direct_is_connected(results, cell):
 @pytest.mark.parametrize("cell", RELAYED, ids=name)
 def test_what_can_not_be_direct_is_on_the_relay(results, cell):
     assert results[cell]["path"] == "relay", results[cell]
+
+
+def test_the_command_goes_on_where_it_was_broken_off(tmp_path):
+    file = tmp_path / "matrix.json"
+    command = [sys.executable, str(COMMAND), "udp", "--only", "full-cone > none", "--runs", "2", "--json", str(file)]
+    counts = []
+    for runs in ("1", "2", "2"):
+        command[6] = runs
+        done = run(*command)
+        assert "as wanted" in done.stdout, done.stdout
+        counts.append([each["path"] for each in json.loads(file.read_text())["cells"]["full-cone > none"]])
+    assert counts == [["direct"], ["direct"] * 2, ["direct"] * 2]
 
 
 def test_both_labs_have_the_same_table():
