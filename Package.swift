@@ -160,6 +160,7 @@ let package = Package(
             name: "Netns",
             dependencies: ["CTunnel", "Lab", "LinuxIO", "STUN", "Traversal"],
             path: "Tests/Netns",
+            exclude: ["README.md", "matrix", "times"],
             swiftSettings: settings
         ),
         // Stands between the namespaces of the tests; it is in no product of ours.

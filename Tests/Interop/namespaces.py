@@ -5,6 +5,7 @@ import ctypes
 import itertools
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -97,8 +98,12 @@ class Namespaces:
 
 
 def remove_stale_namespaces():
-    """A killed test run leaves its namespaces behind; their owner's process id is in the name."""
+    """A killed test run leaves its namespaces behind, and programs that run in them; their owner's process id is in the
+    name."""
     for line in ip("netns", "list").stdout.splitlines():
-        match = re.match(r"tpk(\d+)x\d+[a-z]\d*\b", line)
+        match = re.match(r"tpk(\d+)x\d+[a-z]\w*\b", line)
         if match and not Path(f"/proc/{match[1]}").exists():
+            for pid in ip("netns", "pids", match[0], check=False).stdout.split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             ip("netns", "del", match[0], check=False)

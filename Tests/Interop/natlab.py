@@ -14,8 +14,8 @@ The cables between the wan and what is on it are as fast as the machine, or, wit
 links with those qualities in each direction (networkbox.py): `lab.sites[0].link` is cut, repaired and changed while
 programs run, and "up" is from the site to the wan.
 
-What the kernel cannot make, a `network-box` does: a kind that is not in `KINDS` below is a profile of the virtual lab
-(Tests/Lab/NATProfile.swift), such as "sequential", "chunked", "random", "hairpin" or "short-lived", and so is what
+The kinds of kernelnats.py are nftables'. What those cannot make, a `network-box` does: any other kind is a profile of
+the virtual lab (Tests/Lab/NATProfile.swift), such as "counting", "carrier-grade" or "many-addresses", and so is what
 stands behind "box:", such as "box:full-cone"; words change it: "box:symmetric lifetime_s=20". Its router then is
 
     lan .1 ── all that comes from the lan ──> TUN in ┐
@@ -26,83 +26,19 @@ Of "chunked/port-restricted", the first stands behind the second, as a home does
 between them is 100.64.N.0/24.
 
 Every box is a network namespace with this process's id in its name, so that runs do not meet and what a killed run
-leaves behind is found. A router drops whatever comes to itself from outside, as a home router does: if it answered, or
-only took note, the kernel would hold a mapping for the flow from outside, and the client's own packets would collide
-with it.
+leaves behind is found.
 """
 
 import itertools
 import os
-import subprocess
 
-from namespaces import ip, run
+import kernelnats
+from kernelnats import set_kernel
+from namespaces import ip
 from networkbox import NAT, Link
 
 SERVER = ("203.0.113.10", "203.0.113.11")
 _number = itertools.count()
-
-# What nftables is told for each kind, beside the rules that all have. `snat` without a range keeps the client's port
-# where it is free; with one and no random flag, the kernel goes on using a client's port for new destinations if it
-# lies in the range.
-_FULL_CONE = {
-    "nat": "map inside { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 300s; }",
-    "pre": 'iifname "wan" meta l4proto udp dnat ip to udp dport map @inside',
-    "post": 'oifname "wan" meta l4proto udp update @inside { udp sport timeout 300s : ip saddr . udp sport }\n'
-            'oifname "wan" snat to WAN',
-}
-KINDS = {
-    # Mapping endpoint-independent; filtering endpoint-independent, by address, by address and port.
-    "full-cone": {**_FULL_CONE, "forward": 'iifname "wan" ct status dnat accept'},
-    "address-restricted": {
-        **_FULL_CONE,
-        "filter": "set seen { type ipv4_addr . inet_service . ipv4_addr; flags dynamic,timeout; timeout 300s; }",
-        "outward": "meta l4proto udp update @seen { ip saddr . udp sport . ip daddr timeout 300s }",
-        "forward": 'iifname "wan" meta l4proto udp ip daddr . udp dport . ip saddr @seen accept',
-    },
-    "port-restricted": {"post": 'oifname "wan" snat to WAN'},
-    # The same with ports of its own choice.
-    "remapping": {"post": 'oifname "wan" meta l4proto { tcp, udp } snat to WAN:40000-59999'},
-    # Mapping by destination address: a range of ports for each.
-    "address-dependent": {
-        "post": "".join(
-            f'oifname "wan" ip daddr {address} meta l4proto {{ tcp, udp }} snat to WAN:{low}-{low + 4999}\n'
-            for address, low in zip(SERVER, (40000, 50000))
-        ),
-    },
-    # Mapping by destination address and port, at random.
-    "symmetric": {"post": 'oifname "wan" masquerade fully-random'},
-    # No translation; only what was asked for comes in.
-    "firewall": {},
-}
-
-_RULES = """
-table ip filter {{
-    {filter}
-    chain input {{
-        type filter hook input priority 0; policy drop;
-        iifname {{ "lo", "lan" }} accept
-        ct state established,related accept
-    }}
-    chain forward {{
-        type filter hook forward priority 0; policy drop;
-        iifname "lan" jump outward
-        iifname "lan" accept
-        iifname "wan" ct state established,related accept
-        {forward}
-    }}
-    chain outward {{
-        {outward}
-    }}
-}}
-table ip nat {{
-    {nat}
-    chain pre {{ type nat hook prerouting priority dstnat; {pre}; }}
-    chain post {{
-        type nat hook postrouting priority srcnat;
-        {post}
-    }}
-}}
-"""
 
 
 class Site:
@@ -112,10 +48,19 @@ class Site:
         self.kind, self.client, self.address, self.router = kind, client, address, router
         # Where the router is seen by the world; the client's own address where nothing is translated.
         self.outside = outside or address
+        # The namespace that is on the wan.
+        self.edge = client
         # Between it and the wan; None for a cable.
         self.link = None
-        # The `networkbox.NAT`s on its way out, the next first.
-        self.boxes = []
+        # The `networkbox.NAT`s on its way out, the next first; and the routers whose NAT is the kernel's.
+        self.boxes, self.kernels = [], []
+
+    def reboot(self):
+        """All its NATs forget their mappings."""
+        for box in self.boxes:
+            box.reboot()
+        for router in self.kernels:
+            kernelnats.forget(router)
 
 
 class NATLab:
@@ -170,10 +115,11 @@ class NATLab:
         # From the world to the home.
         kinds = kind.split("/")[::-1]
         lan = "198.51.100" if kind == "firewall" else f"192.168.{100 + number}"
-        boxes, above, outside = [], None, f"203.0.113.{100 + number}"
+        boxes, kernels, above, edge, outside = [], [], None, None, f"203.0.113.{100 + number}"
         for depth, each in enumerate(kinds):
             router = self._namespace(f"r{number}" if depth == 0 else f"r{number}d{depth}")
-            is_box = each not in KINDS
+            edge = edge or router
+            is_box = each.split()[0] not in kernelnats.KINDS
             if above is None:
                 own = self._plug(number, router, 150 if is_box else 100)
             else:
@@ -190,7 +136,8 @@ class NATLab:
                     addresses += [f"203.0.113.{next(self._spare)}" for _ in range(3)]
                 boxes.append((router, each, addresses))
             else:
-                self._translate(router, KINDS[each], own)
+                kernelnats.make(router, each, own)
+                kernels.append(router)
             above = router
         self._cable(above, "lan", client, "lan")
         ip("addr", "add", lan + ".1/24", "dev", "lan", namespace=above)
@@ -200,8 +147,9 @@ class NATLab:
         if kind == "firewall":
             ip("route", "add", lan + ".0/24", "via", outside, namespace=self.server)
         site = Site(kind, client, lan + ".2", above, None if kind == "firewall" else outside)
+        site.edge = edge
         # They need the lan that they translate for.
-        site.boxes = [self._box(*box) for box in reversed(boxes)]
+        site.boxes, site.kernels = [self._box(*box) for box in reversed(boxes)], kernels
         return site
 
     def _box(self, router, kind, addresses):
@@ -219,6 +167,27 @@ class NATLab:
         for setting in ("all", "wan", "lan"):
             set_kernel(router, f"net.ipv4.conf.{setting}.send_redirects", 0)
         return box
+
+    def detour(self, one, other, delay_ms):
+        """What two sites send to each other takes so much longer each way than what they send to the server: the relay
+        is nearer to both than they are to each other.
+
+            router ── wan ──> 203.0.113.90 far ── delay ── box ── near ── wan ──> the other router
+        """
+        box = self._namespace("x")
+        self._links.append(Link(box, "far", self.server, "portfar"))
+        self._links[-1].set("down", delay_ms=delay_ms)
+        self._cable(box, "near", self.server, "portnear")
+        for port in ("portfar", "portnear"):
+            ip("link", "set", port, "master", "wan", namespace=self.server)
+        # Each address is to be found at its own end alone.
+        for setting, value in (("arp_ignore", 1), ("rp_filter", 0), ("send_redirects", 0), ("forwarding", 1)):
+            set_kernel(box, f"net.ipv4.conf.all.{setting}", value)
+        ip("addr", "add", "203.0.113.90/32", "dev", "far", namespace=box)
+        ip("addr", "add", "203.0.113.91/24", "dev", "near", namespace=box)
+        for site, there in ((one, other.outside), (other, one.outside)):
+            # The way out of a site's last router.
+            ip("route", "add", there, "via", "203.0.113.90", namespace=site.edge)
 
     def neighbour(self, site):
         """Another host on the network of a site that has a router: its namespace, and its address."""
@@ -240,13 +209,6 @@ class NATLab:
         ip("route", "add", "default", "via", gateway, namespace=client)
         return client, address
 
-    def _translate(self, router, rules, outside):
-        parts = dict.fromkeys(("filter", "forward", "outward", "nat", "pre", "post"), "") | rules
-        text = _RULES.format(**parts).replace("WAN", outside)
-        done = subprocess.run(["ip", "netns", "exec", router, "nft", "-f", "-"], input=text, capture_output=True,
-                              text=True, timeout=60)
-        assert done.returncode == 0, f"{done.stderr}\n{text}"
-
     def close(self):
         for box in self._links + self._boxes:
             box.close()
@@ -261,8 +223,3 @@ class NATLab:
 
     def __exit__(self, *_):
         self.close()
-
-
-def set_kernel(namespace, key, value):
-    """A setting of the kernel that each namespace has of its own."""
-    run("ip", "netns", "exec", namespace, "sysctl", "-qw", f"{key}={value}")

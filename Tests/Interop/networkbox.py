@@ -94,10 +94,16 @@ class NAT(Box):
         self.say("reboot")
 
 
-def verdicts():
-    """What discovery says of each profile in the virtual lab, by name."""
-    lines = run(str(BINARY), "verdicts").stdout.splitlines()
+def verdicts(*kinds):
+    """What discovery says of each profile, or of these kinds, in the virtual lab, by name."""
+    lines = run(str(BINARY), "verdicts", *kinds).stdout.splitlines()
     return {verdict.pop("profile"): verdict for verdict in map(json.loads, lines)}
+
+
+def pairs():
+    """The pairs of NATs that the virtual lab tries: `offerer`, `answerer`, and whether they are `direct` there in every
+    run without guessing ports."""
+    return [json.loads(line) for line in run(str(BINARY), "pairs").stdout.splitlines()]
 
 
 def _words(qualities):

@@ -9,7 +9,7 @@ import time
 import harness
 import networkbox
 import pytest
-from namespaces import inside, ip, run
+from namespaces import inside, ip, remove_stale_namespaces, run
 from natlab import SERVER, NATLab
 
 HOST = SERVER[0]
@@ -125,30 +125,58 @@ def test_what_does_not_fit_the_links_queue_is_dropped(lab):
     assert after["up_dropped"] - before["up_dropped"] == 100 - arrived
 
 
-def test_a_box_ends_with_the_program_that_started_it():
+def test_a_detour_makes_two_sites_further_from_each_other_than_from_the_server():
+    def shortest(lab, namespaces, places):
+        ends = []
+        for namespace, address in zip(namespaces, places):
+            with inside(namespace):
+                ends.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            ends[-1].bind((address, 0))
+            ends[-1].settimeout(20)
+        with ends[0], ends[1]:
+            ends[0].connect(ends[1].getsockname())
+            return min(round_trip_milliseconds(ends[1], ends[0]) for _ in range(8))
+
+    with NATLab("none", "none", delay_ms=1) as lab:
+        one, other = lab.sites
+        both = (one.client, other.client), (one.outside, other.outside)
+        assert 4 <= shortest(lab, *both) < 80
+        lab.detour(one, other, delay_ms=40)
+        assert shortest(lab, *both) >= 84
+        assert shortest(lab, (one.client, lab.server), (one.outside, HOST)) < 80
+
+
+def has_ended(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_of_a_killed_run_nothing_is_left_behind():
+    """Its links and NATs end with it, and the next run ends its programs and takes its namespaces away."""
     program = f"""
-import os, sys
+import os, subprocess, sys
 sys.path.insert(0, {str(harness.__file__.rsplit('/', 1)[0])!r})
 from natlab import NATLab
-lab = NATLab("none", delay_ms=1)
-print(lab.server, lab.sites[0].link.process.pid, flush=True)
+lab = NATLab("port-restricted/box:symmetric", delay_ms=1)
+site = lab.sites[0]
+sleeper = subprocess.Popen(["ip", "netns", "exec", site.client, "sleep", "1000"])
+print(lab.server, site.link.process.pid, site.boxes[0].process.pid, sleeper.pid, flush=True)
 sys.stdin.read()
 """
     parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    server, pid = parent.stdout.readline().split()
+    server, *pids = parent.stdout.readline().split()
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdin.close()
     parent.stdout.close()
-
-    def has_gone():
-        try:
-            return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z"
-        except FileNotFoundError:
-            return True
-
-    harness.wait_until(has_gone, 30, "the box to end")
+    harness.wait_until(lambda: all(map(has_ended, pids[:2])), 30, "the link and the NAT to end")
     assert "port0" not in ip("link", "show", namespace=server).stdout
+    assert not has_ended(pids[2])
+    remove_stale_namespaces()
+    harness.wait_until(lambda: has_ended(pids[2]), 30, "the program to end")
+    assert f"tpk{parent.pid}x" not in ip("netns", "list").stdout
 
 
 @pytest.mark.parametrize("words", [["loss=2"], ["delay_ms=x"], ["colour=red"], ["delay_ms"]])

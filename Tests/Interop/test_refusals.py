@@ -9,6 +9,7 @@ import pytest
 
 import natlab
 from harness import PASSWORD, free_port
+from namespaces import run
 from natlab import NATLab
 from peertool import fingerprint, peer, report, servers
 from refusing import Refusing, http, self_signed
@@ -169,7 +170,7 @@ def test_where_udp_is_blocked_it_is_said_and_tcp_goes_on(serve):
         server = serve(config, hosts=("0.0.0.0",), port=3478, namespace=lab.server, relays_loopback=False)
         site = lab.sites[0]
         rule = "add rule ip filter outward meta l4proto udp drop"
-        natlab.run("ip", "netns", "exec", site.router, "nft", *rule.split())
+        run("ip", "netns", "exec", site.router, "nft", *rule.split())
         server.https_port = https
         settings = coordinator_environment(
             server, SIGNALING_SERVER=f"wss://{host}:{https}/signal", STUN_SERVERS=f"stun:{host}:3478",
@@ -180,6 +181,6 @@ def test_where_udp_is_blocked_it_is_said_and_tcp_goes_on(serve):
         assert "healthy true" in done.stdout and "issue no UDP gets out and back" in done.stdout, done.stdout
         # And a server that a firewall hides altogether, also from TCP.
         rule = f"add rule ip filter outward ip daddr {host} drop"
-        natlab.run("ip", "netns", "exec", site.router, "nft", *rule.split())
+        run("ip", "netns", "exec", site.router, "nft", *rule.split())
         said = listen(settings | {"P2P_CONNECTION_TIMEOUT": "2000"}, namespace=site.client)
         assert f"wss://{host}:{https}" in said and "firewall" in said, said

@@ -6,6 +6,15 @@ package enum NATProfile {
         all.first { $0.name == name }?.behavior
     }
 
+    /// What such a NAT's router lets pass besides.
+    package static func firewall(_ name: some StringProtocol) -> Firewall {
+        switch name {
+        case "no-udp": .open.with { $0.passesUDP = false }
+        case "https-only": .open.with { ($0.passesUDP, $0.tcpPorts) = (false, [443]) }
+        default: .open
+        }
+    }
+
     private static let all: [(name: String, behavior: NATBehavior)] = [
         ("full-cone", .fullCone),
         ("address-restricted", .restricted),
@@ -22,6 +31,7 @@ package enum NATProfile {
         ("carrier-grade", .carrierGrade),
         // Packets to its own public address come back in.
         ("hairpin", .portRestricted.with { $0.hairpinning = .externalSource }),
+        ("turning-round", .fullCone.with { $0.hairpinning = .externalSource }),
         // Forgets after 30 s, the shortest that is met (RFC 4787 REQ-5 asks for two minutes).
         ("short-lived", .portRestricted.with { $0.udpLifetimeSeconds = 30 }),
         // Answers what nobody asked for, with a reset or by ICMP.
@@ -29,6 +39,14 @@ package enum NATProfile {
             "rejecting",
             .portRestricted.with { ($0.unsolicitedTCP, $0.unsolicitedUDP) = (.reject, .reject) }
         ),
+        // Takes note of what nobody asked for, and then has another port for whoever sent it.
+        (
+            "remembering",
+            .portRestricted.with { ($0.remembersUnsolicited, $0.overloading) = (true, .unlessSameDestination) }
+        ),
+        // No datagram gets out; nothing but TCP to port 443.
+        ("no-udp", .portRestricted),
+        ("https-only", .portRestricted),
         // Another public address for each mapping.
         (
             "many-addresses",

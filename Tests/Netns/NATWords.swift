@@ -15,6 +15,7 @@ package struct NATSetup {
             throw WordError("there is no NAT \(profile); there are \(NATProfile.names.joined(separator: ", "))")
         }
         self.behavior = behavior
+        firewall = NATProfile.firewall(profile)
         for word in words { try apply(word) }
         guard !addresses.isEmpty else { throw WordError("addresses=… is missing") }
     }
@@ -48,6 +49,7 @@ package struct NATSetup {
         case "tcp_established_s": behavior.tcpEstablishedSeconds = try Self.number(text, 0.01...86_400)
         case "tcp_transitory_s": behavior.tcpTransitorySeconds = try Self.number(text, 0.01...86_400)
         case "background_flows_per_s": behavior.backgroundFlowsPerSecond = try Self.number(text, 0...10_000)
+        case "remembers": behavior.remembersUnsolicited = try Self.one(of: ["yes": true, "no": false], text)
         case "udp": firewall.passesUDP = try Self.one(of: ["yes": true, "no": false], text)
         case "tcp_ports":
             firewall.tcpPorts = Set(try text.split(separator: ",").map { UInt16(try Self.number($0, 0...65_535)) })

@@ -6,7 +6,8 @@ import Netns
 let usage = """
     usage: network-box link NAMESPACE:DEVICE NAMESPACE:DEVICE SEED [NAME=VALUE …]
            network-box nat PROFILE NAMESPACE:INSIDE NAMESPACE:OUTSIDE SEED addresses=ADDRESS,… [NAME=VALUE …]
-           network-box verdicts
+           network-box pairs
+           network-box verdicts [PROFILE[/PROFILE…] …]
     """
 
 struct UsageError: Error, CustomStringConvertible {
@@ -22,7 +23,8 @@ func run(_ arguments: [String]) throws {
         guard let seed = UInt64(arguments[4]) else { throw UsageError() }
         let setup = try NATSetup(profile: arguments[1], arguments.dropFirst(5))
         try nat(setup, arguments[2], arguments[3], seed)
-    case ("verdicts", 1): for line in try VirtualVerdict.all() { say(line) }
+    case ("pairs", 1): for line in try VirtualVerdict.pairs() { say(line) }
+    case ("verdicts", _): for line in try VirtualVerdict.lines(Array(arguments.dropFirst())) { say(line) }
     default: throw UsageError()
     }
 }
