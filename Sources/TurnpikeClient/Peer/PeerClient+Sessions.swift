@@ -20,6 +20,8 @@ extension PeerClient: SessionHost {
         signaling.send(kind, JSONText(payload), from: from, to: to, failed: failed)
     }
 
+    var serverClock: ServerClock? { signaling?.clock }
+
     func resumer(_ session: UInt64) -> @Sendable () -> Void { resume(session) }
 
     func user(of channel: DataChannel, in session: PeerSession) -> (any ChannelUser)? {

@@ -25,6 +25,8 @@ protocol SessionHost: AnyObject {
     func user(of channel: DataChannel, in session: PeerSession) -> (any ChannelUser)?
     /// What else is known to be wrong, for reports.
     var problems: [String] { get }
+    /// Nil without a signaling server.
+    var serverClock: ServerClock? { get }
     /// Called, on any thread, when the program has read what a session waited for.
     func resumer(_ session: UInt64) -> @Sendable () -> Void
 }
@@ -61,6 +63,7 @@ final class PeerSession {
     var version: UInt64 = 0
     /// An offer of ours waits for its answer.
     var hasOffered = false
+    var offeredAt: UInt64 = 0
     var hasDescribed = false
     var remoteDescriptionID: UInt64?
     var remoteFingerprints: [DataChannels.CertificateFingerprint] = []

@@ -66,6 +66,8 @@ final class SignalingLink {
         session = SignalingSession(configuration) { cryptography.randomWord() }
     }
 
+    var clock: ServerClock { session.clock }
+
     func start() { turn { session, now, actions in session.start(now: now, into: &actions) } }
 
     func close() { turn { session, now, actions in session.close(now: now, into: &actions) } }
