@@ -240,6 +240,7 @@ final class ICEPeer {
         for action in actions {
             switch action {
             case .send(let base, let peer, let bytes): send(bytes, by: base, to: peer)
+            case .connect: break
             case .permit(_, let peer): relay?.permit(peer.address)
             case .release(_, let peer): relay?.release(peer)
             case .bindChannel(_, let peer): relay?.bindChannel(to: peer)

@@ -65,12 +65,25 @@ extension Host {
         streams.listen(port, at: address, accept)
     }
 
+    /// Cuts the connections with that end, as a router does that forgets them.
+    package func abortStreams(to remote: Endpoint) {
+        for connection in streams.all where connection.remote == remote { connection.abort() }
+    }
+
+    /// - Returns: nil for a port that is taken.
+    package func freeStreamPort(_ wanted: UInt16 = 0) -> UInt16? {
+        guard wanted != 0 else { return ephemeralPort { !streams.isUsed($0) } }
+        return streams.isUsed(wanted) ? nil : wanted
+    }
+
     /// Opens a TCP connection. Whether it succeeds, the connection's callbacks tell.
-    /// - Parameter port: its own, which other connections and a listener may use too (SO_REUSEADDR and SO_REUSEPORT); 0
-    ///   for any free one.
+    /// - Parameters:
+    ///   - port: its own, which other connections and a listener may use too (SO_REUSEADDR and SO_REUSEPORT); 0 for any
+    ///     free one.
+    ///   - own: the address to come from; nil for the host's choice.
     /// - Returns: nil where there is such a connection already, or no address of that family.
-    package func connect(to remote: Endpoint, from port: UInt16 = 0) -> TCPConnection? {
-        guard let address = source(towards: remote.address),
+    package func connect(to remote: Endpoint, from port: UInt16 = 0, at own: IPAddress? = nil) -> TCPConnection? {
+        guard let address = own ?? source(towards: remote.address),
             let port = port != 0 ? port : ephemeralPort({ !streams.isUsed($0) })
         else { return nil }
         let connection = TCPConnection(self, Endpoint(address, port), remote)

@@ -19,7 +19,10 @@ import Traversal
     /// No datagram gets out of one house, or of both.
     @Test(arguments: Blocked.allCases) func withoutUDPTheyAreConnectedByTURNOverTCP(blocked: Blocked) async {
         await withWorlds(runs(1)) { seed in
-            var homes = Self.homes()
+            // By TCP they cannot meet either.
+            var homes = Self.homes(
+                .portRestricted.with { ($0.tcpMapping, $0.allocation) = (.addressDependent, .random) }
+            )
             if blocked != .answerer { homes[0].firewall = .noUDP }
             if blocked != .offerer { homes[1].firewall = .noUDP }
             let world = try ClientWorld(homes, seed: seed)

@@ -133,7 +133,9 @@ import Traversal
             )
             try world.start()
             try world.internet.run(seconds: 120)
-            let known = { world.alice.client.gatherer.candidates.filter { $0.type == .serverReflexive } }
+            let known = {
+                world.alice.client.gatherer.candidates.filter { $0.type == .serverReflexive && $0.transport == .udp }
+            }
             let before = known()
             try world.internet.run(seconds: 60)
             #expect(known().map(\.endpoint) == before.map(\.endpoint) && before.count == 1)

@@ -111,6 +111,8 @@ final class Figures: @unchecked Sendable {
 
     func add(_ value: Double) { values.append(value) }
 
+    var mean: Double { values.isEmpty ? 0 : values.reduce(0, +) / Double(values.count) }
+
     /// - Parameter ratio: 0.5 is the median, 1 the largest.
     func quantile(_ ratio: Double) -> Double {
         let sorted = values.sorted()

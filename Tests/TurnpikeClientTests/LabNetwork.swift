@@ -94,6 +94,18 @@ final class LabNetwork: ClientNetwork {
         LabStream(host, to: endpoint) { [weak self] event in self?.take(event, receive) }
     }
 
+    func openStreams(
+        at address: IPAddress,
+        port: UInt16,
+        _ receive: @escaping (StreamPortEvent) -> Void
+    ) throws(NetworkFailure) -> any StreamPort {
+        let subject = "a TCP port at \(address.text)"
+        guard host.addresses.contains(address) else { throw NetworkFailure(.addressUnavailable, subject) }
+        guard let port = host.freeStreamPort(port) else { throw NetworkFailure(.addressInUse, subject) }
+        openPorts += 1
+        return LabStreamPort(host, Endpoint(address, port), receive) { [weak self] in self?.openPorts -= 1 }
+    }
+
     func openWebSocket(
         _ request: WebSocketRequest,
         _ receive: @escaping (WebSocketEvent) -> Void
@@ -179,50 +191,5 @@ private final class LabPort: DatagramPort {
         socket.close()
         self.socket = nil
         onClose()
-    }
-}
-
-private final class LabStream: StreamLink {
-    private let host: Host
-    private var connection: TCPConnection?
-    private var receive: ((StreamEvent) -> Void)?
-
-    init(_ host: Host, to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) {
-        self.host = host
-        self.receive = receive
-        let subject = "TCP to \(endpoint.text)"
-        guard let connection = host.connect(to: endpoint) else {
-            host.internet.scheduler.after(nanoseconds: 0) { self.end(NetworkFailure(.unreachable, subject)) }
-            return
-        }
-        self.connection = connection
-        connection.onOpen = { [weak self] in self?.receive?(.opened(local: connection.local)) }
-        connection.onReceive = { [weak self] bytes in bytes.withUnsafeBytes { self?.receive?(.bytes($0)) } }
-        connection.onEnd = { [weak self] in self?.end(nil) }
-        connection.onClose = { [weak self] failure in
-            self?.end(
-                failure.map {
-                    NetworkFailure($0 == .refused ? .refused : $0 == .timedOut ? .timedOut : .reset, subject)
-                }
-            )
-        }
-    }
-
-    var queuedBytes: Int { connection?.unacknowledgedBytes ?? 0 }
-
-    func send(_ bytes: UnsafeRawBufferPointer) { connection?.send(Array(bytes)) }
-
-    func close() {
-        receive = nil
-        connection?.finish()
-        connection = nil
-    }
-
-    private func end(_ failure: NetworkFailure?) {
-        let receive = receive
-        self.receive = nil
-        connection?.finish()
-        connection = nil
-        receive?(.closed(failure))
     }
 }

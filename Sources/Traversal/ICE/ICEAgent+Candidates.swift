@@ -3,12 +3,14 @@ import STUN
 extension ICEAgent {
     /// The candidate as a description or a candidate line has it.
     package func signaled(_ local: ICELocalCandidate) -> ICECandidate {
+        // RFC 6544 section 4.5: nobody can connect to an active candidate, so it has the port that discards.
+        let port = local.transport == .tcpActive ? 9 : local.endpoint.port
         var candidate = ICECandidate(
             foundation: foundation(of: local),
             transport: local.transport,
             priority: local.priority,
             address: .ip(local.endpoint.address.withoutLink),
-            port: local.endpoint.port,
+            port: port,
             type: local.type,
             related: local.related
         )
@@ -36,15 +38,23 @@ extension ICEAgent {
         local.baseEndpoint.address = local.baseEndpoint.address.withoutLink
         let isThere = locals.contains {
             $0.base == local.base && $0.endpoint == local.endpoint && $0.type == local.type
+                && $0.transport == local.transport
         }
         guard !isThere else { return nil }
-        if local.isBase, locals.contains(where: { $0.base == local.base && $0.isBase }) {
+        // A port for TCP has a candidate for each way of connecting.
+        let isSecond = locals.contains {
+            $0.base == local.base && $0.isBase && ($0.transport == local.transport || $0.endpoint != local.endpoint)
+        }
+        if local.isBase, isSecond {
             counters.candidatesOfOtherAddresses &+= 1
             return nil
         }
         if local.type == .serverReflexive {
             // The NAT has rebound: what the server saw of the base before leads nowhere.
-            locals.removeAll { $0.type == .serverReflexive && $0.base == local.base && $0.server == local.server }
+            locals.removeAll {
+                $0.type == .serverReflexive && $0.base == local.base && $0.server == local.server
+                    && $0.transport == local.transport
+            }
         }
         guard locals.count < ICELimits.localCandidates else {
             counters.candidatesBeyondLimit &+= 1
@@ -65,9 +75,12 @@ extension ICEAgent {
 
     /// What checks leave from on this base. Reflexive candidates are replaced by their base (RFC 8445 section 6.1.2.4);
     /// one whose base was not named stands for it.
-    func sender(on base: ICEBase) -> ICELocalCandidate? {
-        locals.first { $0.base == base && $0.isBase } ?? locals.first { $0.base == base }
+    func sender(on base: ICEBase, _ transport: ICETransport) -> ICELocalCandidate? {
+        let alike = locals.lazy.filter { $0.base == base && $0.transport == transport }
+        return alike.first(where: \.isBase) ?? alike.first
     }
+
+    func isStream(_ base: ICEBase) -> Bool { locals.first { $0.base == base }?.transport.isTCP ?? false }
 
     // MARK: The peer's
 
@@ -78,6 +91,7 @@ extension ICEAgent {
         if parameters.isLite, role == .controlled { takeRole(.controlling) }
         guard isNew else { return }
         checkingSince = now
+        if streamsAt == nil { streamsAt = after(configuration.streamDelay) }
         let fragment = parameters.credentials.usernameFragment
         func isOfSession(_ candidate: ICECandidate) -> Bool { (candidate.usernameFragment ?? fragment) == fragment }
         counters.candidatesIgnored &+= UInt64(remotes.count { !isOfSession($0) } + named.count { !isOfSession($0) })
@@ -161,12 +175,18 @@ extension ICEAgent {
             counters.candidatesIgnored &+= 1
             return
         }
-        let isKnown = { (other: ICECandidate) in other.endpoint == endpoint && other.transport == candidate.transport }
+        // A connection that came in was taken for an active candidate's; now it is known what it was.
+        func isAlike(_ other: ICECandidate) -> Bool {
+            let isSame = other.transport == candidate.transport
+            let hasConnected = other.type == .peerReflexive && other.transport == .tcpActive
+            return isSame || hasConnected && candidate.transport.isTCP
+        }
+        let isKnown = { (other: ICECandidate) in other.endpoint == endpoint && isAlike(other) }
         if let index = remotes.firstIndex(where: isKnown) {
             // RFC 8838 section 11.4: what checks have shown before is now signaled, and has its own type and priority.
             guard remotes[index].type == .peerReflexive, candidate.type != .peerReflexive else { return }
             remotes[index] = candidate
-            for pair in pairs where pair.remoteEndpoint == endpoint && pair.remote.transport == candidate.transport {
+            for pair in pairs where pair.remoteEndpoint == endpoint && isAlike(pair.remote) {
                 pair.remote = candidate
                 pair.priority = priority(pair)
             }

@@ -13,7 +13,7 @@ extension ICEAgent {
             local.transport != .tcpPassive,
             endpoint.family == local.endpoint.family,
             Self.isLinkLocal(endpoint.address) == Self.isLinkLocal(local.baseEndpoint.address),
-            sender(on: local.base) == local,
+            sender(on: local.base, local.transport) == local,
             pair(local.base, endpoint) == nil,
             let pair = makePair(local, candidate, endpoint), pair.state != .failed
         else { return }
@@ -115,8 +115,9 @@ extension ICEAgent {
     }
 
     var hasWork: Bool {
-        triggered.contains { $0.nominatesNext || $0.state == .waiting } || pairs.contains { $0.state == .waiting }
-            || frozenToThaw() != nil
+        let holds = holdsStreams
+        return triggered.contains { $0.nominatesNext || $0.state == .waiting }
+            || pairs.contains { $0.state == .waiting && !isHeld($0, holds) } || frozenToThaw(holds) != nil
     }
 
     private func nextToCheck() -> ICEPair? {
@@ -132,19 +133,23 @@ extension ICEAgent {
             proven.state = .waiting
             return proven
         }
+        let holds = holdsStreams
         var next = triggered.first
         if selected != nil {
             // Data flows, so what could be better goes before what else the relayed pairs want.
             next =
-                triggered.first { $0.relays == 0 } ?? pairs.first { $0.state == .waiting && $0.relays == 0 } ?? next
+                triggered.first { $0.relays == 0 }
+                ?? pairs.first { $0.state == .waiting && $0.relays == 0 && !isHeld($0, holds) } ?? next
         }
         if let next {
             triggered.removeAll { $0 === next }
             next.isQueued = false
             return next
         }
-        if let pair = relayedToTry() ?? pairs.first(where: { $0.state == .waiting }) { return pair }
-        let pair = frozenToThaw()
+        if let pair = relayedToTry() ?? pairs.first(where: { $0.state == .waiting && !isHeld($0, holds) }) {
+            return pair
+        }
+        let pair = frozenToThaw(holds)
         pair?.state = .waiting
         return pair
     }
@@ -166,10 +171,12 @@ extension ICEAgent {
         return waiting.first(where: \.isWithinServer) ?? waiting.first { $0.local.type != .relayed } ?? waiting.first
     }
 
-    private func frozenToThaw() -> ICEPair? {
+    private func frozenToThaw(_ holdsStreams: Bool) -> ICEPair? {
         guard pairs.contains(where: { $0.state == .frozen }) else { return nil }
         let busy = Set(pairs.filter { $0.state == .waiting || holdsOthersBack($0) }.map(\.foundation))
-        return pairs.first { $0.state == .frozen && !busy.contains($0.foundation) }
+        return pairs.first {
+            $0.state == .frozen && !busy.contains($0.foundation) && !isHeld($0, holdsStreams)
+        }
     }
 
     /// RFC 8445 section 6.1.4.2 lets the others of a foundation wait for the end of the check, which comes after 23.5 s
@@ -248,6 +255,7 @@ extension ICEAgent {
 
     private func transmit(_ pair: ICEPair, _ bytes: [UInt8]) {
         pair.checksSent &+= 1
+        if pair.isDialed { actions.append(.connect(base: pair.local.base, to: pair.remoteEndpoint)) }
         actions.append(.send(base: pair.local.base, to: pair.remoteEndpoint, bytes: bytes))
     }
 

@@ -75,7 +75,7 @@ extension ICEAgent {
         since.addingSaturated(max(death, pair.liveness.roundTrip &* 4))
     }
 
-    private func die(_ pair: ICEPair) {
+    func die(_ pair: ICEPair) {
         pair.liveness.isAlive = false
         pair.liveness.revivals = 0
         pair.liveness.probing = nil
@@ -155,6 +155,7 @@ extension ICEAgent {
         for permit in permits { if let time = releaseTime(of: permit) { consider(time) } }
         for lookup in lookups { if let time = lookup.nextAt { consider(time) } }
         if remote != nil, hasWork { consider(nextPace) }
+        if remote != nil, let time = streamDeadline { consider(time) }
         if let checkingSince, state == .checking || state == .disconnected, let end = patienceEnd(checkingSince),
             !pairs.contains(where: { $0.isPending || $0.state == .succeeded })
         {

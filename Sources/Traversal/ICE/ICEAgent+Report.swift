@@ -25,6 +25,7 @@ extension ICEAgent {
             localType: pair.mappedType,
             remote: pair.remoteEndpoint,
             remoteType: pair.remote.type,
+            transport: pair.local.transport,
             state: pair.state,
             failure: pair.failure,
             isAlive: pair.isAlive,

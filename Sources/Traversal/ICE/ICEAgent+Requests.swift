@@ -136,20 +136,31 @@ extension ICEAgent {
 
     /// RFC 8445 sections 7.3.1.3 to 7.3.1.5.
     func process(_ request: ICERequest, on base: ICEBase, from source: Endpoint) {
-        guard let local = sender(on: base),
-            let candidate = remoteCandidate(at: source, local.transport.counterpart, priority: request.priority)
-        else { return }
         let pair: ICEPair
         if let known = self.pair(base, source) {
             pair = known
         } else {
-            guard let made = makePair(local, candidate, source) else { return }
+            guard let (local, candidate) = ends(on: base, from: source, priority: request.priority),
+                let made = makePair(local, candidate, source)
+            else { return }
             pair = made
         }
         pair.requests &+= 1
         if pair === selected { silentSince = nil }
         if role == .controlled { note(request, on: pair) }
         trigger(pair)
+    }
+
+    private func ends(
+        on base: ICEBase,
+        from source: Endpoint,
+        priority: UInt32
+    ) -> (ICELocalCandidate, ICECandidate)? {
+        if isStream(base) { return streamEnds(on: base, from: source, priority: priority) }
+        guard let local = sender(on: base, .udp),
+            let candidate = remoteCandidate(at: source, .udp, priority: priority)
+        else { return nil }
+        return (local, candidate)
     }
 
     private func trigger(_ pair: ICEPair) {

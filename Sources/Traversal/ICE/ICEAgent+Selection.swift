@@ -96,7 +96,10 @@ extension ICEAgent {
     private func currentState() -> ICEState {
         if let selected {
             guard selected.isAlive else { return .disconnected }
-            let isDone = selected.isNominated && localsEnded && remotesEnded && !pairs.contains(where: \.isPending)
+            let holds = holdsStreams
+            let isDone =
+                selected.isNominated && localsEnded && remotesEnded
+                && !pairs.contains { $0.isPending && !isHeld($0, holds) }
             return isDone ? .completed : .connected
         }
         guard let checkingSince else { return .new }
@@ -135,6 +138,7 @@ extension ICEAgent {
         (pairs, triggered, remotes, named, early) = ([], [], [], [], [])
         (remote, nominated, firstValid, checkingSince) = (nil, nil, nil, nil)
         (remotesEnded, wasConnected, lostBaseAt) = (false, false, nil)
+        (streamsAt, haveStreamsBegun) = (nil, false)
         (hurries, hasFallenBack) = (hasFallenBack, false)
         lookups = []
         (roleChanges, nominationCount, nominationOrder) = (0, 0, 0)

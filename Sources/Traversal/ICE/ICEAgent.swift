@@ -59,6 +59,10 @@ package final class ICEAgent {
     /// The session before a restart: its pair carries data until the new session has one.
     var previous: PreviousSession?
 
+    /// When checks over TCP may begin; nil until the peer's credentials are known.
+    var streamsAt: UInt64?
+    var haveStreamsBegun = false
+
     var checkingSince: UInt64?
     var firstValid: UInt64?
     var wasConnected = false
@@ -230,6 +234,7 @@ package final class ICEAgent {
         choose()
         announcePath()
         nominate()
+        openStreams()
         pace()
         updateState()
         settlePermits()
@@ -250,7 +255,7 @@ package final class ICEAgent {
 /// A check that may still be answered.
 struct ICECheck {
     let pair: ICEPair
-    let sent: UInt64
+    var sent: UInt64
     let priority: UInt32
     let role: ICERole
     let usesCandidate: Bool

@@ -118,6 +118,9 @@ package struct ICEConfiguration: Hashable, Sendable {
     /// Peers without renomination may stop their own checks at the first nomination, so a relayed pair, which carries
     /// data from the start, is nominated only when nothing better came for so long.
     package var relayNominationDelay: UInt64 = 1_000_000_000
+    /// So long after the peer's description the first connection over TCP is opened, if no path without a relay was
+    /// found by UDP: that takes a round trip or two, and a connection is an entry in each NAT for minutes.
+    package var streamDelay: UInt64 = 250_000_000
 
     package init() {}
 }

@@ -31,6 +31,9 @@ package enum ICELimits {
     static let messageBytes = 1_024
     /// Unknown attributes listed in a 420, so that the answer is no longer than what provoked it.
     static let unknownAttributesListed = 8
+    /// Connections over TCP that begin at one moment: two hosts with two addresses and a NAT each have no more to try,
+    /// and no NAT or firewall takes so few for an attack.
+    static let streamsAtOnce = 8
     /// RFC 8445 section 14.2: Ta is 50 ms where nothing else was agreed on, and must not be below 5 ms.
     package static let pacingNanosecondsUsual: UInt64 = 50_000_000
     static let pacingNanosecondsMinimum: UInt64 = 5_000_000

@@ -33,6 +33,9 @@ package struct ICEPath: Hashable, Sendable {
 package enum ICEAction: Hashable, Sendable {
     /// `bytes` to `to` by the socket or relay `base`.
     case send(base: ICEBase, to: Endpoint, bytes: [UInt8])
+    /// Have a connection from `base` to `to`, or go on trying to open one (RFC 6544 section 7.1). It comes ahead of each
+    /// check that this side may have to connect for; what is sent before there is one waits.
+    case connect(base: ICEBase, to: Endpoint)
     /// The relay `base` will hear from this peer: create a permission ahead of the checks (RFC 8445 section 7.2.1).
     /// Once for each address, until `release` or `ICEAgent.refuse`.
     case permit(base: ICEBase, peer: Endpoint)
@@ -77,6 +80,7 @@ package struct ICEReport: Hashable, Sendable {
         package var localType: ICECandidateType
         package var remote: Endpoint
         package var remoteType: ICECandidateType
+        package var transport: ICETransport
         package var state: ICEPairState
         package var failure: ICEPairFailure?
         package var isAlive: Bool
@@ -135,7 +139,8 @@ extension ICEReport: CustomStringConvertible {
         if let failure { lines.append("\(state == .failed ? "failed" : "so far"): \(failure.explanation)") }
         for name in unresolvedNames { lines.append("\(name): a name that could not be resolved") }
         for pair in pairs {
-            let local = "\(pair.localType.rawValue) \(AddressText.text(pair.local))"
+            let local =
+                "\(pair.transport.isTCP ? "TCP " : "")\(pair.localType.rawValue) \(AddressText.text(pair.local))"
             let remote = "\(pair.remoteType.rawValue) \(AddressText.text(pair.remote))"
             var line = "\(local) -> \(remote): \(pair.explanation)"
             line += "; \(pair.checksSent) checks, \(pair.answersReceived) answers, \(pair.requestsReceived) requests"

@@ -8,7 +8,7 @@ extension Cryptography {
     }
 
     /// 96 bits that nobody can guess (RFC 8489 section 5).
-    func randomTransaction() -> TransactionID {
+    package func randomTransaction() -> TransactionID {
         let high = randomNumber()
         return TransactionID(high: high, low: UInt32(truncatingIfNeeded: randomNumber()))
     }

@@ -18,6 +18,10 @@ package enum ClientLimits {
     package static let streamQueueBytes = 2_097_152
     /// How long a TCP connection may take to come up.
     static let connectTime = 10 * second
+    /// What the last words on a connection between peers have time for, before it is reset.
+    static let streamFarewell = 200 * millisecond
+    /// Connections that come in and wait to be taken.
+    static let streamBacklog = 32
     /// TLS and the upgrade behind it: what a slow server with a slow path needs.
     static let handshakeTime = 10 * second
     /// Contexts with what is trusted: one for TLS, one for DTLS and one for signaling, and as many again.

@@ -52,6 +52,16 @@ package protocol ClientNetwork: AnyObject {
     /// A plain TCP connection, which begins here and says `.opened` or `.closed`.
     func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink
 
+    /// A port that takes TCP connections and opens them, all with one address and port of its own.
+    /// - Parameters:
+    ///   - address: of this machine; no wildcard.
+    ///   - port: 0 for one of the system's choice.
+    func openStreams(
+        at address: IPAddress,
+        port: UInt16,
+        _ receive: @escaping (StreamPortEvent) -> Void
+    ) throws(NetworkFailure) -> any StreamPort
+
     /// A WebSocket, with TLS below it where the request says so.
     func openWebSocket(
         _ request: WebSocketRequest,
@@ -119,6 +129,24 @@ package protocol StreamLink: AnyObject {
     func send(_ bytes: UnsafeRawBufferPointer)
     /// What was sent before still goes, for as long as the other side takes it.
     func close()
+}
+
+/// A TCP port.
+package protocol StreamPort: AnyObject {
+    var local: Endpoint { get }
+    /// A connection from this port, which begins here and says `.opened` or `.closed`. It may as well be opened by the
+    /// other end at the same time. `.closed` with `.addressUnavailable` where there is one with that end already.
+    func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink
+    /// Takes no more connections. Those there are stay.
+    func close()
+}
+
+package enum StreamPortEvent {
+    /// A connection that is open. What it brings goes to the closure that `take` is given during the call; without
+    /// that it is closed again.
+    case accepted(any StreamLink, from: Endpoint, take: (@escaping (StreamEvent) -> Void) -> Void)
+    /// No more connections come in.
+    case failed(NetworkFailure)
 }
 
 package enum StreamEvent {

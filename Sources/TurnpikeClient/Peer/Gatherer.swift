@@ -45,6 +45,7 @@ final class Gatherer {
     private var queries: [ReflexiveQuery] = []
     private var completeBy: UInt64 = .max
     private var nextAskAgain: UInt64 = 0
+    private lazy var streams = StreamGatherer(self, network, router: router)
     private lazy var alarm = network.alarm { [weak self] in self?.advance() }
 
     init(
@@ -74,6 +75,7 @@ final class Gatherer {
         for socket in sockets.values {
             for server in fresh { query(socket, server) }
         }
+        if !fresh.isEmpty { streams.use(servers) }
         if areAll { awaitsServers = false }
         completeIfDone()
         setAlarm()
@@ -158,6 +160,7 @@ final class Gatherer {
             router.remove(socket.base)
             socket.port.close()
         }
+        streams.stop()
         (sockets, queries, candidates) = ([:], [], [])
         completeBy = .max
     }
@@ -168,6 +171,7 @@ final class Gatherer {
         let addresses = Array(network.localAddresses().map(\.address).prefix(ClientLimits.hostSockets))
         for (address, socket) in sockets where !addresses.contains(address) {
             sockets[address] = nil
+            streams.close(address)
             queries.removeAll { $0.base == socket.base }
             socket.port.close()
             remove(socket.base)
@@ -194,6 +198,7 @@ final class Gatherer {
         sockets[address] = socket
         add(ICELocalCandidate(base: base, type: .host, endpoint: port.local, localPreference: preference))
         for server in servers { query(socket, server) }
+        streams.open(address, port: port.local.port, preference: preference)
     }
 
     private func take(_ event: DatagramEvent, _ base: ICEBase, _ address: IPAddress) {
@@ -206,6 +211,7 @@ final class Gatherer {
             guard let socket = sockets.removeValue(forKey: address) else { return }
             queries.removeAll { $0.base == base }
             socket.port.close()
+            streams.close(address)
             remove(base)
         }
     }
@@ -264,10 +270,22 @@ final class Gatherer {
         )
     }
 
-    private func add(_ candidate: ICELocalCandidate) {
+    func add(_ candidate: ICELocalCandidate) {
         guard candidates.count < ICELimits.localCandidates else { return }
         candidates.append(candidate)
         onChange(.added(candidate))
+    }
+
+    // MARK: TCP
+
+    /// A connection begins: what is known of the ports for TCP may be old.
+    func refreshStreams() { streams.refresh() }
+
+    func noteStreams() { completeIfDone() }
+
+    /// The NAT has rebound.
+    func forgetReflexive(of base: ICEBase) {
+        candidates.removeAll { $0.type == .serverReflexive && $0.base == base }
     }
 
     // MARK: Time
@@ -289,7 +307,8 @@ final class Gatherer {
 
     private func completeIfDone() {
         guard !isComplete, completeBy < .max else { return }
-        let isWaiting = awaitsServers || awaitsRelays || awaitsMappings || queries.contains { $0.isFresh }
+        let isWaiting =
+            awaitsServers || awaitsRelays || awaitsMappings || queries.contains { $0.isFresh } || !streams.isSettled
         guard !isWaiting || network.nowNanoseconds >= completeBy else { return }
         isComplete = true
         onChange(.completed)

@@ -11,6 +11,16 @@ protocol RelayWay: AnyObject {
     func release(_ peer: IPAddress)
 }
 
+/// A TCP port that checks and data leave from, as its owner offers it.
+protocol StreamWay: AnyObject {
+    /// Has a connection with that peer, or tries for some seconds to get one.
+    func connect(to peer: Endpoint)
+    /// Waits where a connection is about to be there, and is lost where none is.
+    func send(_ bytes: UnsafeRawBufferPointer, to peer: Endpoint)
+    /// Nobody needs the connection any more.
+    func release(_ peer: Endpoint)
+}
+
 /// One connection's part in what comes by the sockets and relays that all share.
 protocol PathUser: AnyObject {
     /// Whether checks that are addressed to this user name fragment are its own.
@@ -24,6 +34,8 @@ protocol PathUser: AnyObject {
     /// - Returns: whether the record was of this connection.
     func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool
     func noteUnreachable(_ peer: Endpoint, from base: ICEBase)
+    /// The TCP connection with that peer is there, or gone.
+    func noteStream(isOpen: Bool, with peer: Endpoint, on base: ICEBase)
 }
 
 /// Every socket and relay that connections use, by the number that their ICE agents know it by.
@@ -35,6 +47,7 @@ final class PathRouter {
     private enum Way {
         case socket(any DatagramPort)
         case relay(any RelayWay)
+        case stream(any StreamWay)
     }
 
     private struct Route: Hashable {
@@ -70,6 +83,13 @@ final class PathRouter {
         return base
     }
 
+    func add(_ makeStream: (ICEBase) -> any StreamWay) -> ICEBase {
+        let base = ICEBase(rawValue: nextBase)
+        nextBase &+= 1
+        ways[base] = .stream(makeStream(base))
+        return base
+    }
+
     /// - Parameter base: from `ClientLimits.firstRelayBase` on.
     func add(_ relay: any RelayWay, as base: ICEBase) { ways[base] = .relay(relay) }
 
@@ -93,7 +113,9 @@ final class PathRouter {
         guard let gone = users.removeValue(forKey: id) else { return }
         for route in gone.routes {
             routes[route]?.removeAll { $0 == id }
-            if routes[route]?.isEmpty == true { routes[route] = nil }
+            guard routes[route]?.isEmpty == true else { continue }
+            routes[route] = nil
+            if case .stream(let stream) = ways[route.base] { stream.release(route.peer) }
         }
         for route in gone.permits {
             if case .relay(let relay) = ways[route.base] { relay.release(route.peer) }
@@ -120,11 +142,18 @@ final class PathRouter {
         if case .relay(let relay) = ways[base] { relay.prefer(peer) }
     }
 
+    func connect(to peer: Endpoint, on base: ICEBase, for user: any PathUser) {
+        guard case .stream(let stream) = ways[base] else { return }
+        note(Route(base: base, peer: peer), ObjectIdentifier(user))
+        stream.connect(to: peer)
+    }
+
     func send(_ bytes: UnsafeRawBufferPointer, to peer: Endpoint, on base: ICEBase, for user: any PathUser) {
         note(Route(base: base, peer: peer), ObjectIdentifier(user))
         switch ways[base] {
         case .socket(let port): port.send(bytes, to: peer)
         case .relay(let relay): relay.send(bytes, to: peer)
+        case .stream(let stream): stream.send(bytes, to: peer)
         case nil: break
         }
     }
@@ -140,7 +169,9 @@ final class PathRouter {
 
     // MARK: What comes
 
-    func receive(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) {
+    /// - Returns: whether it was of use to anybody.
+    @discardableResult
+    func receive(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
         let plain = Endpoint(address: source.address.withoutLink, port: source.port)
         let isTaken =
             switch Demultiplexer.kind(bytes) {
@@ -149,6 +180,11 @@ final class PathRouter {
             case .channelData, .media, .unknown: false
             }
         if !isTaken { ignored &+= 1 }
+        return isTaken
+    }
+
+    func noteStream(isOpen: Bool, with peer: Endpoint, on base: ICEBase) {
+        for entry in users.values { entry.user.noteStream(isOpen: isOpen, with: peer, on: base) }
     }
 
     func noteUnreachable(_ peer: Endpoint, from base: ICEBase) {

@@ -25,6 +25,8 @@ extension PeerClient: SessionHost {
 
     func networkFacts(of peer: PeerID) -> NetworkFacts? { peerNetworks[peer] }
 
+    var serverClock: ServerClock? { signaling?.clock }
+
     func resumer(_ session: UInt64) -> @Sendable () -> Void { resume(session) }
 
     func user(of channel: DataChannel, in session: PeerSession) -> (any ChannelUser)? {

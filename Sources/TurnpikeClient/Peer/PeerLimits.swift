@@ -28,6 +28,40 @@ extension ClientLimits {
     /// Sentences on what does not work, each kind.
     static let problems = 16
 
+    // MARK: Connections over TCP
+
+    /// Ports on addresses of this machine, each with up to five candidates; with those of the sockets and a few relays
+    /// they fit ICE's 32.
+    static let streamPorts = 3
+    /// Candidates for TCP are told as long as there are no more than this, which leaves relays their room.
+    static let candidatesWithStreams = 26
+    /// Connections of one port: to peers, and those that came in.
+    static let streamsPerPort = 256
+    /// Of those, the ones that have come in and shown no check yet. A check comes first, in a round trip or two.
+    static let strangersPerPort = 32
+    static let strangerTime = 5 * second
+    /// When a connection is tried again from the first attempt on, as long as none is under way: NATs have been opened
+    /// by then from the other side, or the clocks are as far apart.
+    static let dialTimes: [UInt64] = [0, 100, 300, 700, 1_500, 3_000].map { $0 * millisecond }
+    /// Up to so much later, drawn anew each time: two that keep missing each other do not do so for ever.
+    static let dialJitter = 50 * millisecond
+    /// An attempt that was refused is repeated at once. So many fill `dialTime` at the usual distance of two hosts, and
+    /// bound what a close one that refuses is sent.
+    static let dialAttempts = 120
+    /// From the first attempt on; libraries that connect like this have found that what takes longer fails.
+    static let dialTime = 10 * second
+    /// What waits for a connection to be opened: the check, and once more.
+    static let waitingChecks = 4
+    /// Between two rounds of asking a server what it sees of a port, which takes a connection each.
+    static let streamQueryPause = 5 * second
+    static let streamQueryTime = 3 * second
+    /// A description's way to the peer is taken to be half of what its answer took. Longer ones were held up somewhere.
+    static let planLead = 250 * millisecond
+    static let longestPlan = 3 * second
+    /// Who is told of a moment gets it in time; who is not, because the peer is of another make or its signal was lost,
+    /// begins by itself.
+    static let planPatience = 2 * second
+
     // MARK: DTLS and SCTP
 
     /// The longest datagram that every path carries: of the 1,280 bytes that IPv6 asks of every link (RFC 8200 section

@@ -15,6 +15,11 @@ extension PeerLink: PathUser {
 
     func noteUnreachable(_ peer: Endpoint, from base: ICEBase) { agent.noteUnreachable(peer, from: base) }
 
+    func noteStream(isOpen: Bool, with peer: Endpoint, on base: ICEBase) {
+        if isOpen { return agent.noteConnected(peer, on: base, now: now) }
+        ice { agent, now, actions in agent.noteDisconnected(peer, from: base, now: now, into: &actions) }
+    }
+
     func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
         guard let dtls, phase != .ended else { return false }
         if dtls.state == .handshaking, wantsEnvelopes, Self.isOfHandshake(bytes) { return false }

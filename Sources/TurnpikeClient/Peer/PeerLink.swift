@@ -108,7 +108,10 @@ final class PeerLink {
         if isRelayOnly { told.related = nil }
         if told.type == .serverReflexive {
             // The NAT has rebound: the address before leads nowhere.
-            locals.removeAll { $0.type == .serverReflexive && $0.base == told.base && $0.server == told.server }
+            locals.removeAll {
+                $0.type == .serverReflexive && $0.base == told.base && $0.server == told.server
+                    && $0.transport == told.transport
+            }
         }
         locals.append(told)
         ice { agent, now, actions in
@@ -312,6 +315,7 @@ final class PeerLink {
             switch action {
             case .send(let base, let peer, let bytes):
                 bytes.withUnsafeBytes { context.router.send($0, to: peer, on: base, for: self) }
+            case .connect(let base, let peer): context.router.connect(to: peer, on: base, for: self)
             case .permit(let base, let peer): context.router.permit(peer.address, on: base, for: self)
             case .release(let base, let peer): context.router.release(peer, on: base, for: self)
             case .bindChannel(let base, let peer): context.router.prefer(peer, on: base)

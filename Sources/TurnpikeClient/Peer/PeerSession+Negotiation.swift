@@ -25,7 +25,7 @@ extension PeerSession {
     func offer() {
         guard let link else { return }
         version += 1
-        hasOffered = true
+        (hasOffered, offeredAt) = (true, now)
         section = CandidateSection()
         var description = SessionDescription(
             sessionID: descriptionID,
@@ -147,6 +147,7 @@ extension PeerSession {
         }
         takeEarlyCandidates()
         answer(offer, payload)
+        awaitStreamPlan()
     }
 
     func takeAnswer(_ payload: JSONValue) {
@@ -168,6 +169,7 @@ extension PeerSession {
                 return failAttempt(.description, "the peer's answer is of no use: \(error.text)")
             }
             takeEarlyCandidates()
+            planStreams()
         case .failure(let problem):
             failAttempt(.description, "the peer's answer is of no use: \(problem.text)")
         }

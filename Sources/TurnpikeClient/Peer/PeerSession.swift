@@ -30,6 +30,8 @@ protocol SessionHost: AnyObject {
     func networkFacts(of peer: PeerID) -> NetworkFacts?
     func pathMemory(from local: PeerID, to remote: PeerID) -> PathMemory?
     func report(_ method: PathMethod, worked: Bool, milliseconds: UInt64, from local: PeerID, to remote: PeerID)
+    /// Nil without a signaling server.
+    var serverClock: ServerClock? { get }
     /// Called, on any thread, when the program has read what a session waited for.
     func resumer(_ session: UInt64) -> @Sendable () -> Void
 }
@@ -66,6 +68,7 @@ final class PeerSession {
     var version: UInt64 = 0
     /// An offer of ours waits for its answer.
     var hasOffered = false
+    var offeredAt: UInt64 = 0
     var hasDescribed = false
     var remoteDescriptionID: UInt64?
     var remoteFingerprints: [DataChannels.CertificateFingerprint] = []

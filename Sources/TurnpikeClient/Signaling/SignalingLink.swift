@@ -66,6 +66,8 @@ final class SignalingLink {
         session = SignalingSession(configuration) { cryptography.randomWord() }
     }
 
+    var clock: ServerClock { session.clock }
+
     func start() { turn { session, now, actions in session.start(now: now, into: &actions) } }
 
     /// This machine's addresses are others. What goes from one that is there still is left alone.

@@ -69,6 +69,14 @@ package final class NIONetwork: ClientNetwork {
         NIOStream(loop, to: endpoint, receive)
     }
 
+    package func openStreams(
+        at address: IPAddress,
+        port: UInt16,
+        _ receive: @escaping (StreamPortEvent) -> Void
+    ) throws(NetworkFailure) -> any StreamPort {
+        try NIOStreamPort(loop, at: address, port: port, receive)
+    }
+
     package func openWebSocket(
         _ request: WebSocketRequest,
         _ receive: @escaping (WebSocketEvent) -> Void

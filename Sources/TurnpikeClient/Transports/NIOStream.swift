@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOPosix
 import Traversal
@@ -14,13 +15,51 @@ final class NIOStream: StreamLink {
     /// The other side was slower than we; `.writable` is owed.
     private var isBehind = false
     private var error: (any Error)?
+    /// Of a port that all its connections share.
+    private let port: Endpoint?
+    /// The connection before it is one.
+    private var unopened: (any Channel)?
 
-    init(_ loop: any EventLoop, to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) {
+    /// - Parameter port: where it is to come from; nil for any.
+    init(
+        _ loop: any EventLoop,
+        to endpoint: Endpoint,
+        from port: Endpoint? = nil,
+        _ receive: @escaping (StreamEvent) -> Void
+    ) {
         self.loop = loop
         self.receive = receive
+        self.port = port
         subject = "TCP to \(AddressText.text(endpoint))"
         waiting = ByteBuffer()
         connect(endpoint)
+    }
+
+    /// One that has come in by `port`. Its bytes are read from `begin` on.
+    init(_ loop: any EventLoop, accepted channel: any Channel, from endpoint: Endpoint, at port: Endpoint) {
+        self.loop = loop
+        self.channel = channel
+        self.port = port
+        subject = "TCP from \(AddressText.text(endpoint))"
+        waiting = ByteBuffer()
+    }
+
+    /// - Parameter receive: nil to be rid of it.
+    func begin(_ receive: ((StreamEvent) -> Void)?) {
+        guard let channel else { return }
+        guard let receive else {
+            self.channel = nil
+            return Self.reset(channel)
+        }
+        self.receive = receive
+        let handler = NIOLoopBound(StreamHandler(self), eventLoop: loop)
+        do {
+            try channel.pipeline.syncOperations.addHandler(handler.value)
+        } catch {
+            note(error)
+            return ended()
+        }
+        read(channel)
     }
 
     var queuedBytes: Int { waiting.readableBytes + buffered }
@@ -41,8 +80,17 @@ final class NIOStream: StreamLink {
         guard receive != nil else { return }
         receive = nil
         flush()
+        unopened?.close(promise: nil)
         guard let channel else { return }
         self.channel = nil
+        if port != nil {
+            // The side that ends a connection in good order cannot have another between the same ends for a minute or
+            // more (RFC 9293 section 3.6.1). What was sent has its time, and then the connection is reset.
+            loop.assumeIsolated().scheduleTask(in: .nanoseconds(Int64(ClientLimits.streamFarewell))) {
+                Self.reset(channel)
+            }
+            return
+        }
         // What waits in NIO would be thrown away by closing; half closing sends it first.
         guard (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0 > 0 else {
             return channel.close(promise: nil)
@@ -70,12 +118,21 @@ final class NIOStream: StreamLink {
 
     private func connect(_ endpoint: Endpoint) {
         let handler = NIOLoopBound(StreamHandler(self), eventLoop: loop)
-        let made = ClientBootstrap(group: loop)
+        var bootstrap = ClientBootstrap(group: loop)
+        if let port {
+            for option in NIOStreamPort.sharing { bootstrap = bootstrap.channelOption(option, value: 1) }
+            bootstrap = bootstrap.bind(to: SystemAddress.socketAddress(port))
+        }
+        let made =
+            bootstrap
             .connectTimeout(.nanoseconds(Int64(ClientLimits.connectTime)))
             .channelOption(.socketOption(.so_keepalive), value: 1)
             .channelOption(.autoRead, value: false)
             .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(handler.value) }
+                channel.eventLoop.makeCompletedFuture {
+                    handler.value.link.unopened = channel
+                    try channel.pipeline.syncOperations.addHandler(handler.value)
+                }
             }
             .connect(to: SystemAddress.socketAddress(endpoint))
         made.assumeIsolated().whenComplete { result in
@@ -85,6 +142,7 @@ final class NIOStream: StreamLink {
     }
 
     private func connected(_ result: Result<any Channel, any Error>) {
+        unopened = nil
         switch result {
         case .failure(let error):
             note(error)
@@ -97,10 +155,20 @@ final class NIOStream: StreamLink {
             self.channel = channel
             receive(.opened(local: local))
             if waiting.readableBytes > 0 { flushSoon() }
-            // What came before anybody could be told is read from here on.
-            channel.read()
-            try? channel.syncOptions?.setOption(.autoRead, value: true)
+            read(channel)
         }
+    }
+
+    /// What came before anybody could be told is read from here on.
+    private func read(_ channel: any Channel) {
+        channel.read()
+        try? channel.syncOptions?.setOption(.autoRead, value: true)
+    }
+
+    private static func reset(_ channel: any Channel) {
+        // With no time to linger, closing resets.
+        _ = (channel as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
+        channel.close(promise: nil)
     }
 
     private var buffered: Int { (try? channel?.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0 }
@@ -131,7 +199,7 @@ final class NIOStream: StreamLink {
 private final class StreamHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
-    private let link: NIOStream
+    let link: NIOStream
 
     init(_ link: NIOStream) { self.link = link }
 

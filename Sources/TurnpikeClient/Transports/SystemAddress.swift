@@ -110,6 +110,7 @@ enum SystemAddress {
     }
 
     static let socketFlags = CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue)
+    static let streams = CInt(SOCK_STREAM.rawValue) | socketFlags
     static let datagrams = CInt(SOCK_DGRAM.rawValue) | socketFlags
 }
 

@@ -230,6 +230,7 @@ package final class LabPeer {
     private func perform(_ action: ICEAction) {
         switch action {
         case .send(let base, let target, let bytes): send(bytes, to: target, by: base)
+        case .connect: break
         case .permit(let base, let peer): links.first { $0.base == base }?.permit(peer.address)
         case .release(let base, let peer): links.first { $0.base == base }?.forget(peer)
         case .bindChannel(let base, let peer): links.first { $0.base == base }?.bindChannel(to: peer)

@@ -230,6 +230,7 @@ final class SimulatedNetwork {
             case .permit(_, let target): peer.permissions.insert(target.address)
             case .release(_, let address): peer.permissions.remove(address)
             case .bindChannel(_, let target): peer.channels.append(target)
+            case .connect: break
             case .restartWanted: peer.onRestartWanted?()
             case .resolve(let name): peer.names.append(name)
             case .path(let path): peer.paths.append((now, path))
