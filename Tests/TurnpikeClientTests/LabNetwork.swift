@@ -18,6 +18,10 @@ final class LabNetwork: ClientNetwork {
     var hidden: Set<AddressFamily> = []
     /// Addresses that the machine shows and does not have.
     var extra: [IPAddress] = []
+    /// What comes instead of a datagram, for tests of a hostile network.
+    var onDatagram: ([UInt8]) -> [[UInt8]] = { [$0] }
+    /// What comes instead of a text of the signaling.
+    var onText: (String) -> [String] = { [$0] }
     private(set) var openPorts = 0
     /// Hosts do not hold it, and what a test leaves behind gives its sockets back to it.
     private let internet: Internet
@@ -55,9 +59,15 @@ final class LabNetwork: ClientNetwork {
             throw NetworkFailure(.addressInUse, "a UDP socket at \(own.text):\(port)")
         }
         openPorts += 1
-        return LabPort(socket, local: Endpoint(address: own, port: socket.port), receive) { [weak self] in
+        let local = Endpoint(address: own, port: socket.port)
+        return LabPort(socket, local: local, { [weak self] in self?.hand($0, to: receive) }) { [weak self] in
             self?.openPorts -= 1
         }
+    }
+
+    private func hand(_ event: DatagramEvent, to receive: (DatagramEvent) -> Void) {
+        guard case .datagram(let bytes, let source) = event else { return receive(event) }
+        for bytes in onDatagram([UInt8](bytes)) { bytes.withUnsafeBytes { receive(.datagram($0, from: source)) } }
     }
 
     func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink {
@@ -68,7 +78,11 @@ final class LabNetwork: ClientNetwork {
         _ request: WebSocketRequest,
         _ receive: @escaping (WebSocketEvent) -> Void
     ) -> any WebSocketLink {
-        LabWebSocket(host, to: names[request.host]?.first ?? AddressText.address(request.host), request, receive)
+        let address = names[request.host]?.first ?? AddressText.address(request.host)
+        return LabWebSocket(host, to: address, request) { [weak self] event in
+            guard case .text(let text) = event, let self else { return receive(event) }
+            for text in onText(text) { receive(.text(text)) }
+        }
     }
 
     func resolve(_ name: String, _ answer: @escaping (Result<[IPAddress], NetworkFailure>) -> Void) {
