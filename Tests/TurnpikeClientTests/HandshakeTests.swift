@@ -1,5 +1,6 @@
 import OpenSSLCrypto
 import STUN
+import TestSupport
 import Testing
 import Traversal
 
@@ -42,6 +43,33 @@ import Traversal
         // Neither a STUN message nor data of another kind may come out.
         envelope([1, 2, 3]).withUnsafeBytes { #expect(HandshakeEnvelope.open($0) == nil) }
         envelope([], to: "abcd").withUnsafeBytes { #expect(HandshakeEnvelope.open($0) == nil) }
+    }
+
+    /// Whatever comes out is a record that lies within what came in.
+    @Test func mutatedEnvelopesDoNoHarm() throws {
+        var random = SeededGenerator(for: "mutatedEnvelopesDoNoHarm")
+        let record = Array(repeating: UInt8(22), count: 300)
+        let samples = [envelope([22, 254, 253]), envelope(record), envelope(record, to: "", from: "")]
+        var opened = 0
+        for _ in 0..<fuzzRounds(20_000) {
+            var bytes = samples.randomElement(using: &random) ?? []
+            for _ in 0..<Int.random(in: 1...3, using: &random) { mutate(&bytes, &random) }
+            if Bool.random(using: &random), bytes.count >= 20 {
+                // The header's length made right again, so that what lies inside is looked at.
+                bytes.removeLast(bytes.count % 4)
+                bytes[2] = UInt8(truncatingIfNeeded: (bytes.count - 20) >> 8)
+                bytes[3] = UInt8(truncatingIfNeeded: bytes.count - 20)
+            }
+            let length = bytes.count
+            bytes.withUnsafeBytes { bytes in
+                guard let (fragment, record) = HandshakeEnvelope.open(bytes) else { return }
+                opened += 1
+                #expect(20...63 ~= record.first ?? 0 && record.count < length)
+                // Each byte that is no UTF-8 becomes three.
+                #expect(fragment.utf8.count <= 3 * ClientLimits.checkUsernameBytes)
+            }
+        }
+        #expect(opened > 100)
     }
 
     @Test func recordsAreOverdueOnlyAfterSilence() {

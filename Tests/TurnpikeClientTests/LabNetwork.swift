@@ -20,6 +20,10 @@ final class LabNetwork: ClientNetwork {
     var extra: [IPAddress] = []
     /// Whether the system tells of changes of addresses, or they have to be looked for.
     var tellsChanges = true
+    /// What comes instead of a datagram, for tests of a hostile network.
+    var onDatagram: ([UInt8]) -> [[UInt8]] = { [$0] }
+    /// What comes instead of a text of the signaling.
+    var onText: (String) -> [String] = { [$0] }
     private(set) var openPorts = 0
     /// What has happened while the program was stopped, as the system keeps it; nil while it runs.
     private var delayed: [() -> Void]?
@@ -60,7 +64,9 @@ final class LabNetwork: ClientNetwork {
             throw NetworkFailure(.addressInUse, "a UDP socket at \(own.text):\(port)")
         }
         openPorts += 1
-        return LabPort(socket, local: Endpoint(address: own, port: socket.port), on: self, receive) { [weak self] in
+        let local = Endpoint(address: own, port: socket.port)
+        let handed: (DatagramEvent) -> Void = { [weak self] in self?.hand($0, to: receive) }
+        return LabPort(socket, local: local, on: self, handed) { [weak self] in
             self?.openPorts -= 1
         }
     }
@@ -90,6 +96,11 @@ final class LabNetwork: ClientNetwork {
         if delayedDatagrams <= 1_000 { delayed?.append(event) }
     }
 
+    private func hand(_ event: DatagramEvent, to receive: (DatagramEvent) -> Void) {
+        guard case .datagram(let bytes, let source) = event else { return receive(event) }
+        for bytes in onDatagram([UInt8](bytes)) { bytes.withUnsafeBytes { receive(.datagram($0, from: source)) } }
+    }
+
     func connect(to endpoint: Endpoint, _ receive: @escaping (StreamEvent) -> Void) -> any StreamLink {
         LabStream(host, to: endpoint) { [weak self] event in self?.take(event, receive) }
     }
@@ -112,7 +123,11 @@ final class LabNetwork: ClientNetwork {
     ) -> any WebSocketLink {
         let addresses = names[request.host] ?? [AddressText.address(request.host)].compactMap(\.self)
         let address = addresses.first { host.address($0.family) != nil } ?? addresses.first
-        return LabWebSocket(host, to: address, request) { [weak self] event in self?.run { receive(event) } }
+        return LabWebSocket(host, to: address, request) { [weak self] event in
+            guard let self else { return }
+            guard case .text(let text) = event else { return run { receive(event) } }
+            for text in onText(text) { run { receive(.text(text)) } }
+        }
     }
 
     private func take(_ event: StreamEvent, _ receive: @escaping (StreamEvent) -> Void) {

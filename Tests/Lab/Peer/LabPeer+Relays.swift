@@ -47,10 +47,7 @@ extension LabPeer {
         switch action {
         case .allocated(let allocation):
             patience[link.transport] = nil
-            internet.scheduler.after(seconds: 5) { [weak self] in
-                guard let self else { return }
-                for link in links where !link.isWanted { drop(link) }
-            }
+            retireReplaced()
             let candidates = ICELocalCandidate.relayed(
                 allocation,
                 at: internet.relay("turn").endpoint(),
@@ -79,6 +76,18 @@ extension LabPeer {
             drop(link)
             if link.isWanted { openAgain(link.transport) }
         default: break
+        }
+    }
+
+    /// The library keeps a relay for as long as its server does: one that the path goes by is not taken from under it.
+    private func retireReplaced() {
+        guard !isRetiring else { return }
+        isRetiring = true
+        internet.scheduler.after(seconds: 5) { [weak self] in
+            guard let self, !isClosed else { return }
+            isRetiring = false
+            for link in links where !link.isWanted && link.base != path?.base { drop(link) }
+            if links.contains(where: { !$0.isWanted }) { retireReplaced() }
         }
     }
 

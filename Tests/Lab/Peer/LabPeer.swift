@@ -62,6 +62,8 @@ package final class LabPeer {
     var closing: [RelayLink] = []
     /// Pauses before the next attempt at a relay, by its transport.
     var patience: [TURNConfiguration.Transport: Double] = [:]
+    /// A look at the relays in whose place there are others is under way.
+    var isRetiring = false
     private(set) var isGathering = false
     private(set) var isClosed = false
     private var relayBaseCount: UInt32 = 0
