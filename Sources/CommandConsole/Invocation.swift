@@ -27,11 +27,11 @@ package struct Invocation<Root: ParsableCommand> {
             }
             return ExitStatus.done
         } catch {
-            return report(error)
+            return report(error, arguments)
         }
     }
 
-    private func report(_ error: any Error) -> Int32 {
+    private func report(_ error: any Error, _ arguments: [String]) -> Int32 {
         switch error {
         case let error as CommandError:
             for line in error.lines { Console.current.message("\(program): \(line)") }
@@ -39,14 +39,14 @@ package struct Invocation<Root: ParsableCommand> {
         case let error as ExitCode:
             return error.rawValue
         default:
-            guard let (message, status) = explain(error) else { return reportParserError(error) }
+            guard let (message, status) = explain(error) else { return reportParserError(error, arguments) }
             Console.current.message("\(program): \(message)")
             return status
         }
     }
 
     /// Requests for help and version come as errors too; those go to standard output.
-    private func reportParserError(_ error: any Error) -> Int32 {
+    private func reportParserError(_ error: any Error, _ arguments: [String]) -> Int32 {
         let console = Console.current
         guard Root.exitCode(for: error) != .success else {
             do {
@@ -56,6 +56,12 @@ package struct Invocation<Root: ParsableCommand> {
                 console.message("\(program): \(error)")
                 return ExitStatus.failed
             }
+        }
+        // To the parser it is one argument too many, or an option that nobody knows.
+        if let mistyped = MistypedSubcommand(arguments, of: Root.self, named: program) {
+            let end = mistyped.meant.map { "did you mean \($0)?" } ?? "see \(mistyped.command) --help"
+            console.message("\(program): there is no subcommand '\(mistyped.word)'; \(end)")
+            return ExitStatus.usage
         }
         // The parser's message says what is wrong; its usage block would bury that. The block's last line names the
         // subcommand whose help is meant.

@@ -31,6 +31,45 @@ def test_what_goes_in_at_one_end_comes_out_at_the_other(tmp_path, environment):
         assert listener.said().count(" is connected by ") == 1
 
 
+def events(text):
+    """What `--json` has told, by its names, each with the newest."""
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert all(line["timeMilliseconds"] > 1_700_000_000_000 for line in lines)
+    return {line["event"]: line for line in lines}
+
+
+def test_what_happens_is_told_as_lines_of_json(tmp_path, environment):
+    with running(tmp_path, environment, "listen", "--id", "alice/json", "--json", ready='"registered"') as listener:
+        done = peer("connect", "alice/json", "--json", environment=environment, input="data\n")
+        assert done.returncode == 0 and done.stdout == "", done.stderr
+        told = events(done.stderr)
+        assert told["registered"]["id"].startswith("alice/")
+        assert told["connected"]["peer"] == "alice/json"
+        assert told["connected"]["method"] in ("direct", "udp-hole-punch", "turn-relay")
+        assert set(told["explanation"]["explanation"]) == {"advice", "cause", "reason"}
+        wait_until(lambda: "disconnected" in events(listener.said()), 20, "the end is told")
+        told = events(listener.said())
+        assert told["registered"]["id"] == "alice/json" and told["registered"]["natType"]
+        assert told["connected"]["peer"] == told["disconnected"]["peer"] != "alice/json"
+        assert listener.output.read_text() == "data\n"
+        done = peer("ping", "alice/json", "-c", 1, "--json", environment=environment)
+        told = events(done.stdout)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+        assert told["pong"]["number"] == 1 and told["pong"]["milliseconds"] > 0
+        assert told["summary"]["count"] == 1 and told["summary"]["lost"] == 0
+        assert told["summary"]["shortestMilliseconds"] == told["summary"]["longestMilliseconds"]
+    done = peer("connect", "alice/nowhere", "--json", environment=environment, input="")
+    told = events(done.stderr)
+    assert done.returncode == 1 and told["failed"]["reason"] == "peerNotFound", done.stderr
+
+
+def test_a_required_relay_is_explained(tmp_path, environment):
+    with listening(tmp_path, environment, "--id", "alice/why"):
+        done = peer("connect", "alice/why", "--require-relay", "--explain", environment=environment, input="x\n")
+        assert done.returncode == 0, done.stderr
+        assert "why: Relays alone are used, because you asked for it" in done.stderr, done.stderr
+
+
 def test_a_ping_measures_the_path(tmp_path, environment):
     with listening(tmp_path, environment, "--id", "alice/two"):
         done = peer("ping", "alice/two", "-c", 2, "--require-direct", environment=environment)

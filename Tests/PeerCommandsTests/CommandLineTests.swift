@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @Suite struct CommandLineTests {
@@ -17,6 +18,48 @@ import Testing
         #expect(outcome.status == 64 && outcome.output.isEmpty)
         #expect(outcome.messages.hasPrefix("turnpike-peer: unknown option '--jsn'"), "\(outcome.messages)")
         #expect(outcome.messages.hasSuffix("see turnpike-peer netcheck --help\n"), "\(outcome.messages)")
+    }
+
+    @Test(arguments: [
+        (["lisen"], "listen"), (["lisen", "--id", "x"], "listen"), (["pnig", "bob"], "ping"),
+        (["conect", "bob"], "connect"), (["netchek"], "netcheck"), (["fowrard"], "forward"),
+    ])
+    func aMistypedSubcommandIsToldWhatWasMeant(_ arguments: [String], _ meant: String) async {
+        let outcome = await run(arguments)
+        #expect(outcome.status == 64 && outcome.output.isEmpty)
+        #expect(
+            outcome.messages
+                == "turnpike-peer: there is no subcommand '\(arguments[0])'; did you mean turnpike-peer \(meant)?\n"
+        )
+    }
+
+    @Test func aWordLikeNoSubcommandIsToldWhereTheyAreListed() async {
+        let outcome = await run(["frobnicate"])
+        #expect(outcome.status == 64)
+        #expect(
+            outcome.messages == "turnpike-peer: there is no subcommand 'frobnicate'; see turnpike-peer --help\n"
+        )
+        // What stands behind a subcommand is that one's own.
+        #expect(await run(["connect", "a", "b"]).messages.contains("connect --help"))
+    }
+
+    @Test(arguments: [
+        ["connect", "bob"], ["ping", "bob"], ["listen"], ["forward", "--listen", "1", "--to", "bob:2"],
+    ])
+    func aFailureIsAnEventWhereJSONIsAskedFor(_ arguments: [String]) async throws {
+        let outcome = await run(arguments + ["--json"])
+        #expect(outcome.status == 78)
+        // A ping writes nothing else to standard output.
+        let (told, other) =
+            arguments[0] == "ping" ? (outcome.output, outcome.messages) : (outcome.messages, outcome.output)
+        #expect(other.isEmpty)
+        let line = try #require(told.split(separator: "\n").first)
+        #expect(told == "\(line)\n")
+        let event = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+        #expect(event["event"] as? String == "error" && event["status"] as? Int == 78)
+        #expect((event["message"] as? String)?.contains("set SIGNALING_SERVER") == true)
+        #expect((event["timeMilliseconds"] as? Int ?? 0) > 1_700_000_000_000)
+        #expect(Set(event.keys) == ["event", "message", "status", "timeMilliseconds"])
     }
 
     @Test func netcheckWithoutServersSaysWhatToSet() async {

@@ -8,7 +8,7 @@ struct ConnectCommand: AsyncParsableCommand {
         abstract: "Connect to a peer, and join standard input and output to it.",
         discussion: """
             What comes by standard input goes to the peer, and what the peer sends goes to standard output. It ends \
-            when either does. Everything is encrypted from end to end.
+            when either does. Everything is encrypted from end to end. --explain and --json write to standard error.
             """
     )
 
@@ -22,20 +22,31 @@ struct ConnectCommand: AsyncParsableCommand {
     var explain = false
 
     @OptionGroup var path: PathOptions
+    @OptionGroup var events: EventOptions
+
+    /// Programs are told all of it.
+    private var isExplaining: Bool { explain || events.json }
 
     func run() async throws {
         let console = Console.current
-        let (coordinator, _) = try await PeerSession.joined(as: id, knowsNAT: explain)
-        let events = coordinator.events
+        let log = EventLog(events, console)
+        try await log.reporting { try await connect(console, log) }
+    }
+
+    private func connect(_ console: Console, _ log: EventLog) async throws {
+        let (coordinator, own) = try await PeerSession.joined(as: id, knowsNAT: explain, log: log)
+        log.tell(EventLine(.registered).with { $0.id = own.rawValue }, nil)
+        let happenings = coordinator.events
         let connection = try await PeerSession.connection(
             to: peer,
             by: coordinator,
             options: ConnectOptions(require: path.requirement),
-            showsAttempts: explain
+            showsAttempts: explain,
+            log: log
         )
-        if explain { await tell(coordinator, connection, console) }
-        let watch = Task { await follow(events, coordinator, connection, console) }
-        let patience = Task { if explain { await explainRelay(coordinator, connection, console) } }
+        if isExplaining { await tell(coordinator, connection, log) }
+        let watch = Task { if isExplaining { await follow(happenings, coordinator, connection, log) } }
+        let patience = Task { if isExplaining { await explainRelay(coordinator, connection, log) } }
         let others = Task { await OtherChannels.write(connection, to: console) }
         let sending = Task.detached { await StandardInput.send(to: connection, from: console) }
         var failure: (any Error)?
@@ -52,20 +63,39 @@ struct ConnectCommand: AsyncParsableCommand {
         if let failure { throw failure }
     }
 
-    private func tell(_ coordinator: P2PCoordinator, _ connection: Connection, _ console: Console) async {
+    private func tell(_ coordinator: P2PCoordinator, _ connection: Connection, _ log: EventLog) async {
         let nat = await coordinator.getNATInfo()
-        let strategy = await coordinator.recommendedStrategy(for: connection.peerId)
-        console.message("NAT here: \(nat.type.rawValue)" + (nat.unknownBecause.map { " (\($0))" } ?? ""))
-        console.message("expected: \(strategy.method.word), \(strategy.description)")
-        console.message("connected \(PeerSession.words(connection))")
-        await tellWhy(coordinator, connection, console)
+        if !log.isJSON {
+            let strategy = await coordinator.recommendedStrategy(for: connection.peerId)
+            let why = nat.unknownBecause.map { " (\($0.escapedForTerminal))" } ?? ""
+            log.tell(EventLine(.note), "NAT here: \(nat.type.rawValue)\(why)")
+            log.tell(EventLine(.note), "expected: \(strategy.method.word), \(strategy.description)")
+        }
+        let line = EventLine(.connected, connection).with { $0.natType = nat.type.rawValue }
+        log.tell(line, "connected \(PeerSession.words(connection))")
+        await tellWhy(coordinator, connection, log)
         let memory = await coordinator.pathMemory(of: connection)?.words ?? ""
-        if !memory.isEmpty { console.message("before: \(memory)") }
+        if !memory.isEmpty {
+            log.tell(EventLine(.memory, peer: connection.peerId, message: memory), "before: \(memory)")
+        }
     }
 
-    private func tellWhy(_ coordinator: P2PCoordinator, _ connection: Connection, _ console: Console) async {
-        guard let why = await coordinator.explanation(of: connection) else { return }
-        console.message("why: \(why.description.escapedForTerminal)")
+    @discardableResult
+    private func tellWhy(
+        _ coordinator: P2PCoordinator,
+        _ connection: Connection,
+        _ log: EventLog
+    ) async -> Explanation? {
+        guard let why = await coordinator.explanation(of: connection) else { return nil }
+        Self.tell(why, connection, log)
+        return why
+    }
+
+    private static func tell(_ why: Explanation, _ connection: Connection, _ log: EventLog) {
+        log.tell(
+            EventLine(.explanation, peer: connection.peerId).with { $0.explanation = why },
+            "why: \(why.description.escapedForTerminal)"
+        )
     }
 
     /// Tells of other paths, as they come and go.
@@ -73,33 +103,34 @@ struct ConnectCommand: AsyncParsableCommand {
         _ events: AsyncStream<Event>,
         _ coordinator: P2PCoordinator,
         _ connection: Connection,
-        _ console: Console
+        _ log: EventLog
     ) async {
         for await event in events {
             switch event {
-            case .pathChanged(let changed, let path) where changed === connection && explain:
-                console.message(path == nil ? "no path at the moment" : "now \(PeerSession.words(connection))")
-                if path != nil { await tellWhy(coordinator, connection, console) }
-            case .disconnected(let ended, let reason) where ended === connection && explain:
-                console.message("disconnected: \(reason.escapedForTerminal)")
+            case .pathChanged(let changed, let path) where changed === connection:
+                let words = path == nil ? "no path at the moment" : "now \(PeerSession.words(connection))"
+                log.tell(EventLine(.path, connection), words)
+                if path != nil { await tellWhy(coordinator, connection, log) }
+            case .disconnected(let ended, let reason) where ended === connection:
+                log.tell(
+                    EventLine(.disconnected, peer: connection.peerId, message: reason),
+                    "disconnected: \(reason.escapedForTerminal)"
+                )
             default: break
             }
         }
     }
 
     /// A connection that stays on the relay has no event to tell of it: when all was tried, that is told once.
-    private func explainRelay(_ coordinator: P2PCoordinator, _ connection: Connection, _ console: Console) async {
-        guard let first = await coordinator.explanation(of: connection) else { return }
-        var said = first
-        while !said.isDirect {
+    private func explainRelay(_ coordinator: P2PCoordinator, _ connection: Connection, _ log: EventLog) async {
+        var said = await coordinator.explanation(of: connection)?.cause
+        while said != nil {
             do {
                 try await Task.sleep(for: .seconds(1))
             } catch { return }
-            guard let found = await coordinator.explanation(of: connection), !found.isDirect else { return }
-            if found.cause != said.cause {
-                console.message("why: \(found.description.escapedForTerminal)")
-                said = found
-            }
+            guard let found = await coordinator.explanation(of: connection), connection.isOpen else { return }
+            if !found.isDirect, found.cause != said { Self.tell(found, connection, log) }
+            said = found.cause
         }
     }
 }

@@ -9,7 +9,7 @@ struct ListenCommand: AsyncParsableCommand {
         discussion: """
             What peers send goes to standard output as it is; who comes and goes, and by which path, to standard \
             error. It answers turnpike-peer ping, and connects to ports of this machine for turnpike-peer forward, \
-            unless --forward restricts that. Ctrl-C ends it.
+            unless --forward restricts that. Ctrl-C ends it. --json writes to standard error.
             """
     )
 
@@ -34,11 +34,18 @@ struct ListenCommand: AsyncParsableCommand {
     )
     var forward: [String] = []
 
+    @OptionGroup var events: EventOptions
+
     func run() async throws {
         let console = Console.current
+        let log = EventLog(events, console)
+        try await log.reporting { try await listen(console, log) }
+    }
+
+    private func listen(_ console: Console, _ log: EventLog) async throws {
         let policy = try ForwardPolicy(words: forward)
         if let http, !StatusDoor.isPlace(http) { throw StatusDoor.refusal(http) }
-        let (coordinator, own) = try await PeerSession.joined(as: id, knowsNAT: true)
+        let (coordinator, own) = try await PeerSession.joined(as: id, knowsNAT: true, log: log)
         let door: StatusDoor?
         do {
             let answers = StatusAnswers(coordinator: coordinator)
@@ -48,42 +55,55 @@ struct ListenCommand: AsyncParsableCommand {
             throw error
         }
         defer { door?.close() }
-        let events = coordinator.events
+        let happenings = coordinator.events
         let nat = await coordinator.getNATInfo()
-        console.message("registered as \(own.description.escapedForTerminal), NAT \(nat.type.rawValue); Ctrl-C ends it")
-        if let door { console.message("http://\(door.address)/p2p/status tells of it") }
-        let teller = ForwardTeller(console)
+        log.tell(
+            EventLine(.registered).with { ($0.id, $0.natType) = (own.rawValue, nat.type.rawValue) },
+            "registered as \(own.description.escapedForTerminal), NAT \(nat.type.rawValue); Ctrl-C ends it"
+        )
+        if let door {
+            let words = "http://\(door.address)/p2p/status tells of it"
+            log.tell(EventLine(.note, message: words), words)
+        }
+        let teller = ForwardTeller(log)
         await coordinator.acceptForwards(policy) { teller.tell($0) }
-        console.message(policy.warning)
+        log.tell(EventLine(.note, message: policy.warning), policy.warning)
         Interruption.watch()
         defer { Interruption.unwatch() }
         let watch = Task {
             while !Interruption.isRequested, !Task.isCancelled { try await Task.sleep(for: .milliseconds(50)) }
             await coordinator.shutdown()
         }
-        for await event in events { take(event, console) }
+        for await event in happenings { take(event, console, log) }
         watch.cancel()
     }
 
-    private func take(_ event: Event, _ console: Console) {
+    private func take(_ event: Event, _ console: Console, _ log: EventLog) {
         switch event {
         case .connected(let connection):
-            console.message("\(name(connection)) is connected \(PeerSession.words(connection))")
+            log.tell(
+                EventLine(.connected, connection),
+                "\(name(connection)) is connected \(PeerSession.words(connection))"
+            )
             Task {
                 for await message in connection.messages { try? console.write(bytes: message.bytes) }
             }
             Task { await OtherChannels.write(connection, to: console) }
         case .pathChanged(let connection, let path):
-            console.message(
+            log.tell(
+                EventLine(.path, connection),
                 path == nil
                     ? "\(name(connection)) has no path at the moment"
                     : "\(name(connection)) is reached \(PeerSession.words(connection))"
             )
         case .disconnected(let connection, let reason):
-            console.message("\(name(connection)) is gone: \(reason.escapedForTerminal)")
+            log.tell(
+                EventLine(.disconnected, peer: connection.peerId, message: reason),
+                "\(name(connection)) is gone: \(reason.escapedForTerminal)"
+            )
         case .connectionFailed(let failure):
             let peer = failure.peerId.description.escapedForTerminal
-            console.message("\(peer) could not connect: \(failure.error.escapedForTerminal)")
+            log.tell(EventLine(failure), "\(peer) could not connect: \(failure.error.escapedForTerminal)")
         case .initialized, .peerRegistered, .natChanged, .shutdown: break
         }
     }

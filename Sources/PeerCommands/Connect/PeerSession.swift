@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import TurnpikeClient
 
@@ -9,7 +10,8 @@ enum PeerSession {
     /// - Throws: status 78 where the environment names no signaling server, 1 where it cannot be joined.
     static func joined(
         as id: String?,
-        knowsNAT: Bool
+        knowsNAT: Bool,
+        log: EventLog
     ) async throws -> (coordinator: P2PCoordinator, id: PeerID) {
         let console = Console.current
         let configuration = Configuration.fromEnvironment(console.environment)
@@ -21,7 +23,10 @@ enum PeerSession {
                 ]
             )
         }
-        for issue in configuration.issues { console.message("turnpike-peer: \(issue.description.escapedForTerminal)") }
+        for issue in configuration.issues {
+            let words = issue.description.escapedForTerminal
+            log.tell(EventLine(.note, message: issue.description), "turnpike-peer: \(words)")
+        }
         let own = id.map { PeerID($0) } ?? configuration.peerID ?? drawn(for: configuration.username)
         let coordinator = P2PCoordinator(configuration)
         do {
@@ -49,7 +54,8 @@ enum PeerSession {
         to peer: String,
         by coordinator: P2PCoordinator,
         options: ConnectOptions = ConnectOptions(),
-        showsAttempts: Bool = false
+        showsAttempts: Bool = false,
+        log: EventLog
     ) async throws -> Connection {
         do {
             return try await coordinator.connectToPeer(PeerID(peer), options: options)
@@ -57,6 +63,10 @@ enum PeerSession {
             await coordinator.shutdown()
             guard let failure = error as? ConnectionFailure else {
                 throw CommandError.failed("\(error)".escapedForTerminal)
+            }
+            if log.isJSON {
+                log.tell(EventLine(failure), nil)
+                throw ExitCode(ExitStatus.failed)
             }
             var lines = ["no connection to \(peer.escapedForTerminal): \(failure.error.escapedForTerminal)"]
             if showsAttempts {

@@ -11,7 +11,7 @@ struct ForwardCommand: AsyncParsableCommand {
               turnpike-peer forward --listen 127.0.0.1:8080 --to alice/desk:80
 
             All of them go over one encrypted connection on the best path there is, which is made again when it \
-            breaks. Several pairs of --listen and --to may be given. Ctrl-C ends it.
+            breaks. Several pairs of --listen and --to may be given. Ctrl-C ends it. --json writes to standard error.
             """
     )
 
@@ -36,13 +36,19 @@ struct ForwardCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("This side's id. Without it: PEER_ID, else a drawn one.", valueName: "id"))
     var id: String?
 
+    @OptionGroup var events: EventOptions
+
     func run() async throws {
-        let console = Console.current
+        let log = EventLog(events, Console.current)
+        try await log.reporting { try await forward(log) }
+    }
+
+    private func forward(_ log: EventLog) async throws {
         let pairs = try Self.pairs(listen, to)
-        let (coordinator, _) = try await PeerSession.joined(as: id, knowsNAT: false)
-        let teller = ForwardTeller(console)
+        let (coordinator, _) = try await PeerSession.joined(as: id, knowsNAT: false, log: log)
+        let teller = ForwardTeller(log)
         // Before the doors open, whose first connection is told of by it.
-        let events = coordinator.events
+        let happenings = coordinator.events
         do {
             for (place, route) in pairs {
                 let local = try await coordinator.forward(
@@ -51,13 +57,15 @@ struct ForwardCommand: AsyncParsableCommand {
                     to: PeerID(route.peer),
                     route.target
                 ) { teller.tell($0) }
-                console.message(
+                log.tell(
+                    EventLine(.listening, peer: PeerID(route.peer)).with {
+                        ($0.listen, $0.target) = ("\(local)", "\(route.target)")
+                    },
                     "\(local) leads to \(route.peer.escapedForTerminal), \(Self.words(route.target)); Ctrl-C ends it"
                 )
                 if !place.isLoopback {
-                    console.message(
-                        "\(local) is no loopback address: whoever reaches this machine there is let through"
-                    )
+                    let words = "\(local) is no loopback address: whoever reaches this machine there is let through"
+                    log.tell(EventLine(.note, message: words), words)
                 }
             }
         } catch {
@@ -70,7 +78,7 @@ struct ForwardCommand: AsyncParsableCommand {
             while !Interruption.isRequested, !Task.isCancelled { try await Task.sleep(for: .milliseconds(50)) }
             await coordinator.shutdown()
         }
-        for await event in events { teller.tell(event) }
+        for await event in happenings { teller.tell(event) }
         watch.cancel()
     }
 

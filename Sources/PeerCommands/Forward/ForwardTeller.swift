@@ -10,10 +10,10 @@ final class ForwardTeller: Sendable {
         var untold = 0
     }
 
-    private let console: Console
+    private let log: EventLog
     private let state = Mutex(State())
 
-    init(_ console: Console) { self.console = console }
+    init(_ log: EventLog) { self.log = log }
 
     func tell(_ event: ForwardEvent) {
         let now = ContinuousClock.now
@@ -30,17 +30,26 @@ final class ForwardTeller: Sendable {
             return (true, state.untold)
         }
         guard mayTell else { return }
-        if untold > 0 { console.message("and \(Figure.count(UInt64(untold), "line")) more like these") }
-        console.message(Self.words(event))
+        if untold > 0 {
+            log.tell(
+                EventLine(.untold).with { $0.count = untold },
+                "and \(Figure.count(UInt64(untold), "line")) more like these"
+            )
+        }
+        log.tell(Self.line(event), Self.words(event))
     }
 
     /// What happens to peer connections, for `forward`.
     func tell(_ event: Event) {
         switch event {
         case .connected(let connection):
-            console.message("\(name(connection.peerId)) is connected \(PeerSession.words(connection))")
+            log.tell(
+                EventLine(.connected, connection),
+                "\(name(connection.peerId)) is connected \(PeerSession.words(connection))"
+            )
         case .pathChanged(let connection, let path):
-            console.message(
+            log.tell(
+                EventLine(.path, connection),
                 path == nil
                     ? "\(name(connection.peerId)) has no path at the moment; connections wait"
                     : "\(name(connection.peerId)) is reached \(PeerSession.words(connection))"
@@ -48,12 +57,31 @@ final class ForwardTeller: Sendable {
         // What ends with this program needs no word.
         case .disconnected where Interruption.isRequested: break
         case .disconnected(let connection, let reason):
-            console.message(
+            log.tell(
+                EventLine(.disconnected, peer: connection.peerId, message: reason),
                 "\(name(connection.peerId)) is gone: \(reason.escapedForTerminal); its connections are cut, and the "
                     + "next one connects anew"
             )
         // Failed attempts come as events of the forwarding too, with what follows from them.
         case .connectionFailed, .initialized, .peerRegistered, .natChanged, .shutdown: break
+        }
+    }
+
+    private static func line(_ event: ForwardEvent) -> EventLine {
+        func line(_ name: EventLine.Name, _ peer: PeerID, _ target: String, _ message: String? = nil) -> EventLine {
+            EventLine(name, peer: peer, message: message).with { $0.target = target }
+        }
+        func refused(_ name: EventLine.Name, _ peer: PeerID, _ target: String, _ refusal: ForwardRefusal) -> EventLine {
+            line(name, peer, target, refusal.explanation).with { $0.reason = "\(refusal.reason)" }
+        }
+        return switch event {
+        case .accepted(let peer, let target): line(.accepted, peer, target)
+        case .declined(let peer, let target, let refusal): refused(.declined, peer, target, refusal)
+        case .unreachable(let failure): EventLine(failure, .unreachable)
+        case .refused(let peer, let target, let refusal): refused(.refused, peer, target, refusal)
+        case .unanswered(let peer, let target): line(.unanswered, peer, target)
+        case .broken(let peer, let target, let error): line(.broken, peer, target, "\(error)")
+        case .crowded(let peer, let limit): EventLine(.crowded, peer: peer).with { $0.count = limit }
         }
     }
 

@@ -8,9 +8,11 @@ final class NetworkCheck {
     private let finish: (NetworkReport) -> Void
     private let startedAt: UInt64
     private var deadline: (any Alarm)?
+    private var silenceDeadline: (any Alarm)?
     private var relays: [RelayProbe] = []
     private var monitor: NATMonitor?
     private var isOver = false
+    private var isSurveyLate = false
 
     /// - Parameter finish: called once, on the loop.
     init(
@@ -46,6 +48,8 @@ final class NetworkCheck {
         let patience = min(configuration.connectionTimeout.nanoseconds, Self.patience)
         deadline = network.alarm { [weak self] in self?.conclude() }
         deadline?.set(at: startedAt + (measuresLifetime ? Self.lifetimePatience : patience))
+        silenceDeadline = network.alarm { [weak self] in self?.giveUpOnTheSilent() }
+        silenceDeadline?.set(at: startedAt + Self.silence)
         let contexts = SecureContexts()
         for server in configuration.turnServers {
             guard let url = try? ServerURL(server.url, usual: .turn) else { continue }
@@ -80,6 +84,13 @@ final class NetworkCheck {
             + relays.map(\.server).filter { $0.transport == .udp }.map { NATServer(host: $0.host, port: $0.port) }
     }
 
+    /// Nothing follows where nothing came: a person waits for the report.
+    private func giveUpOnTheSilent() {
+        for relay in relays where relay.isSilent { relay.stop() }
+        isSurveyLate = true
+        advance()
+    }
+
     private func advance() {
         guard !isOver else { return }
         for relay in relays where relay.server.transport.isStream {
@@ -90,6 +101,8 @@ final class NetworkCheck {
 
     private var hasSurveyed: Bool {
         guard let findings = monitor?.findings else { return false }
+        // A name service that does not answer is no server that is slow.
+        if isSurveyLate, findings.asked.isEmpty { return true }
         let reports = [findings.ipv4, findings.ipv6].compactMap { $0 }
         return findings.isComplete && (!measuresLifetime || reports.allSatisfy { $0.lifetime != NATReport().lifetime })
     }
@@ -98,6 +111,7 @@ final class NetworkCheck {
         guard !isOver else { return }
         isOver = true
         deadline?.set(at: nil)
+        silenceDeadline?.set(at: nil)
         monitor?.close()
         for relay in relays { relay.stop() }
         let seconds = network.wallMilliseconds / 1_000
@@ -138,6 +152,8 @@ final class NetworkCheck {
     }
 
     private static let second: UInt64 = 1_000_000_000
+    /// Nothing of a server was heard by then: three round trips to the other side of the world, with one lost.
+    private static let silence = 2 * second + second / 2
     /// Whoever has not answered in ten seconds is of no use to a connection that waits for it.
     private static let patience = 10 * second
     /// The longest lifetime that is tested, and the tests around it.

@@ -36,6 +36,9 @@ final class RelayProbe {
         link?.start()
     }
 
+    /// Nothing at all was heard of the server. A name that is being looked up is part of that.
+    var isSilent: Bool { !isOver && link?.hasShownLife != true }
+
     /// What has not come by now does not come.
     func stop() {
         guard !isOver else { return }

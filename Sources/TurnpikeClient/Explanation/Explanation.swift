@@ -1,7 +1,8 @@
 /// Why a connection is direct or is not, and what a person can do about it.
 ///
-///     let connection = try await coordinator.connectToPeer("alice/desk")
-///     print(await coordinator.explanation(of: connection))
+///     if let why = await coordinator.explanation(of: connection) {
+///         print(why.isDirect, why.cause.rawValue, why.reason, why.advice)
+///     }
 public struct Explanation: Sendable, Hashable, Codable, CustomStringConvertible {
     /// What decides. The raw values stay as they are.
     public enum Cause: String, Sendable, Hashable, Codable, CaseIterable {

@@ -64,6 +64,9 @@ package final class RelayLink {
     /// This end of the way to the server.
     package var local: Endpoint? { winner?.local }
 
+    /// The server, or the way to it, has answered in some way.
+    package private(set) var hasShownLife = false
+
     /// The shortest exchange with the server so far, also of attempts that have failed.
     package private(set) var roundTripNanoseconds: UInt64?
 
@@ -183,6 +186,7 @@ package final class RelayLink {
         }
         switch event {
         case .promising:
+            hasShownLife = true
             // What is on its way to an allocation gets time for it before another address is troubled.
             guard winner == nil, nextAttemptAt != .max else { return }
             nextAttemptAt = network.nowNanoseconds &+ ClientLimits.promiseTime

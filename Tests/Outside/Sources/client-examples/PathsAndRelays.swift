@@ -36,6 +36,16 @@ enum PathsAndRelays {
         await coordinator.shutdown()
     }
 
+    static func why() async throws {
+        let coordinator = P2PCoordinator()
+        try await coordinator.initialize()
+        let connection = try await coordinator.connectToPeer("alice/desk")
+        if let why = await coordinator.explanation(of: connection) {
+            print(why.isDirect, why.cause.rawValue, why.reason, why.advice)
+        }
+        await coordinator.shutdown()
+    }
+
     static func channels() async throws {
         let coordinator = P2PCoordinator()
         try await coordinator.initialize()

@@ -15,6 +15,7 @@ let examples: [String: @Sendable () async throws -> Void] = [
     "health": Configured.health,
     "in-short": Configured.inShort,
     "require": PathsAndRelays.require,
+    "why": PathsAndRelays.why,
 ]
 
 if let example = CommandLine.arguments.dropFirst().first.flatMap({ examples[$0] }) {
