@@ -8,6 +8,9 @@ final class NetworkCheck {
     private let finish: (NetworkReport) -> Void
     private let startedAt: UInt64
     private var deadline: (any Alarm)?
+    /// When silence has lasted long enough, for one way to a server has worked.
+    private var silenceDeadline: (any Alarm)?
+    private var hasWorked = false
     private var relays: [RelayProbe] = []
     private var monitor: NATMonitor?
     private var isOver = false
@@ -45,6 +48,7 @@ final class NetworkCheck {
     func start() {
         let patience = min(configuration.connectionTimeout.nanoseconds, Self.patience)
         deadline = network.alarm { [weak self] in self?.conclude() }
+        silenceDeadline = network.alarm { [weak self] in self?.giveUpSilentWays() }
         deadline?.set(at: startedAt + (measuresLifetime ? Self.lifetimePatience : patience))
         let contexts = SecureContexts()
         for server in configuration.turnServers {
@@ -85,7 +89,17 @@ final class NetworkCheck {
         for relay in relays where relay.server.transport.isStream {
             if let server = relay.answeringServer { monitor?.confirmRunning(server) }
         }
+        if !hasWorked, relays.contains(where: \.works) {
+            hasWorked = true
+            let now = network.nowNanoseconds
+            silenceDeadline?.set(at: max(startedAt + Self.silence, now + Self.silenceFactor * (now - startedAt)))
+        }
         if relays.allSatisfy(\.isOver), hasSurveyed { conclude() }
+    }
+
+    private func giveUpSilentWays() {
+        for relay in relays { relay.stop() }
+        advance()
     }
 
     private var hasSurveyed: Bool {
@@ -98,6 +112,7 @@ final class NetworkCheck {
         guard !isOver else { return }
         isOver = true
         deadline?.set(at: nil)
+        silenceDeadline?.set(at: nil)
         monitor?.close()
         for relay in relays { relay.stop() }
         let seconds = network.wallMilliseconds / 1_000
@@ -137,6 +152,10 @@ final class NetworkCheck {
     private static let second: UInt64 = 1_000_000_000
     /// Whoever has not answered in ten seconds is of no use to a connection that waits for it.
     private static let patience = 10 * second
+    /// Where one way works, the others are waited for no longer than this, or several times as long as it took: a
+    /// handshake of TLS takes two and a half times the round trips of an allocation by UDP.
+    private static let silence = 2_700 * (second / 1_000)
+    private static let silenceFactor: UInt64 = 3
     /// The longest lifetime that is tested, and the tests around it.
     private static let lifetimePatience = 340 * second
 }

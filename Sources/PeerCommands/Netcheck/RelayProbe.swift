@@ -44,6 +44,9 @@ final class RelayProbe {
         link?.close()
     }
 
+    /// It has allocated, whatever comes behind that.
+    var works: Bool { relayed != nil }
+
     /// Where the server has said something, whatever it was.
     var answeringServer: Endpoint? {
         if let address { return address }
