@@ -103,7 +103,7 @@ package enum Limits {
     /// matter.
     static let discoveryGaps: [UInt64] = [100, 200, 300, 400, 500, 500].map { $0 * millisecond }
     /// A server that has answered none of these copies for so long is silent.
-    static let discoveryLastWait = 1_000 * millisecond
+    static let discoveryLastWait = 700 * millisecond
     /// The same for requests to a server's other addresses, which have to be over by the time the name is told.
     static let alternateGaps: [UInt64] = [100, 150, 200, 250, 300].map { $0 * millisecond }
     static let alternateLastWait = 400 * millisecond

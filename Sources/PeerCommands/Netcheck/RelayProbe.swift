@@ -47,6 +47,7 @@ final class RelayProbe {
         link?.close()
     }
 
+
     /// Where the server has said something, whatever it was.
     var answeringServer: Endpoint? {
         if let address { return address }
