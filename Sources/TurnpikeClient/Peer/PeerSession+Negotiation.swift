@@ -147,6 +147,7 @@ extension PeerSession {
         }
         takeEarlyCandidates()
         answer(offer, payload)
+        punch?.update()
     }
 
     func takeAnswer(_ payload: JSONValue) {
@@ -168,6 +169,7 @@ extension PeerSession {
                 return failAttempt(.description, "the peer's answer is of no use: \(error.text)")
             }
             takeEarlyCandidates()
+            punch?.update()
         case .failure(let problem):
             failAttempt(.description, "the peer's answer is of no use: \(problem.text)")
         }
