@@ -5,8 +5,8 @@ import Traversal
 
 @testable import TurnpikeClient
 
-/// The table of NAT pairs with whole clients: what can be direct is so in every run, where ports have to be guessed after
-/// a second search at the latest, and the rest is connected over the relay. `LAB_RUNS=100` is the whole count.
+/// The table of NAT pairs with whole clients: what can be direct is so in every run, where ports have to be guessed
+/// after a second search at the latest, and the rest is connected over the relay. `LAB_RUNS=100` is the whole count.
 @Suite struct ClientMatrixTests {
     private static func home(_ name: String, _ side: NATSide, _ dice: inout Dice) -> ClientWorld.Home {
         // Where there is no NAT there is nothing else in the way either.

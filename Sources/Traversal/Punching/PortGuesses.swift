@@ -21,7 +21,8 @@ struct PortGuesses {
         let all = Int(PunchLimits.anyPort.lowerBound)...Int(PunchLimits.anyPort.upperBound)
         let (low, high) = (Int(range.lowerBound), Int(range.upperBound))
         let below = Array(max(all.lowerBound, low - margin)..<max(low, all.lowerBound))
-        let above = high < all.upperBound ? Array((high + 1)...min(all.upperBound, high + margin)) : []
+        let above =
+            high < all.upperBound ? Array((high + 1)...min(all.upperBound, high + margin)).filter(all.contains) : []
         let inside = range.filter { all.contains(Int($0)) }
         ports = inside + (margin > 0 ? (below + above).compactMap { UInt16(exactly: $0) } : [])
         (likely, random, isShuffled) = (inside.count, seed | 1, true)

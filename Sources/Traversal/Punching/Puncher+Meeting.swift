@@ -14,7 +14,9 @@ extension Puncher {
     }
 
     func measure(_ number: UInt32) {
-        guard number >= attempt, number > attempt || !hasAnswered else { return refuse() }
+        guard number >= attempt, number > attempt || !hasAnswered,
+            number &- session.firstAttempt < PunchLimits.meetingAttempts
+        else { return refuse() }
         attempt = number
         noteAttempt()
         clearAttempt()

@@ -3,7 +3,9 @@ import STUN
 /// The side with another port for each destination: it opens ports toward the peer, and says where they may be.
 extension Puncher {
     func open(_ number: UInt32, toward endpoint: Endpoint) {
-        guard number > attempt || asker == nil, PunchTarget.isAllowed(endpoint.address), endpoint.port != 0 else {
+        guard number > attempt || asker == nil, number &- session.firstAttempt < PunchLimits.guessAttempts,
+            PunchTarget.isAllowed(endpoint.address), endpoint.port != 0
+        else {
             return refuse()
         }
         attempt = number

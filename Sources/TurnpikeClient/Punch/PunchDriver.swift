@@ -37,8 +37,9 @@ final class PunchDriver {
     private var puncher: Puncher?
     private var held: [Number: Held] = [:]
     private var searches = 0
-    /// Since there was a direct path, or the beginning.
+    /// Since there was a direct path, a NAT changed, or the beginning; the next search is not before that time.
     private var misses = 0
+    private var restsUntil: UInt64 = 0
     private var nextAttempt: UInt32 = 1
     private var nextSearch: UInt64?
     private var hasBeenDirect = false
@@ -73,9 +74,10 @@ final class PunchDriver {
     func update() {
         guard !isClosed else { return }
         if isDirect {
-            (hasBeenDirect, misses, nextSearch) = (true, 0, nil)
+            (hasBeenDirect, nextSearch) = (true, nil)
+            startOver()
             // The way was found, here or by ordinary checks.
-            if puncher?.outcome == nil { run { $0.cancel(now: $1, into: &$2) } }
+            if isSearching { run { $0.cancel(now: $1, into: &$2) } }
             return setAlarm()
         }
         // What it found out about its NAT is the peer's to know before it is needed.
@@ -88,11 +90,12 @@ final class PunchDriver {
         guard !isClosed, let word = payload["step"]?.string else { return }
         if word == PunchWire.report {
             guard let report = PunchWire.report(payload) else { return }
+            if report != peerReport { startOver() }
             peerReport = report
             return update()
         }
         guard let message = PunchWire.message(payload) else { return }
-        if puncher?.outcome != nil || puncher == nil { accept(message) }
+        if !isSearching { accept(message) }
         run { $0.take(message, now: $1, into: &$2) }
     }
 
@@ -119,19 +122,24 @@ final class PunchDriver {
     private func tellReport(_ report: PunchReport) {
         guard told != report else { return }
         told = report
+        startOver()
         tell(PunchWire.members(report))
     }
 
+    private func startOver() { (misses, restsUntil) = (0, 0) }
+
     /// Decides when to search, where this side begins.
     private func plan(_ facts: PunchFacts) {
-        guard let plan = plan(facts.report), plan.begins(isOfferer: link.isOfferer), isDue(plan),
-            puncher == nil || puncher?.outcome == .hit, nextSearch == nil, misses == 0
+        guard let plan = plan(facts.report), plan.begins(isOfferer: link.isOfferer), isDue(plan), !isSearching,
+            nextSearch == nil, misses <= ClientLimits.searchPauses.count
         else { return }
         // Before the long search ordinary checks have their time; what was found and lost may come back by itself.
         let patience = hasBeenDirect || plan == .ask(.any) ? ClientLimits.searchPatience : 0
-        nextSearch = link.now &+ patience
+        nextSearch = max(link.now &+ patience, restsUntil)
         setAlarm()
     }
+
+    private var isSearching: Bool { puncher.map { $0.outcome == nil } ?? false }
 
     private func plan(_ own: PunchReport) -> PunchPlan? { peerReport.flatMap { PunchPlan.make(own: own, peer: $0) } }
 
@@ -181,15 +189,13 @@ final class PunchDriver {
         run { $0.start(now: $1, into: &$2) }
     }
 
-    private func ended(_ outcome: PunchOutcome) {
+    private func ended() {
         nextAttempt = (puncher?.attempt ?? nextAttempt) &+ 1
-        guard outcome != .hit else { return }
-        // A path that works is no reason to look further; only who begins tries again.
-        if !isDirect, misses < ClientLimits.searchPauses.count, puncher?.plan.begins(isOfferer: link.isOfferer) == true
-        {
-            nextSearch = link.now &+ ClientLimits.searchPauses[misses]
-        }
+        guard !isDirect else { return }
+        // Also where something was found, and ICE could not use it.
+        if misses < ClientLimits.searchPauses.count { restsUntil = link.now &+ ClientLimits.searchPauses[misses] }
         misses += 1
+        if let facts = facts() { plan(facts) }
     }
 
     // MARK: Turns
@@ -225,7 +231,7 @@ final class PunchDriver {
         case .close(let number): held.removeValue(forKey: current(number))?.port.close()
         case .tell(let message): tell(PunchWire.members(message))
         case .hit(let hit): take(hit)
-        case .ended(let outcome): ended(outcome)
+        case .ended: ended()
         }
     }
 
