@@ -124,6 +124,8 @@ package enum Limits {
     static let allocationTransmissions = 5
     /// Ports of sockets opened in order that lie this close were counted up, or down.
     static let sequentialDistance = 16
+    /// The same where not one of them lies further, or on the other side.
+    static let sequentialDistanceOfAll = 64
     /// Ports within so many belong to a block that a carrier gives each of its customers.
     static let chunkPorts = 4_096
     /// RFC 5780 section 4.6 searches; a socket for each of these is quicker, and they are where timeouts lie.

@@ -56,6 +56,11 @@ package struct NATPair: Sendable, CustomStringConvertible {
             !(offerer == .symmetric && strict.contains(answerer) || answerer == .symmetric && strict.contains(offerer))
     }
 
+    /// Direct by guessing the symmetric side's ports.
+    package var isGuessable: Bool {
+        offerer == .symmetric && answerer == .portRestricted || answerer == .symmetric && offerer == .portRestricted
+    }
+
     package static let all = NATSide.allCases.flatMap { first in
         NATSide.allCases.map { NATPair(offerer: first, answerer: $0) }
     }

@@ -5,8 +5,8 @@ import Traversal
 
 @testable import TurnpikeClient
 
-/// The table of NAT pairs with whole clients: what can be direct without guessing ports is direct in every run, and the
-/// rest is connected over the relay. `LAB_RUNS=100` is the whole count.
+/// The table of NAT pairs with whole clients: what can be direct is so in every run, where ports have to be guessed
+/// after a second search at the latest, and the rest is connected over the relay. `LAB_RUNS=100` is the whole count.
 @Suite struct ClientMatrixTests {
     private static func home(_ name: String, _ side: NATSide, _ dice: inout Dice) -> ClientWorld.Home {
         // Where there is no NAT there is nothing else in the way either.
@@ -30,9 +30,9 @@ import Traversal
             let world = try ClientWorld(homes, quality: Self.quality(seed), seed: seed)
             try world.start()
             #expect(try world.meet(), world.comment)
-            if cell.isDirect {
+            if cell.isDirect || cell.isGuessable {
                 #expect(
-                    try world.internet.run(while: { !world.areDirect }, atMostSeconds: 5),
+                    try world.internet.run(while: { !world.areDirect }, atMostSeconds: cell.isDirect ? 5 : 60),
                     world.comment
                 )
             } else {

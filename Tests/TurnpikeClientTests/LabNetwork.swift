@@ -11,6 +11,7 @@ typealias RelayServer = TurnpikeClient.RelayServer
 final class LabNetwork: ClientNetwork {
     let host: Host
     let cryptography: any Cryptography
+    let punchGate = PunchGate()
     /// Names and their addresses. A name that stands for nothing is not known; others take a while.
     var names: [String: [IPAddress]] = [:]
     var lookupMilliseconds = 20.0
@@ -197,6 +198,10 @@ private final class LabPort: DatagramPort {
 
     func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint) {
         socket?.send(Array(bytes), to: destination)
+    }
+
+    func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint, hopLimit: UInt8) {
+        socket?.send(Array(bytes), to: destination, hopLimit: Int(hopLimit))
     }
 
     func close() {

@@ -47,7 +47,6 @@ final class RelayProbe {
         link?.close()
     }
 
-
     /// Where the server has said something, whatever it was.
     var answeringServer: Endpoint? {
         if let address { return address }

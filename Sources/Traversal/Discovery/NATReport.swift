@@ -36,7 +36,7 @@ package enum NATFiltering: String, Sendable {
 }
 
 /// How a NAT chooses outside ports.
-package enum NATPortAllocation: Equatable, Sendable {
+package enum NATPortAllocation: Hashable, Sendable {
     /// The socket's own port, where it is free.
     case preserving
     /// The next one, counting by this step, which may be negative.

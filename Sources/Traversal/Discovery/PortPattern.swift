@@ -38,8 +38,14 @@ enum PortPattern {
     private static func step(_ ports: [Int]) -> Int? {
         let gaps = zip(ports, ports.dropFirst()).map { $1 - $0 }
         for sign in [1, -1] {
-            let near = gaps.map { $0 * sign }.filter { (1...Limits.sequentialDistance).contains($0) }
-            guard near.count >= max(3, gaps.count - 1) else { continue }
+            let signed = gaps.map { $0 * sign }
+            var near = signed.filter { (1...Limits.sequentialDistance).contains($0) }
+            if near.count < max(3, gaps.count - 1) {
+                // Where others make many connections, or the step is long, the gaps are wider. By chance all of them
+                // have one sign and that length once in thousands of cases.
+                near = signed.filter { (1...Limits.sequentialDistanceOfAll).contains($0) }
+                guard near.count == gaps.count, gaps.count >= 4 else { continue }
+            }
             return near.reduce(0, commonDivisor) * sign
         }
         return nil

@@ -15,6 +15,8 @@ package protocol ClientNetwork: AnyObject {
     /// Since 1970, by the clock on the wall: for the expiry of credentials alone.
     var wallMilliseconds: Int64 { get }
     var cryptography: any Cryptography { get }
+    /// What all who guess ports in this world share.
+    var punchGate: PunchGate { get }
 
     /// Addresses of interfaces that are up, best first; loopback only where there is nothing else.
     func localAddresses() -> [LocalAddress]
@@ -108,6 +110,8 @@ package protocol DatagramPort: AnyObject {
     var refusal: NetworkFailure? { get }
     /// What the system does not take is lost, as on the way.
     func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint)
+    /// The same for a datagram that passes so many routers and no more.
+    func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint, hopLimit: UInt8)
     func close()
 }
 
@@ -228,6 +232,8 @@ extension ClientNetwork {
     package func watchAddresses(_ changed: @escaping () -> Void) -> AnyObject? { nil }
 
     package var suspendedNanoseconds: UInt64 { 0 }
+
+    package var punchGate: PunchGate { .shared }
 
     package func openDatagrams(
         to endpoint: Endpoint,

@@ -72,6 +72,17 @@ extension PeerClient: SessionHost {
         onEvent(.connectionFailed(failure))
     }
 
+    var punchFacts: PunchFacts? {
+        guard configuration.symmetricPunching != .never, let report = servers.natReport,
+            let server = report.answeringServers.first(where: { $0.address.isIPv4 }),
+            let own = PunchReport(report, wish: PunchReport.Wish(configuration.symmetricPunching))
+        else { return nil }
+        // The address that servers see is the one of this socket; a machine may have others.
+        let reflexive = gatherer.candidates.first { $0.type == .serverReflexive && $0.endpoint.address == own.address }
+        guard let address = reflexive?.baseEndpoint.address ?? report.local?.address else { return nil }
+        return PunchFacts(report: own, server: server, address: address)
+    }
+
     // MARK: What comes
 
     func take(_ event: SignalingLink.Event) {

@@ -62,6 +62,16 @@ extension ClientLimits {
     /// begins by itself.
     static let planPatience = 2 * second
 
+    // MARK: Guessing ports
+
+    /// Before hundreds of packets leave, checks have a few round trips.
+    static let searchPatience = 500 * millisecond
+    /// After a search that found nothing: NATs are sometimes other than they were measured. Longer than
+    /// `PunchLimits.searchRest`, which is the peer's as well.
+    static let searchPauses = [25, 60].map { $0 * second }
+    /// Of one connection, whoever begins them.
+    static let searches = 32
+
     // MARK: DTLS and SCTP
 
     /// The longest datagram that every path carries: of the 1,280 bytes that IPv6 asks of every link (RFC 8200 section

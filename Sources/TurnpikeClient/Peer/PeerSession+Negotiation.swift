@@ -148,6 +148,7 @@ extension PeerSession {
         takeEarlyCandidates()
         answer(offer, payload)
         awaitStreamPlan()
+        punch?.update()
     }
 
     func takeAnswer(_ payload: JSONValue) {
@@ -170,6 +171,7 @@ extension PeerSession {
             }
             takeEarlyCandidates()
             planStreams()
+            punch?.update()
         case .failure(let problem):
             failAttempt(.description, "the peer's answer is of no use: \(problem.text)")
         }

@@ -20,6 +20,18 @@ extension PeerSession {
         link?.remoteData?.transport.iceOptions.contains(HandshakeEnvelope.option) ?? false
     }
 
+    /// Whoever keeps its addresses to itself sends nothing but to relays.
+    func startPunching(_ link: PeerLink) {
+        guard !link.isRelayOnly else { return }
+        let punch = PunchDriver(link) { [weak self] in
+            self?.host.punchFacts
+        } tell: { [weak self] members in
+            self?.tell(signal: PunchDriver.kind, members)
+        }
+        self.punch = punch
+        signalUsers[PunchDriver.kind] = { [weak punch] in punch?.take($0) }
+    }
+
     /// What is of no kind that anybody here listens for, or of another attempt, has no effect.
     func takeSignal(_ payload: JSONValue) {
         guard let kind = payload["kind"]?.string, payload["session"]?.string == String(descriptionID) else { return }

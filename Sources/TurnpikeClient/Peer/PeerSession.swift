@@ -32,6 +32,8 @@ protocol SessionHost: AnyObject {
     func report(_ method: PathMethod, worked: Bool, milliseconds: UInt64, from local: PeerID, to remote: PeerID)
     /// Nil without a signaling server.
     var serverClock: ServerClock? { get }
+    /// What guessing ports takes; nil while it is not known, or where it is not wanted.
+    var punchFacts: PunchFacts? { get }
     /// Called, on any thread, when the program has read what a session waited for.
     func resumer(_ session: UInt64) -> @Sendable () -> Void
 }
@@ -79,6 +81,8 @@ final class PeerSession {
     var earlyCandidates: [JSONValue] = []
     /// Who takes `signal` messages of the link there is, by their kind.
     var signalUsers: [String: SignalUser] = [:]
+    /// Of the link there is; nil where relays alone may be used.
+    var punch: PunchDriver?
 
     var attempts = 0
     var retryAt: UInt64?
@@ -167,6 +171,7 @@ final class PeerSession {
             if let self, linkNumber == number { take(output) }
         }
         self.link = link
+        startPunching(link)
         for candidate in host.gatherer.candidates { link.add(candidate) }
         if host.gatherer.isComplete { link.endCandidates() }
     }
@@ -174,7 +179,8 @@ final class PeerSession {
     private func dropLink() {
         guard let old = link else { return }
         lastReport = old.agent.report
-        link = nil
+        punch?.close()
+        (link, punch) = (nil, nil)
         linkNumber += 1
         old.finish(.closed)
     }
@@ -204,6 +210,7 @@ final class PeerSession {
             (pathLostAt, restartAt) = (nil, nil)
         }
         if phase == .open { host.pathChanged(self, to: path) }
+        punch?.update()
         satisfy()
         setAlarm()
     }
@@ -245,7 +252,7 @@ final class PeerSession {
 
     func failure(_ reason: ConnectionFailure.Reason, _ text: String) -> ConnectionFailure {
         var report = (link?.agent.report ?? lastReport).map { ConnectionReport($0) } ?? ConnectionReport()
-        report.notes += host.problems
+        report.notes += host.problems + [punch?.summary].compactMap(\.self)
         if remoteDescriptionID != nil { report.explanation = explanation }
         return ConnectionFailure(peerId: remote, reason: reason, error: text, report: report)
     }

@@ -15,6 +15,8 @@ final class ServerDirectory {
     private var bases: [UInt32: RelayWayToPool] = [:]
     private var hasRelaysSettled = false
     private var asked: [NATServer] = []
+    /// Of IPv4's NATs; nil while nothing is known.
+    private(set) var natReport: NATReport?
     private(set) var nat = NATInfo(unknownBecause: "nothing was asked yet")
     private var isNATKnown = false
     private var unresolved: [String] = []
@@ -175,6 +177,8 @@ final class ServerDirectory {
     private func take(_ event: NATMonitor.Event) {
         guard case .changed(let findings) = event else { return }
         isNATKnown = isNATKnown || findings.isComplete
+        natReport = findings.ipv4
+        for session in client.sessions.values { session.punch?.update() }
         let found = findings.primary.map { NATInfo($0) } ?? NATInfo(unknownBecause: "no STUN server has answered")
         setNAT(found)
         client.finishStartIfReady()

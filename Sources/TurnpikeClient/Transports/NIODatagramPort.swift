@@ -77,6 +77,17 @@ final class NIODatagramPort: DatagramPort {
         }
     }
 
+    func send(_ bytes: UnsafeRawBufferPointer, to destination: Endpoint, hopLimit: UInt8) {
+        guard descriptor >= 0 else { return }
+        let isIPv4 = destination.address.isIPv4
+        let level = isIPv4 ? CInt(IPPROTO_IP) : CInt(IPPROTO_IPV6)
+        let option = isIPv4 ? CInt(IP_TTL) : CInt(IPV6_UNICAST_HOPS)
+        Self.set(descriptor, level, option, CInt(hopLimit))
+        send(bytes, to: destination)
+        // Back to the system's own.
+        Self.set(descriptor, level, option, -1)
+    }
+
     func close() {
         descriptor = -1
         receive = nil
