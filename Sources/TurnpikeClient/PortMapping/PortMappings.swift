@@ -94,10 +94,13 @@ package final class PortMappings {
                 // The first is the one that the system sends from; others of the link would lead to the same place.
                 let local = addresses.first { address in
                     address.interface == gateway.interface && address.address.isIPv4
-                        && !address.address.isReachedFromTheWorld && wanted.contains { $0.local.address == address.address }
+                        && !address.address.isReachedFromTheWorld
+                        && wanted.contains { $0.local.address == address.address }
                 }
                 guard let local else { continue }
-                present[Uplink(gateway: gateway, local: local.address)] = wanted.filter { $0.local.address == local.address }
+                present[Uplink(gateway: gateway, local: local.address)] = wanted.filter {
+                    $0.local.address == local.address
+                }
             }
         }
         for (uplink, run) in runs where present[uplink] == nil {
