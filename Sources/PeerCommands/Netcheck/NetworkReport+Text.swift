@@ -6,6 +6,7 @@ extension NetworkReport {
         var lines = natLines(style)
         lines.append("")
         lines += familyLines(style)
+        if let portMapping { lines += Self.mappingLines(portMapping, style) }
         if !stunServers.isEmpty || !unasked.isEmpty {
             lines += ["", style.bold("STUN servers")]
             lines += stunLines(style)
@@ -64,6 +65,24 @@ extension NetworkReport {
             let inside = nat.local.map { " (here \(AddressText.text($0)))" } ?? ""
             return label + AddressText.text(mapped) + (nat.isTranslated.value == false ? "" : inside)
         }
+    }
+
+    private static func mappingLines(_ mapping: PortMappingInfo, _ style: Style) -> [String] {
+        let answers = [("PCP", mapping.pcp), ("NAT-PMP", mapping.natPMP), ("UPnP", mapping.upnp)].map { name, answer in
+            switch answer {
+            case .available: "\(name) yes"
+            case .silent: "\(name) no"
+            case .refused: "\(name) refused"
+            case .unknown: "\(name) not known"
+            }
+        }
+        var lines = [style.bold("Port mapping  ") + answers.joined(separator: ", ") + " at \(mapping.gateway)"]
+        if let name = mapping.mappedBy, let address = mapping.externalIP, let port = mapping.externalPort {
+            let time = mapping.lifetimeSeconds.map { $0 == 0 ? "until it is taken back" : "for \($0) s" } ?? ""
+            lines.append("  mapped      \(address):\(port) by \(name), \(time)")
+        }
+        if let problem = mapping.problem { lines.append("              " + style.warning(problem)) }
+        return lines
     }
 
     var stunServers: [(endpoint: Endpoint, answers: Bool)] {
