@@ -52,6 +52,9 @@ struct AddressPool {
         prefixV6 = v6
     }
 
+    /// Of 24 bits, as a number of 32.
+    var prefixV4: UInt32 { nextV4 & 0xFFFF_FF00 }
+
     mutating func takeV4() -> IPAddress {
         defer { nextV4 += 1 }
         return IPAddress(v4: nextV4)

@@ -15,6 +15,8 @@ final class Mapping {
     let transport: Transport
     let inside: Endpoint
     let outside: Endpoint
+    /// A host has asked for it, and everybody may come in.
+    var isExplicit = false
     /// Nanoseconds.
     private(set) var expiry: UInt64 = 0
     private(set) var sessions: [Endpoint: Session] = [:]

@@ -9,6 +9,8 @@ package final class Router: Node {
     package var firewall: Firewall
     /// IPv4 is translated, unless there is no NAT.
     package let behavior: NATBehavior?
+    /// Answers hosts that want ports mapped, where it does.
+    package private(set) var portMapping: PortMappingService?
     private unowned let internet: Internet
     private unowned let outer: Network
     private let outerLink: Link
@@ -52,7 +54,18 @@ package final class Router: Node {
     package func reboot() {
         v4.reset(publicAddresses: v4.publicAddresses)
         v6.reset(publicAddresses: [])
+        portMapping?.reboot()
     }
+
+    /// From here on it maps ports when it is asked to, by PCP and NAT-PMP.
+    @discardableResult
+    package func mapPorts() -> PortMappingService {
+        let service = PortMappingService(self, internet)
+        portMapping = service
+        return service
+    }
+
+    func setExplicit(_ mappings: [ExplicitMapping]) { v4.setExplicit(mappings) }
 
     /// Gets other public addresses, as many as before, and has forgotten all mappings.
     package func renumber() {

@@ -1,5 +1,21 @@
 import STUN
 
+/// A mapping that a host has asked for.
+package struct ExplicitMapping {
+    package var transport: Transport
+    package var inside: Endpoint
+    package var outside: Endpoint
+    package var expiresAt: UInt64
+
+    package init(_ transport: Transport, inside: Endpoint, outside: Endpoint, expiresAt: UInt64) {
+        (self.transport, self.inside, self.outside, self.expiresAt) = (transport, inside, outside, expiresAt)
+    }
+
+    func isOf(_ mapping: Mapping) -> Bool {
+        mapping.transport == transport && mapping.inside == inside && mapping.outside == outside
+    }
+}
+
 /// The tables of a NAT, or of a stateful firewall, which is a NAT that changes no address.
 package final class Translator {
     package enum Verdict {
@@ -31,6 +47,8 @@ package final class Translator {
     private var ports: PortAllocator
     private var mappings: [Key: Mapping] = [:]
     private var externals: [External: [Mapping]] = [:]
+    /// What hosts have asked for (RFC 6887 section 11): open to everybody, and there without traffic.
+    private var explicit: [Mapping] = []
     /// Datagrams that nobody asked for, where those are remembered: when each is forgotten.
     private var unsolicited: [Pair: UInt64] = [:]
     private var sweepAt = 1_024
@@ -50,8 +68,32 @@ package final class Translator {
         self.publicAddresses = publicAddresses
         mappings = [:]
         externals = [:]
+        explicit = []
         unsolicited = [:]
         ports.reset()
+    }
+
+    /// Replaces what hosts have asked for.
+    package func setExplicit(_ wanted: [ExplicitMapping]) {
+        for old in explicit where !wanted.contains(where: { $0.isOf(old) }) { forget(old) }
+        explicit = wanted.map { wanted in
+            let known = explicit.first(where: wanted.isOf)
+            let mapping = known ?? Mapping(wanted.transport, inside: wanted.inside, outside: wanted.outside)
+            mapping.isExplicit = true
+            mapping.refresh(wanted.inside, until: wanted.expiresAt, opens: false, now: wanted.expiresAt)
+            if known == nil {
+                externals[External(transport: wanted.transport, endpoint: wanted.outside), default: []].append(mapping)
+            }
+            return mapping
+        }
+    }
+
+    /// Linux sends by a mapping that was asked for only to those who came by it.
+    private func explicit(_ transport: Transport, _ inside: Endpoint, _ remote: Endpoint, _ now: UInt64) -> Mapping? {
+        explicit.first {
+            $0.transport == transport && $0.inside == inside && $0.isLive(now)
+                && (behavior.mapping(transport) == .endpointIndependent || $0.sessions[remote] != nil)
+        }
     }
 
     /// Translates a packet from inside.
@@ -67,7 +109,8 @@ package final class Translator {
         guard let transport = packet.transport else { return .drop(.unmapped) }
         let remote = packet.destination
         let key = key(transport, packet.source, remote)
-        var mapping = mappings[key].flatMap { $0.isLive(now) ? $0 : nil }
+        var mapping =
+            explicit(transport, packet.source, remote, now) ?? mappings[key].flatMap { $0.isLive(now) ? $0 : nil }
         if mapping == nil {
             // A reset or the tail of a connection makes no mapping, or a NAT after a reboot would answer for the dead.
             if case .segment(let segment) = packet.body, segment.flags.contains(.rst) { return .drop(.unmapped) }
@@ -106,8 +149,8 @@ package final class Translator {
         // Where a port is overloaded, the one that knows the sender comes first, and the youngest after that.
         let found =
             live.last { $0.admits(packet.source, .addressAndPortDependent, now) }
-            ?? live.last { $0.admits(packet.source, filtering, now) }
-        guard let mapping = found, mapping.admits(packet.source, filtering, now) else {
+            ?? live.last { $0.isExplicit || $0.admits(packet.source, filtering, now) }
+        guard let mapping = found, mapping.isExplicit || mapping.admits(packet.source, filtering, now) else {
             remember(packet, transport, now)
             return .drop(.filtered)
         }
@@ -120,6 +163,9 @@ package final class Translator {
                 behavior,
                 now: now
             )
+        } else if mapping.isExplicit {
+            let until = now &+ nanoseconds(behavior.udpLifetimeSeconds)
+            mapping.refresh(packet.source, until: until, opens: true, now: now)
         } else if behavior.refresh == .both {
             let until = now &+ nanoseconds(behavior.udpLifetimeSeconds)
             mapping.refresh(packet.source, until: until, opens: false, now: now)

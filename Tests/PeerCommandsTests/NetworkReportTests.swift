@@ -96,8 +96,8 @@ import TurnpikeClient
         #expect(full.top == empty.top && full.family == empty.family)
         #expect(
             full.top == [
-                "ipv4", "ipv6", "issues", "natType", "peers", "stunServers", "tookSeconds", "turnServers", "verdict",
-                "works",
+                "ipv4", "ipv6", "issues", "natType", "peers", "portMapping", "stunServers", "tookSeconds",
+                "turnServers", "verdict", "works",
             ]
         )
         #expect(

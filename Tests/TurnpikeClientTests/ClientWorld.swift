@@ -20,6 +20,8 @@ final class ClientWorld {
         /// nil: no NAT.
         var behavior: NATBehavior?
         var firewall = Firewall.stateful
+        /// The router maps ports by PCP and NAT-PMP.
+        var mapsPorts = false
     }
 
     let internet: Internet
@@ -42,9 +44,10 @@ final class ClientWorld {
             net.rendezvous("signaling", users: users, v6: v6, quality)
             for home in homes {
                 if let behavior = home.behavior {
-                    net.nat(Self.router(home.name), behavior, firewall: home.firewall, quality) {
+                    let router = net.nat(Self.router(home.name), behavior, firewall: home.firewall, quality) {
                         $0.host(home.name, v6: v6)
                     }
+                    if home.mapsPorts { router.mapPorts() }
                 } else if home.firewall.passesUDP && home.firewall.filtering == .endpointIndependent {
                     net.host(home.name, v6: v6, quality)
                 } else {

@@ -50,6 +50,11 @@ final class LabNetwork: ClientNetwork {
         }
     }
 
+    func gateways() -> [Gateway] {
+        host.interfaces.compactMap { $0.network.router?.portMapping?.address }
+            .map { Gateway(address: $0, interface: "lab0") }
+    }
+
     func openDatagrams(
         at address: IPAddress,
         port: UInt16,

@@ -11,6 +11,7 @@ final class NetworkCheck {
     private var silenceDeadline: (any Alarm)?
     private var relays: [RelayProbe] = []
     private var monitor: NATMonitor?
+    private var mapping: MappingProbe?
     private var isOver = false
     private var isSurveyLate = false
 
@@ -70,6 +71,10 @@ final class NetworkCheck {
             if case .changed = event { self?.advance() }
         }
         monitor?.use(natServers)
+        if configuration.portMapping {
+            mapping = MappingProbe(on: network) { [weak self] in self?.advance() }
+            mapping?.start()
+        }
         // Before all is over, so that what was not answered in time can be told.
         for relay in relays { relay.start(patienceNanoseconds: patience / 10 * 9) }
     }
@@ -96,7 +101,7 @@ final class NetworkCheck {
         for relay in relays where relay.server.transport.isStream {
             if let server = relay.answeringServer { monitor?.confirmRunning(server) }
         }
-        if relays.allSatisfy(\.isOver), hasSurveyed { conclude() }
+        if relays.allSatisfy(\.isOver), hasSurveyed, mapping?.isSettled ?? true { conclude() }
     }
 
     private var hasSurveyed: Bool {
@@ -115,16 +120,19 @@ final class NetworkCheck {
         monitor?.close()
         for relay in relays { relay.stop() }
         let seconds = network.wallMilliseconds / 1_000
-        finish(
-            NetworkReport(
-                ipv4: family(.ipv4, monitor?.findings.ipv4),
-                ipv6: family(.ipv6, monitor?.findings.ipv6),
-                relays: relays.map { $0.result(nowSeconds: seconds) },
-                unasked: unasked,
-                issues: configuration.issues.map(\.description),
-                tookNanoseconds: network.nowNanoseconds - startedAt
-            )
+        let publicIP = (monitor?.findings.ipv4?.mapped).map { AddressText.text($0.address) }
+        let report = NetworkReport(
+            ipv4: family(.ipv4, monitor?.findings.ipv4),
+            ipv6: family(.ipv6, monitor?.findings.ipv6),
+            relays: relays.map { $0.result(nowSeconds: seconds) },
+            unasked: unasked,
+            issues: configuration.issues.map(\.description),
+            portMapping: mapping?.result(publicIP: publicIP),
+            tookNanoseconds: network.nowNanoseconds - startedAt
         )
+        // What was mapped for the test is taken back before the program ends.
+        guard let mapping else { return finish(report) }
+        mapping.stop { [finish] in finish(report) }
     }
 
     private func family(_ family: AddressFamily, _ report: NATReport?) -> NetworkReport.Family {

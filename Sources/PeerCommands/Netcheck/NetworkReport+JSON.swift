@@ -9,6 +9,7 @@ extension NetworkReport {
         let natType: OrNull<String>
         let ipv4: FamilyDocument
         let ipv6: FamilyDocument
+        let portMapping: OrNull<MappingDocument>
         let stunServers: [StunDocument]
         let turnServers: [RelayDocument]
         let peers: [PeerDocument]
@@ -21,6 +22,7 @@ extension NetworkReport {
             natType = OrNull(report.leading.nat?.name.value?.word)
             ipv4 = FamilyDocument(report.ipv4)
             ipv6 = FamilyDocument(report.ipv6)
+            portMapping = OrNull(report.portMapping.map(MappingDocument.init))
             stunServers =
                 report.stunServers.map { StunDocument(server: AddressText.text($0.endpoint), works: $0.answers) }
                 + report.unasked.map {
@@ -97,6 +99,30 @@ extension NetworkReport {
         init(natType: String, _ explanation: Explanation) {
             (self.natType, direct, cause) = (natType, explanation.isDirect, explanation.cause.rawValue)
             (reason, advice) = (explanation.reason, explanation.advice)
+        }
+    }
+
+    private struct MappingDocument: Encodable {
+        let gateway: String
+        let pcp: String
+        let natPMP: String
+        let upnp: String
+        let mappedBy: OrNull<String>
+        let externalAddress: OrNull<String>
+        let externalPort: OrNull<Int>
+        let lifetimeSeconds: OrNull<Int>
+        let isBehindAnotherNAT: Bool
+        let problem: OrNull<String>
+
+        init(_ mapping: PortMappingInfo) {
+            gateway = mapping.gateway
+            (pcp, natPMP, upnp) = (mapping.pcp.rawValue, mapping.natPMP.rawValue, mapping.upnp.rawValue)
+            mappedBy = OrNull(mapping.mappedBy)
+            externalAddress = OrNull(mapping.externalIP)
+            externalPort = OrNull(mapping.externalPort)
+            lifetimeSeconds = OrNull(mapping.lifetimeSeconds)
+            isBehindAnotherNAT = mapping.isBehindAnotherNAT
+            problem = OrNull(mapping.problem)
         }
     }
 

@@ -6,6 +6,7 @@ extension NetworkReport {
         var lines = natLines(style)
         lines.append("")
         lines += familyLines(style)
+        if let portMapping { lines += Self.mappingLines(portMapping, style) }
         lines += peerLines(style)
         if !stunServers.isEmpty || !unasked.isEmpty {
             lines += ["", style.bold("STUN servers")]
@@ -78,6 +79,24 @@ extension NetworkReport {
             "", style.bold("Peers behind NATs"), "  directly    \(names(\.isDirect))",
             "  by relay    \(names { !$0.isDirect })",
         ]
+    }
+
+    private static func mappingLines(_ mapping: PortMappingInfo, _ style: Style) -> [String] {
+        let answers = [("PCP", mapping.pcp), ("NAT-PMP", mapping.natPMP), ("UPnP", mapping.upnp)].map { name, answer in
+            switch answer {
+            case .available: "\(name) yes"
+            case .silent: "\(name) no"
+            case .refused: "\(name) refused"
+            case .unknown: "\(name) not known"
+            }
+        }
+        var lines = [style.bold("Port mapping  ") + answers.joined(separator: ", ") + " at \(mapping.gateway)"]
+        if let name = mapping.mappedBy, let address = mapping.externalIP, let port = mapping.externalPort {
+            let time = mapping.lifetimeSeconds.map { $0 == 0 ? "until it is taken back" : "for \($0) s" } ?? ""
+            lines.append("  mapped      \(address):\(port) by \(name), \(time)")
+        }
+        if let problem = mapping.problem { lines.append("              " + style.warning(problem)) }
+        return lines
     }
 
     var stunServers: [(endpoint: Endpoint, answers: Bool)] {

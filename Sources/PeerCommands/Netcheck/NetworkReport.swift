@@ -73,6 +73,8 @@ package struct NetworkReport: Equatable, Sendable {
     package var unasked: [Unasked]
     /// What of the environment could not be used, with the mend; a line each.
     package var issues: [String]
+    /// What the gateway maps; nil where there is none to ask, or it was not wanted.
+    package var portMapping: PortMappingInfo?
     package var tookNanoseconds: UInt64
 
     package init(
@@ -81,10 +83,11 @@ package struct NetworkReport: Equatable, Sendable {
         relays: [Relay],
         unasked: [Unasked] = [],
         issues: [String] = [],
+        portMapping: PortMappingInfo? = nil,
         tookNanoseconds: UInt64
     ) {
         (self.ipv4, self.ipv6, self.relays, self.unasked) = (ipv4, ipv6, relays, unasked)
-        (self.issues, self.tookNanoseconds) = (issues, tookNanoseconds)
+        (self.issues, self.portMapping, self.tookNanoseconds) = (issues, portMapping, tookNanoseconds)
     }
 
     /// The family whose NAT stands for the whole: peers meet by IPv4 where they can, as more of them have it.

@@ -38,6 +38,9 @@ package struct Verdict {
             return "What this network does to direct connections is not known, for no STUN server could be asked."
         }
         switch nat.name {
+        case .undetermined where isMapped, .determined(.portRestricted) where isMapped,
+            .determined(.symmetric) where isMapped:
+            return "The router maps a port for this machine: nearly every peer will be reached directly."
         case .undetermined(let reason):
             return nat.answeringServers.isEmpty
                 ? "Direct connections by UDP are in doubt: \(reason)."
@@ -76,8 +79,11 @@ package struct Verdict {
         }
     }
 
+    private var isMapped: Bool { report.portMapping?.isUsable == true }
+
     private var needsRelay: Bool {
         switch report.leading.nat?.name {
+        case _ where isMapped: false
         case .determined(.open), .determined(.fullCone), .determined(.restricted): false
         default: true
         }

@@ -6,7 +6,7 @@ struct GatewayEpoch {
     mutating func note(_ epochSeconds: UInt32, by protocolInUse: PortMappingProtocol, now: UInt64) -> Bool {
         defer { last = (epochSeconds, now) }
         guard let last else { return false }
-        let client = Int64(clamping: now.subtractingClamped(last.at) / Limits.second)
+        let client = Int64(now.subtractingClamped(last.at) / Limits.second)
         let server = Int64(epochSeconds) - Int64(last.epochSeconds)
         switch protocolInUse {
         case .pcp:
@@ -15,7 +15,7 @@ struct GatewayEpoch {
             return client + 2 < server - server / 16 || server + 2 < client - client / 16
         case .natPMP, .upnp:
             // RFC 6886 section 3.6: seven eighths of the time that has passed, less two seconds.
-            return server < client / 8 * 7 - 2
+            return server < client * 7 / 8 - 2
         }
     }
 }

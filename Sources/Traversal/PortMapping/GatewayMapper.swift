@@ -1,7 +1,7 @@
 import STUN
 
-/// PCP (RFC 6887) and, where the gateway is older, NAT-PMP (RFC 6886): ports mapped by datagrams to the gateway, renewed
-/// in time, asked for anew when the gateway has started anew, and given back.
+/// PCP (RFC 6887) and, where the gateway is older, NAT-PMP (RFC 6886): ports mapped by datagrams to the gateway,
+/// renewed in time, asked for anew when the gateway has started anew, and given back.
 struct GatewayMapper {
     enum Mode { case undecided, pcp, natPMP }
 

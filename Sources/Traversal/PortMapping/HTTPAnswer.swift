@@ -58,6 +58,8 @@ struct HTTPAnswer {
     private var framing = Framing.head
     private var status: UInt16 = 0
     private var bodyStart = 0
+    private var interims = 0
+    private var chunkReadings = 0
     private(set) var state = State.incomplete
 
     mutating func take(_ more: UnsafeRawBufferPointer) {
@@ -70,7 +72,9 @@ struct HTTPAnswer {
         switch framing {
         case .length(let count) where bytes.count - bodyStart >= count: finish(bytes[bodyStart..<(bodyStart + count)])
         // The last chunk is looked for only where it may be, so that a byte at a time costs no more than all at once.
-        case .chunked where bytes.suffix(5) == Self.lastChunk: takeChunks(isClosed: false)
+        case .chunked where bytes.suffix(5) == Self.lastChunk && chunkReadings < PortMappingLimits.chunkReadings:
+            chunkReadings += 1
+            takeChunks(isClosed: false)
         default: break
         }
     }
@@ -87,7 +91,6 @@ struct HTTPAnswer {
     }
 
     private static let lastChunk = Array("0\r\n\r\n".utf8)
-    private static let lineEnd = Array("\r\n".utf8)
 
     private mutating func readHead(from start: Int) {
         let end = Array("\r\n\r\n".utf8)
@@ -104,6 +107,8 @@ struct HTTPAnswer {
         bodyStart = index + 4
         // An interim answer goes before the one that counts (RFC 9110 section 15.2).
         if code < 200 {
+            interims += 1
+            guard interims <= PortMappingLimits.interimAnswers else { return state = .bad }
             bytes.removeFirst(bodyStart)
             return readHead(from: 0)
         }

@@ -138,8 +138,8 @@ package struct PortMappingReport: Equatable, Sendable {
 
     package init(gateway: IPAddress) { self.gateway = gateway }
 
-    /// Every protocol has answered or been given up, or the best one has mapped.
-    package var isSettled: Bool { !mappings.isEmpty && upnp != .unknown || ![pcp, natPMP, upnp].contains(.unknown) }
+    /// Every protocol has answered, or has been given up.
+    package var isSettled: Bool { ![pcp, natPMP, upnp].contains(.unknown) }
 }
 
 /// What the owner of the sockets does for a machine of port mapping, and what it is told.

@@ -42,14 +42,14 @@ package enum PortMappingLimits {
     static let announcementSpread = 5 * Limits.second
     /// Mappings are given back with so many requests, and nobody waits longer for the answers.
     static let releaseTransmissions = 3
-    static let releaseTime = 750 * Limits.millisecond
+    static let releaseTime = Limits.second
 
     // MARK: UPnP
 
     package static let searchPort: UInt16 = 1_900
     static let searchTransmissions = 3
     /// Devices answer within a second (MX: 1), and some take longer to think about it.
-    static let searchTime = 3 * Limits.second
+    static let searchTime = 2 * Limits.second
     /// Who is not the default gateway waits for it.
     static let gatewayPatience = 250 * Limits.millisecond
     /// From here on UPnP maps, if the gateway has not done so by PCP or NAT-PMP.
@@ -63,6 +63,10 @@ package enum PortMappingLimits {
     /// Of an answer, with its head. Descriptions of gateways have some 15 KiB.
     static let answerBytes = 98_304
     static let headBytes = 8_192
+    /// Interim answers before the one that counts: "100 Continue", and as often again.
+    static let interimAnswers = 4
+    /// How often chunks are read that look like the last ones; after that the end of the connection is waited for.
+    static let chunkReadings = 8
     static let pathBytes = 512
     static let elementBytes = 512
     static let elementNameBytes = 64

@@ -51,7 +51,8 @@ extension UPnPMapper {
     mutating func lose(_ index: Int, _ actions: inout [PortMappingAction]) {
         leases[index].external = nil
         leases[index].expiresAt = .max
-        actions.append(.lost(leases[index].port))
+        // Otherwise another protocol has the port by now.
+        if isWanted { actions.append(.lost(leases[index].port)) }
     }
 
     private mutating func forget(_ port: InternalPort) {

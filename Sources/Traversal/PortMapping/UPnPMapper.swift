@@ -165,7 +165,9 @@ struct UPnPMapper {
         now: UInt64,
         into actions: inout [PortMappingAction]
     ) {
-        guard searches > 0, service == nil, !isReleasing, seen.count < PortMappingLimits.locations,
+        // Strangers do not use up the gateway's place.
+        let most = PortMappingLimits.locations + (source == gateway ? 1 : 0)
+        guard searches > 0, service == nil, !isReleasing, seen.count < most,
             let location = UPnPMessage.location(bytes), location.endpoint.address == source,
             seen.insert(location).inserted
         else { return }

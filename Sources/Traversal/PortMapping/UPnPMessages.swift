@@ -24,9 +24,8 @@ enum UPnPMessage {
     static func location(_ bytes: [UInt8]) -> HTTPLocation? {
         guard bytes.count <= PortMappingLimits.searchAnswerBytes else { return nil }
         let lines = String(decoding: bytes, as: UTF8.self).split { $0 == "\r\n" || $0 == "\n" || $0 == "\r" }
-        guard let first = lines.first, first.hasPrefix("HTTP/1."),
-            first.split(separator: " ").dropFirst().first == "200"
-        else { return nil }
+        let words = lines.first?.split(separator: " ") ?? []
+        guard words.count >= 2, words[0].hasPrefix("HTTP/1."), words[1] == "200" else { return nil }
         func value(_ name: String) -> String? {
             lines.first { $0.lowercased().hasPrefix(name + ":") }.map {
                 let text = $0.dropFirst(name.utf8.count + 1).drop { $0 == " " || $0 == "\t" }

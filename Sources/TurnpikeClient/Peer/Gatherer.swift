@@ -18,6 +18,8 @@ final class Gatherer {
         let address: IPAddress
         let preference: UInt16
         var reflexive: Endpoint?
+        /// What the gateway maps to it.
+        var mapping: (external: Endpoint, gateway: IPAddress)?
     }
 
     private(set) var candidates: [ICELocalCandidate] = []
@@ -114,16 +116,16 @@ final class Gatherer {
     var hosts: [Endpoint] { sockets.values.map(\.port.local) }
 
     /// The gateway gives what is sent to `external` to the socket at `local` (RFC 6887). For ICE that is one more
-    /// address which a server has told.
-    /// - Returns: false where it leads nowhere: STUN servers see this host at another address, so the gateway is behind
-    ///   a NAT itself.
-    func addMapping(_ external: Endpoint, to local: Endpoint, by gateway: IPAddress) -> Bool {
-        guard let socket = sockets.values.first(where: { $0.port.local == local }) else { return false }
+    /// address which a server has told. Where STUN servers see this host at another address the gateway is behind a NAT
+    /// itself, and what it maps leads nowhere.
+    func addMapping(_ external: Endpoint, to local: Endpoint, by gateway: IPAddress) {
         removeMapping(of: local, by: gateway)
-        guard external.address.isReachedFromTheWorld, socket.reflexive.map({ $0.address == external.address }) ?? true
-        else { return false }
-        // The NAT may keep the port, and have told it by STUN.
-        guard !candidates.contains(where: { $0.base == socket.base && $0.endpoint == external }) else { return true }
+        guard let socket = sockets.values.first(where: { $0.port.local == local }) else { return }
+        sockets[socket.address]?.mapping = (external, gateway)
+        guard external.address.isReachedFromTheWorld, socket.reflexive.map({ $0.address == external.address }) ?? true,
+            // The NAT may keep the port, and have told it by STUN.
+            !candidates.contains(where: { $0.base == socket.base && $0.endpoint == external })
+        else { return }
         add(
             ICELocalCandidate(
                 base: socket.base,
@@ -135,18 +137,16 @@ final class Gatherer {
                 related: local
             )
         )
-        return true
     }
 
     /// Connections from here on are not told of it.
     func removeMapping(of local: Endpoint, by gateway: IPAddress) {
+        // What STUN servers have told as well is still so.
+        let reflexive = sockets.values.first { $0.port.local == local }?.reflexive
         candidates.removeAll {
-            $0.type == .serverReflexive && $0.server == gateway && $0.baseEndpoint == local
+            $0.type == .serverReflexive && $0.server == gateway && $0.baseEndpoint == local && $0.endpoint != reflexive
         }
     }
-
-    /// What STUN servers see of the socket at that address.
-    func reflexive(of local: Endpoint) -> Endpoint? { sockets.values.first { $0.port.local == local }?.reflexive }
 
     func remove(_ base: ICEBase) {
         router.remove(base)
@@ -252,6 +252,9 @@ final class Gatherer {
     private func learn(_ mapped: Endpoint, _ base: ICEBase, _ server: Endpoint) {
         guard let socket = sockets.values.first(where: { $0.base == base }) else { return }
         sockets[socket.address]?.reflexive = mapped
+        if let mapping = socket.mapping, mapping.external.address != mapped.address {
+            removeMapping(of: socket.port.local, by: mapping.gateway)
+        }
         let isKnown = candidates.contains { $0.base == base && $0.endpoint == mapped }
         // RFC 8445 section 5.1.3: one that equals its base says nothing new.
         guard mapped != socket.port.local, !isKnown else { return }

@@ -190,12 +190,15 @@ final class ServerDirectory {
     private func setNAT(_ found: NATInfo) {
         var found = found
         found.portMapping = client.portMappingInfo(publicIP: found.publicIP)
-        guard found != nat else { return }
+        var (new, old) = (found, nat)
         nat = found
-        if found.type != .unknown {
-            client.onEvent(.natChanged(found))
-            for session in client.sessions.values where session.phase == .open { client.tellNetwork(in: session) }
+        if new.portMapping?.usableEndpoint == old.portMapping?.usableEndpoint {
+            // What else is known of gateways by and by is no change that anybody waits for.
+            (new.portMapping, old.portMapping) = (nil, nil)
         }
+        guard new != old, found.type != .unknown else { return }
+        client.onEvent(.natChanged(found))
+        for session in client.sessions.values where session.phase == .open { client.tellNetwork(in: session) }
     }
 
     // MARK: Relays

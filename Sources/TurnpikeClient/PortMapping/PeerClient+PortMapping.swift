@@ -5,7 +5,8 @@ extension PeerClient {
     func startPortMapping() {
         guard configuration.portMapping else { return }
         portMappings = PortMappings(network) { [weak self] in self?.take($0) }
-        gatherer.awaitsMappings = !network.gateways().isEmpty
+        guard !network.gateways().isEmpty else { return }
+        gatherer.awaitsMappings = true
         mappingAlarm.set(at: now &+ ClientLimits.mappingPatience)
     }
 
@@ -41,7 +42,7 @@ extension PeerClient {
         case .mapped(let socket, let external, let gateway):
             // A peer's TCP candidates are their owner's to map.
             guard socket.transport == .udp, phase == .running else { return }
-            _ = gatherer.addMapping(external, to: socket.local, by: gateway)
+            gatherer.addMapping(external, to: socket.local, by: gateway)
             gatherer.awaitsMappings = false
         case .unmapped(let socket, let gateway):
             if socket.transport == .udp { gatherer.removeMapping(of: socket.local, by: gateway) }

@@ -40,6 +40,12 @@ public struct PortMappingInfo: Sendable, Hashable, Codable {
     /// Peers reach this host by the mapping.
     public var isUsable: Bool { mappedBy != nil && !isBehindAnotherNAT }
 
+    /// Where peers reach this host by the mapping, if they do.
+    var usableEndpoint: String? {
+        guard isUsable, let externalIP, let externalPort else { return nil }
+        return "\(externalIP):\(externalPort)"
+    }
+
     /// - Parameter publicIP: the address that STUN servers see.
     package init(_ report: PortMappingReport, publicIP: String?) {
         gateway = AddressText.text(report.gateway)
@@ -70,7 +76,8 @@ public struct PortMappingInfo: Sendable, Hashable, Codable {
         if isBehindAnotherNAT {
             let seen = publicIP.map { ", and servers see \($0)" } ?? ""
             return "two NATs are in a row: the gateway's outside address is \(external ?? "not known")\(seen); what it "
-                + "maps is not reached from outside, unless the other NAT (a second router, or the provider's) maps it too"
+                + "maps is not reached from outside, unless the other NAT (a second router, or the provider's) maps it "
+                + "too"
         }
         if !report.mappings.isEmpty { return nil }
         let answers = [("PCP", report.pcp), ("NAT-PMP", report.natPMP), ("UPnP", report.upnp)]

@@ -4,6 +4,8 @@ import Traversal
 final class PortMappingRun {
     var onReleased: () -> Void = {}
 
+    private(set) var asked: Set<MappedSocket> = []
+
     private let network: any ClientNetwork
     private let local: IPAddress
     private var receive: ((PortMappings.Event) -> Void)?
@@ -34,7 +36,10 @@ final class PortMappingRun {
     /// The sockets that have a mapping.
     var mapped: [MappedSocket] { external.map(socket) }
 
-    func map(_ port: InternalPort) { run { $0.map(port, now: $1, into: &$2) } }
+    func map(_ socket: MappedSocket) {
+        guard asked.insert(socket).inserted else { return }
+        run { $0.map(InternalPort(socket.transport, socket.local.port), now: $1, into: &$2) }
+    }
 
     func announced(_ bytes: [UInt8], from source: Endpoint) {
         run { $0.announced(bytes, from: source, now: $1, into: &$2) }

@@ -29,6 +29,8 @@ package final class PortMappings {
     private let receive: (Event) -> Void
     private var wanted: Set<MappedSocket> = []
     private var runs: [Uplink: PortMappingRun] = [:]
+    /// They give back what they have, and are forgotten then.
+    private var leaving: [PortMappingRun] = []
     private var announcements: (any DatagramPort)?
     private var alarm: (any Alarm)?
     private var released: (() -> Void)?
@@ -77,7 +79,8 @@ package final class PortMappings {
     package func close() {
         alarm?.set(at: nil)
         for run in runs.values { run.close() }
-        runs = [:]
+        for run in leaving { run.close() }
+        (runs, leaving) = ([:], [])
         announcements?.close()
         announcements = nil
     }
@@ -87,33 +90,46 @@ package final class PortMappings {
     private func look() {
         guard released == nil else { return }
         defer { alarm?.set(at: network.nowNanoseconds &+ ClientLimits.gatewayCheck) }
-        var present: [Uplink: Set<MappedSocket>] = [:]
-        if !wanted.isEmpty {
-            let addresses = network.localAddresses()
-            for gateway in network.gateways().prefix(ClientLimits.gateways) {
-                // The first is the one that the system sends from; others of the link would lead to the same place.
-                let local = addresses.first { address in
-                    address.interface == gateway.interface && address.address.isIPv4
-                        && !address.address.isReachedFromTheWorld
-                        && wanted.contains { $0.local.address == address.address }
-                }
-                guard let local else { continue }
-                present[Uplink(gateway: gateway, local: local.address)] = wanted.filter {
-                    $0.local.address == local.address
-                }
-            }
-        }
-        for (uplink, run) in runs where present[uplink] == nil {
-            // The way to the gateway is gone, and with it whoever could take the mappings back.
+        let present = uplinks()
+        for (uplink, run) in runs {
+            let sockets = present[uplink] ?? []
+            guard !run.asked.isSubset(of: sockets) else { continue }
+            // With the way to the gateway whoever could take the mappings back is gone; a socket alone gives its back.
             runs[uplink] = nil
             for socket in run.mapped { receive(.unmapped(socket, gateway: uplink.gateway.address)) }
-            run.close()
+            if sockets.isEmpty { run.close() } else { dismiss(run) }
             receive(.changed)
         }
         for (uplink, sockets) in present {
             if runs[uplink] == nil { begin(uplink) }
-            for socket in sockets { runs[uplink]?.map(InternalPort(socket.transport, socket.local.port)) }
+            for socket in sockets { runs[uplink]?.map(socket) }
         }
+    }
+
+    /// The default routes by which sockets are reached, each with its own.
+    private func uplinks() -> [Uplink: Set<MappedSocket>] {
+        guard !wanted.isEmpty else { return [:] }
+        let addresses = network.localAddresses()
+        var found: [Uplink: Set<MappedSocket>] = [:]
+        for gateway in network.gateways().prefix(ClientLimits.gateways) {
+            // The first is the one that the system sends from; others of the link would lead to the same place.
+            for local in addresses where local.interface == gateway.interface && local.address.isIPv4 {
+                let sockets = wanted.filter { $0.local.address == local.address }
+                guard !sockets.isEmpty, !local.address.isReachedFromTheWorld else { continue }
+                found[Uplink(gateway: gateway, local: local.address)] = sockets
+                break
+            }
+        }
+        return found
+    }
+
+    private func dismiss(_ run: PortMappingRun) {
+        leaving.append(run)
+        run.onReleased = { [weak self, weak run] in
+            run?.close()
+            self?.leaving.removeAll { $0 === run }
+        }
+        run.release()
     }
 
     private func begin(_ uplink: Uplink) {
