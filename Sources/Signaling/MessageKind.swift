@@ -1,7 +1,7 @@
 /// What a client may ask for.
 package enum MessageKind: Int, CaseIterable, Sendable {
     case hello, register, unregister, joinRoom, leaveRoom, offer, answer, iceCandidate, signal, broadcast, lookup
-    case iceServers, time, ping
+    case iceServers, time, ping, probeTCP
 
     /// Made once; `allCases` may build its array anew.
     static let all = allCases
@@ -23,6 +23,7 @@ package enum MessageKind: Int, CaseIterable, Sendable {
         case .iceServers: "ice-servers"
         case .time: "time"
         case .ping: "ping"
+        case .probeTCP: "probe-tcp"
         }
     }
 }
@@ -30,7 +31,7 @@ package enum MessageKind: Int, CaseIterable, Sendable {
 /// The members that the server reads. Any other is checked and left alone.
 enum Field: Int, CaseIterable {
     case type, id, peerId, metadata, roomId, to, from, offer, answer, candidate, signal, data
-    case username, password, token, resume, received, ttl, t0
+    case username, password, token, resume, received, ttl, t0, port
 
     /// Made once; `allCases` may build its array anew.
     static let all = allCases
@@ -56,6 +57,7 @@ enum Field: Int, CaseIterable {
         case .received: "received"
         case .ttl: "ttl"
         case .t0: "t0"
+        case .port: "port"
         }
     }
 }

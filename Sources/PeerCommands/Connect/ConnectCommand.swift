@@ -54,6 +54,9 @@ struct ConnectCommand: AsyncParsableCommand {
         let nat = await coordinator.getNATInfo()
         let strategy = await coordinator.recommendedStrategy(for: connection.peerId)
         console.message("NAT here: \(nat.type.rawValue)" + (nat.unknownBecause.map { " (\($0))" } ?? ""))
+        if let tcp = nat.tcp, let mapping = tcp.mapping {
+            console.message("TCP here: mapping \(mapping), from outside \(tcp.unsolicited ?? "not known")")
+        }
         console.message("expected: \(strategy.method.word), \(strategy.description)")
         console.message("connected \(PeerSession.words(connection))")
     }

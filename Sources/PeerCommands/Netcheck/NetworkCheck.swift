@@ -8,8 +8,11 @@ final class NetworkCheck {
     private let finish: (NetworkReport) -> Void
     private let startedAt: UInt64
     private var deadline: (any Alarm)?
+    private var streamDeadline: (any Alarm)?
     private var relays: [RelayProbe] = []
     private var monitor: NATMonitor?
+    private var survey: StreamNATSurvey?
+    private var streamNAT: StreamNATReport?
     private var isOver = false
 
     /// - Parameter finish: called once, on the loop.
@@ -66,6 +69,13 @@ final class NetworkCheck {
             if case .changed = event { self?.advance() }
         }
         monitor?.use(natServers)
+        survey = StreamNATSurvey(network: network) { [weak self] report in
+            self?.streamNAT = report
+            self?.advance()
+        }
+        survey?.begin(streamServers, configuration)
+        streamDeadline = network.alarm { [weak self] in self?.advance() }
+        streamDeadline?.set(at: startedAt + Self.streamPatience)
         // Before all is over, so that what was not answered in time can be told.
         for relay in relays { relay.start(patienceNanoseconds: patience / 10 * 9) }
     }
@@ -80,12 +90,23 @@ final class NetworkCheck {
             + relays.map(\.server).filter { $0.transport == .udp }.map { NATServer(host: $0.host, port: $0.port) }
     }
 
+    /// The same by TCP.
+    private var streamServers: [NATServer] {
+        let relays = relays.map(\.server).filter { $0.transport == .udp || $0.transport == .tcp }
+        var servers = stunServers.map { NATServer(host: $0.url.host, port: $0.url.port) }
+        for relay in relays.map({ NATServer(host: $0.host, port: $0.port) }) where !servers.contains(relay) {
+            servers.append(relay)
+        }
+        return servers
+    }
+
     private func advance() {
         guard !isOver else { return }
         for relay in relays where relay.server.transport.isStream {
             if let server = relay.answeringServer { monitor?.confirmRunning(server) }
         }
-        if relays.allSatisfy(\.isOver), hasSurveyed { conclude() }
+        let hasStreams = streamNAT != nil || network.nowNanoseconds >= startedAt + Self.streamPatience
+        if relays.allSatisfy(\.isOver), hasSurveyed, hasStreams { conclude() }
     }
 
     private var hasSurveyed: Bool {
@@ -98,7 +119,9 @@ final class NetworkCheck {
         guard !isOver else { return }
         isOver = true
         deadline?.set(at: nil)
+        streamDeadline?.set(at: nil)
         monitor?.close()
+        survey?.close()
         for relay in relays { relay.stop() }
         let seconds = network.wallMilliseconds / 1_000
         finish(
@@ -106,6 +129,7 @@ final class NetworkCheck {
                 ipv4: family(.ipv4, monitor?.findings.ipv4),
                 ipv6: family(.ipv6, monitor?.findings.ipv6),
                 relays: relays.map { $0.result(nowSeconds: seconds) },
+                tcp: streamNAT,
                 unasked: unasked,
                 issues: configuration.issues.map(\.description),
                 tookNanoseconds: network.nowNanoseconds - startedAt
@@ -135,6 +159,8 @@ final class NetworkCheck {
     }
 
     private static let second: UInt64 = 1_000_000_000
+    /// A connection that is dropped is not known to be before two seconds, and nobody waits much longer for the rest.
+    private static let streamPatience = 3 * second
     /// Whoever has not answered in ten seconds is of no use to a connection that waits for it.
     private static let patience = 10 * second
     /// The longest lifetime that is tested, and the tests around it.

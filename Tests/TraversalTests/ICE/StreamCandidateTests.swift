@@ -55,7 +55,9 @@ import Traversal
         func run(for nanoseconds: UInt64, answersDatagrams: Bool = false) {
             let end = now + nanoseconds
             if answersDatagrams {
-                for case .send(StreamCandidateTests.socket, let peer, let bytes) in actions { answer(bytes, from: peer) }
+                for case .send(StreamCandidateTests.socket, let peer, let bytes) in actions {
+                    answer(bytes, from: peer)
+                }
             }
             while let deadline = agent.nextDeadline, deadline <= end {
                 now = max(now, deadline)
