@@ -70,6 +70,9 @@ package struct GatewayConfiguration: Sendable, Equatable {
     package var peerTimeoutSeconds = 300
     package var resumeWindowSeconds = 30
     package var maxCredentialSeconds = 86_400
+    /// Addresses of this machine for connections to clients that ask for one: the second of each family, with which
+    /// NATs are found out about.
+    package var probeSources: [String] = []
 
     package init() {}
 }

@@ -39,6 +39,7 @@ enum GatewaySetup {
         configuration.connectionsPerAddress = settings.signaling.connectionsPerAddress
         configuration.peerTimeoutSeconds = settings.signaling.peerTimeoutSeconds
         configuration.resumeWindowSeconds = settings.signaling.resumeWindowSeconds
+        configuration.probeSources = settings.listen.alternate.map { "\($0.host)" }
         configuration.maxCredentialSeconds = settings.auth.maxCredentialTTLSeconds
         return configuration
     }

@@ -92,6 +92,44 @@ package struct CredentialTicket: Hashable, Sendable {
     let rawValue: UInt64
 }
 
+/// A request to be connected to, by its number.
+package struct ProbeTicket: Hashable, Sendable {
+    let rawValue: UInt64
+}
+
+/// What came of connecting to a client.
+package struct ProbeReport: Sendable {
+    package enum Outcome: Sendable, CaseIterable {
+        /// The connection stood. It carried nothing, and was ended.
+        case accepted
+        /// Nothing came back.
+        case dropped
+        /// A reset came back.
+        case refused
+        /// The server has no way to that address, or does not know the client's.
+        case impossible
+
+        /// As it stands in the answer.
+        var name: StaticString {
+            switch self {
+            case .accepted: "accepted"
+            case .dropped: "dropped"
+            case .refused: "refused"
+            case .impossible: "impossible"
+            }
+        }
+    }
+
+    package let outcome: Outcome
+    /// What was connected to, and from where; in text, without ports. Empty where nothing was.
+    package let address: String
+    package let from: String
+
+    package init(_ outcome: Outcome, address: String = "", from: String = "") {
+        (self.outcome, self.address, self.from) = (outcome, address, from)
+    }
+}
+
 /// How a WebSocket ended, as the gateway saw it.
 package enum Ending: Sendable {
     /// The client closed it for good: a close frame with 1000, or with no code.
@@ -118,4 +156,7 @@ package enum Action: Sendable {
     indirect case authenticate(ConnectionID, Credentials)
     /// Mints credentials for a user; `Hub.issued` or `Hub.issueFailed` brings the answer.
     indirect case issueCredentials(CredentialTicket, user: String, ttlSeconds: UInt64)
+    /// Opens one TCP connection to the address that this WebSocket comes from, and to no other, and ends it. It may
+    /// take `SignalingLimits.probeSeconds`; `Hub.probed` brings the answer.
+    case probeTCP(ProbeTicket, ConnectionID, port: UInt16)
 }

@@ -34,6 +34,7 @@ package final class Hub {
     var replayBytes = 0
     var unauthenticatedConnections = 0
     var lastTicket: UInt64 = 0
+    var probes: [UInt64: OpenProbe] = [:]
     var lastFanOut: UInt64 = 0
     /// Sessions that end when the step is done: it may be walking over their rooms.
     var doomed: [Session] = []
@@ -148,6 +149,7 @@ package final class Hub {
         case .time: try tellTime(request, &actions)
         case .ping: pong(request, &actions)
         case .report: try takeReport(request, &actions)
+        case .probeTCP: try probeTCP(request, &actions)
         }
     }
 

@@ -3,7 +3,7 @@
 /// It points into the frame that it was read from and is not kept beyond the call that received it.
 struct Message {
     let text: UnsafeBufferPointer<UInt8>
-    private var spans = InlineArray<23, JSONSpan>(repeating: JSONSpan())
+    private var spans = InlineArray<24, JSONSpan>(repeating: JSONSpan())
 
     init(text: UnsafeBufferPointer<UInt8>) { self.text = text }
 

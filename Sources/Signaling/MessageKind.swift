@@ -1,7 +1,7 @@
 /// What a client may ask for.
 package enum MessageKind: Int, CaseIterable, Sendable {
     case hello, register, unregister, joinRoom, leaveRoom, offer, answer, iceCandidate, signal, broadcast, lookup
-    case iceServers, time, ping, report
+    case iceServers, time, ping, report, probeTCP
 
     /// Made once; `allCases` may build its array anew.
     static let all = allCases
@@ -24,6 +24,7 @@ package enum MessageKind: Int, CaseIterable, Sendable {
         case .time: "time"
         case .ping: "ping"
         case .report: "report"
+        case .probeTCP: "probe-tcp"
         }
     }
 }
@@ -31,7 +32,7 @@ package enum MessageKind: Int, CaseIterable, Sendable {
 /// The members that the server reads. Any other is checked and left alone.
 enum Field: Int, CaseIterable {
     case type, id, peerId, metadata, roomId, to, from, offer, answer, candidate, signal, data
-    case username, password, token, resume, received, ttl, t0
+    case username, password, token, resume, received, ttl, t0, port
     case memory, method, worked, milliseconds
 
     /// Made once; `allCases` may build its array anew.
@@ -62,6 +63,7 @@ enum Field: Int, CaseIterable {
         case .method: "method"
         case .worked: "worked"
         case .milliseconds: "milliseconds"
+        case .port: "port"
         }
     }
 }

@@ -132,11 +132,14 @@ final class UserRecord: Alarmed {
     var fanOut = TokenBucket()
     var credentialRequests = TokenBucket()
     var reports = TokenBucket()
+    var probes = TokenBucket()
     var memberships = 0
 
     init(_ name: String) { self.name = name }
 
-    var wholeAt: UInt64 { max(messages.fullAt, fanOut.fullAt, credentialRequests.fullAt, reports.fullAt) }
+    var wholeAt: UInt64 {
+        max(messages.fullAt, fanOut.fullAt, credentialRequests.fullAt, reports.fullAt, probes.fullAt)
+    }
 }
 
 /// The same for an address.
@@ -145,8 +148,9 @@ final class AddressRecord: Alarmed {
     var connections = 0
     var messages = TokenBucket()
     var failures = TokenBucket()
+    var probes = TokenBucket()
 
     init(_ key: AddressKey) { self.key = key }
 
-    var wholeAt: UInt64 { max(messages.fullAt, failures.fullAt) }
+    var wholeAt: UInt64 { max(messages.fullAt, failures.fullAt, probes.fullAt) }
 }

@@ -110,6 +110,18 @@ package enum SignalingLimits {
     package static let refusalRateDivisor: UInt64 = 5
     /// Failures to authenticate from one address: ten at once, ten a minute (cases SG-12, SG-20).
     package static let failures = Rate(perMinute: 10, burst: 10)
+    /// Connections that the server opens for a user, to the user's own address: a client needs one when it starts and
+    /// when its network changes. What the answers tell about a port, the same user could find out from outside with a
+    /// tool made for it, a thousand times faster.
+    package static let userProbes = Rate(perMinute: 6, burst: 6)
+    /// For all users of an address, so that a crowd behind a carrier's NAT is not a means of searching its ports.
+    package static let addressProbes = Rate(perMinute: 30, burst: 30)
+    /// Of all users at one time: each is a descriptor.
+    package static let probesMax = 64
+    /// Two transmissions of a SYN, a second apart, and the way there and back.
+    package static let probeSeconds: UInt64 = 2
+    /// Below, services of the machine listen, and no NAT gives such a port to a client.
+    package static let probePortMin: UInt16 = 1_024
     /// Requests for credentials by one user (cases DEF-9, SG-15).
     package static let credentialRequests = Rate(perMinute: 30, burst: 20)
 }

@@ -52,6 +52,8 @@ public struct ConnectionReport: Sendable, Hashable, Codable, CustomStringConvert
         public var remote: String
         /// What it is.
         public var remoteType: Path.End
+        /// Whether it is by TCP; by UDP otherwise.
+        public var isTCP: Bool
         /// What came of it, and why.
         public var outcome: String
         /// Whether data can take this way.
@@ -76,7 +78,7 @@ public struct ConnectionReport: Sendable, Hashable, Codable, CustomStringConvert
     /// One line for the explanation, and for each note and pair.
     public var description: String {
         let lines = pairs.map { pair in
-            "\(pair.localType.rawValue) \(pair.local) -> \(pair.remoteType.rawValue) \(pair.remote): \(pair.outcome); "
+            "\(pair.isTCP ? "TCP " : "")\(pair.localType.rawValue) \(pair.local) -> \(pair.remoteType.rawValue) \(pair.remote): \(pair.outcome); "
                 + "\(pair.checksSent) checks, \(pair.answersReceived) answers, \(pair.requestsReceived) requests"
         }
         return ([explanation?.description].compactMap(\.self) + notes + lines).joined(separator: "\n")

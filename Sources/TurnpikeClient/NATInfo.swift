@@ -61,6 +61,9 @@ public struct NATInfo: Sendable, Hashable, Codable {
         }
     }
 
+    /// What the NAT does with TCP; `nil` where it was not found out.
+    public var tcp: TCPNATInfo?
+
     /// Nothing is known.
     init(unknownBecause reason: String) {
         type = .unknown
@@ -90,7 +93,7 @@ public struct NATInfo: Sendable, Hashable, Codable {
         lifetimeBelowSeconds = (report.lifetime.value?.lessThanSeconds).map { Int(clamping: $0) }
     }
 
-    private static func text(_ mapping: NATMapping) -> String {
+    fileprivate static func text(_ mapping: NATMapping) -> String {
         switch mapping {
         case .endpointIndependent: "endpoint-independent"
         case .addressDependent: "address-dependent"
@@ -105,6 +108,26 @@ public struct NATInfo: Sendable, Hashable, Codable {
         case .addressDependent: "address-dependent"
         case .addressAndPortDependent: "address-and-port-dependent"
         }
+    }
+}
+
+/// What is known of the NATs between this host and the servers as far as TCP goes.
+public struct TCPNATInfo: Sendable, Hashable, Codable {
+    /// The address that servers see.
+    public var publicIP: String?
+    /// The port that servers see of the one that was asked from.
+    public var publicPort: Int?
+    /// On what the outside address depends, in the words of `NATInfo.mapping`; `nil` where it is not known.
+    public var mapping: String?
+    /// What becomes of a connection that nobody asked for: `accepted`, `dropped` or `refused`; `nil` where it is not
+    /// known.
+    public var unsolicited: String?
+
+    init(_ report: StreamNATReport) {
+        publicIP = report.mapped.map { AddressText.text($0.address) }
+        publicPort = report.mapped.map { Int($0.port) }
+        mapping = report.mapping.value.map(NATInfo.text)
+        unsolicited = report.unsolicited.value?.rawValue
     }
 }
 

@@ -34,7 +34,9 @@ public struct Path: Sendable, Hashable, Codable, CustomStringConvertible {
     }
 
     /// The ends, and where data is sent to.
-    public var description: String { "\(local.rawValue) to \(remote.rawValue) \(remoteAddress)" }
+    public var description: String {
+        "\(local.rawValue) to \(remote.rawValue) \(remoteAddress)\(isTCP ? " over TCP" : "")"
+    }
 }
 
 extension Path {

@@ -126,6 +126,7 @@ package final class Rendezvous {
             framer?.send(.close, withUnsafeBytes(of: UInt16(code.rawValue).bigEndian, Array.init))
             framer?.connection.finish()
         case .authenticate(let id, let credentials): authenticate(id, credentials)
+        case .probeTCP(let ticket, let id, let port): probe(ticket, id, port)
         case .issueCredentials(let ticket, let user, let ttlSeconds):
             let servers = Array(configuration.iceServers(user).utf8)
             later { rendezvous, actions in
@@ -156,6 +157,33 @@ package final class Rendezvous {
             )
             rendezvous.hub.authenticated(id, grant, now: rendezvous.time, into: &actions)
         }
+    }
+
+    private func probe(_ ticket: ProbeTicket, _ id: ConnectionID, _ port: UInt16) {
+        guard let client = connections[id]?.connection.remote.address else {
+            return later { $0.hub.probed(ticket, ProbeReport(.impossible), now: $0.time, into: &$1) }
+        }
+        // From an address that the client's signaling does not go to.
+        let own = host.addresses.last { $0.family == client.family }
+        guard let connection = host.connect(to: Endpoint(client, port), at: own) else {
+            return later { $0.hub.probed(ticket, ProbeReport(.impossible), now: $0.time, into: &$1) }
+        }
+        let from = connection.local.address.text
+        func conclude(_ outcome: ProbeReport.Outcome) {
+            connection.onClose = nil
+            connection.abort()
+            let report = ProbeReport(outcome, address: client.text, from: from)
+            later { $0.hub.probed(ticket, report, now: $0.time, into: &$1) }
+        }
+        var isOver = false
+        func once(_ outcome: ProbeReport.Outcome) {
+            guard !isOver else { return }
+            isOver = true
+            conclude(outcome)
+        }
+        connection.onOpen = { once(.accepted) }
+        connection.onClose = { once($0 == .refused ? .refused : .dropped) }
+        internet.scheduler.after(seconds: Double(SignalingLimits.probeSeconds)) { once(.dropped) }
     }
 
     private func user(showing credentials: Credentials) -> String? {

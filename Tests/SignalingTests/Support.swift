@@ -14,6 +14,7 @@ final class Lab {
     var measuresAtOnce = true
     private var pendingMeasures: [(ConnectionID, for: ConnectionID)] = []
     private(set) var pendingChecks: [(ConnectionID, Credentials, checkedAt: UInt64)] = []
+    var pendingProbes: [(ticket: ProbeTicket, connection: ConnectionID, port: UInt16)] = []
     private(set) var pendingTickets: [(CredentialTicket, user: String, ttlSeconds: UInt64)] = []
     var disabledUsers: Set<String> = []
     private var lastConnection: UInt64 = 0
@@ -99,6 +100,9 @@ final class Lab {
         now.monotonicNanoseconds = time
     }
 
+    /// The last one that is wanted.
+    func takeProbe() -> (ticket: ProbeTicket, connection: ConnectionID, port: UInt16)? { pendingProbes.popLast() }
+
     // MARK: What happens
 
     func perform(_ step: (inout [Action]) -> Void) {
@@ -127,6 +131,7 @@ final class Lab {
         case .issueCredentials(let ticket, let user, let ttlSeconds):
             pendingTickets.append((ticket, user, ttlSeconds))
             if answersAtOnce { answerTickets() }
+        case .probeTCP(let ticket, let id, let port): pendingProbes.append((ticket, id, port))
         }
     }
 

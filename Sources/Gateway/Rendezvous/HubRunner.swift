@@ -9,6 +9,7 @@ final class HubRunner {
     private let hub: Hub
     private let loop: any EventLoop
     private let directory: any GatewayDirectory
+    private let probeSources: [String]
     private var sockets: [ConnectionID: Socket] = [:]
     private var actions: [Action] = []
     /// Connections of this loop that have something to send.
@@ -42,7 +43,14 @@ final class HubRunner {
         case admitted
     }
 
-    init(_ configuration: HubConfiguration, loop: any EventLoop, directory: any GatewayDirectory) {
+    /// - Parameter probeSources: where connections to clients come from, which they have not spoken with.
+    init(
+        _ configuration: HubConfiguration,
+        loop: any EventLoop,
+        directory: any GatewayDirectory,
+        probeSources: [String] = []
+    ) {
+        self.probeSources = probeSources
         hub = Hub(configuration: configuration) {
             var number: UInt64 = 0
             withUnsafeMutableBytes(of: &number) { SecureRandom.fill($0) }
@@ -219,6 +227,7 @@ final class HubRunner {
         case .measure(let old, let id): measure(old, for: id)
         case .authenticate(let id, let credentials): authenticate(id, credentials)
         case .issueCredentials(let ticket, let user, let seconds): issue(ticket, user, seconds)
+        case .probeTCP(let ticket, let id, let port): probe(ticket, id, port)
         }
     }
 
@@ -316,6 +325,18 @@ final class HubRunner {
                 }
             }
         }
+    }
+
+    private func probe(_ ticket: ProbeTicket, _ id: ConnectionID, _ port: UInt16) {
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        let answer: @Sendable (ProbeReport) -> Void = { [loop] report in
+            // Not from within the turn that has asked.
+            loop.execute {
+                bound.value.turn { hub, now, actions in hub.probed(ticket, report, now: now, into: &actions) }
+            }
+        }
+        guard let source = sockets[id]?.source else { return answer(ProbeReport(.impossible)) }
+        ConnectBack.report(on: loop, to: source, port: port, from: probeSources, answer)
     }
 
     /// Asks on a task, and takes the answer on the loop.

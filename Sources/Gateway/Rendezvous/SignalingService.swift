@@ -19,7 +19,12 @@ final class SignalingService: SignalingQueries, SignalingEntrance {
         self.state = state
         self.directory = directory
         runner = NIOLoopBoundBox.makeBoxSendingValue(
-            HubRunner(HubConfiguration(state.configuration), loop: loop, directory: directory),
+            HubRunner(
+                HubConfiguration(state.configuration),
+                loop: loop,
+                directory: directory,
+                probeSources: state.configuration.probeSources
+            ),
             eventLoop: loop
         )
     }

@@ -9,9 +9,12 @@ final class NetworkCheck {
     private let startedAt: UInt64
     private var deadline: (any Alarm)?
     private var silenceDeadline: (any Alarm)?
+    private var streamDeadline: (any Alarm)?
     private var relays: [RelayProbe] = []
     private var monitor: NATMonitor?
     private var mapping: MappingProbe?
+    private var survey: StreamNATSurvey?
+    private var streamNAT: StreamNATReport?
     private var isOver = false
     private var isSurveyLate = false
 
@@ -75,6 +78,13 @@ final class NetworkCheck {
             mapping = MappingProbe(on: network) { [weak self] in self?.advance() }
             mapping?.start()
         }
+        survey = StreamNATSurvey(network: network) { [weak self] report in
+            self?.streamNAT = report
+            self?.advance()
+        }
+        survey?.begin(streamServers, configuration)
+        streamDeadline = network.alarm { [weak self] in self?.advance() }
+        streamDeadline?.set(at: startedAt + Self.streamPatience)
         // Before all is over, so that what was not answered in time can be told.
         for relay in relays { relay.start(patienceNanoseconds: patience / 10 * 9) }
     }
@@ -96,12 +106,24 @@ final class NetworkCheck {
         advance()
     }
 
+    /// The same by TCP.
+    private var streamServers: [NATServer] {
+        let relays = relays.map(\.server).filter { $0.transport == .udp || $0.transport == .tcp }
+        var servers = stunServers.map { NATServer(host: $0.url.host, port: $0.url.port) }
+        for relay in relays.map({ NATServer(host: $0.host, port: $0.port) }) where !servers.contains(relay) {
+            servers.append(relay)
+        }
+        return servers
+    }
+
     private func advance() {
         guard !isOver else { return }
         for relay in relays where relay.server.transport.isStream {
             if let server = relay.answeringServer { monitor?.confirmRunning(server) }
         }
-        if relays.allSatisfy(\.isOver), hasSurveyed, mapping?.isSettled ?? true { conclude() }
+        let hasStreams = streamNAT != nil || network.nowNanoseconds >= startedAt + Self.streamPatience
+        guard relays.allSatisfy(\.isOver), hasSurveyed, hasStreams, mapping?.isSettled ?? true else { return }
+        conclude()
     }
 
     private var hasSurveyed: Bool {
@@ -117,7 +139,9 @@ final class NetworkCheck {
         isOver = true
         deadline?.set(at: nil)
         silenceDeadline?.set(at: nil)
+        streamDeadline?.set(at: nil)
         monitor?.close()
+        survey?.close()
         for relay in relays { relay.stop() }
         let seconds = network.wallMilliseconds / 1_000
         let publicIP = (monitor?.findings.ipv4?.mapped).map { AddressText.text($0.address) }
@@ -125,6 +149,7 @@ final class NetworkCheck {
             ipv4: family(.ipv4, monitor?.findings.ipv4),
             ipv6: family(.ipv6, monitor?.findings.ipv6),
             relays: relays.map { $0.result(nowSeconds: seconds) },
+            tcp: streamNAT,
             unasked: unasked,
             issues: configuration.issues.map(\.description),
             portMapping: mapping?.result(publicIP: publicIP),
@@ -162,6 +187,8 @@ final class NetworkCheck {
     private static let second: UInt64 = 1_000_000_000
     /// Nothing of a server was heard by then: three round trips to the other side of the world, with one lost.
     private static let silence = 2 * second + second / 2
+    /// A connection that is dropped is not known to be before two seconds, and nobody waits much longer for the rest.
+    private static let streamPatience = 3 * second
     /// Whoever has not answered in ten seconds is of no use to a connection that waits for it.
     private static let patience = 10 * second
     /// The longest lifetime that is tested, and the tests around it.

@@ -10,6 +10,7 @@ extension NetworkReport {
         let ipv4: FamilyDocument
         let ipv6: FamilyDocument
         let portMapping: OrNull<MappingDocument>
+        let tcp: StreamDocument
         let stunServers: [StunDocument]
         let turnServers: [RelayDocument]
         let peers: [PeerDocument]
@@ -23,6 +24,7 @@ extension NetworkReport {
             ipv4 = FamilyDocument(report.ipv4)
             ipv6 = FamilyDocument(report.ipv6)
             portMapping = OrNull(report.portMapping.map(MappingDocument.init))
+            tcp = StreamDocument(report.tcp)
             stunServers =
                 report.stunServers.map { StunDocument(server: AddressText.text($0.endpoint), works: $0.answers) }
                 + report.unasked.map {
@@ -123,6 +125,27 @@ extension NetworkReport {
             lifetimeSeconds = OrNull(mapping.lifetimeSeconds)
             isBehindAnotherNAT = mapping.isBehindAnotherNAT
             problem = OrNull(mapping.problem)
+        }
+    }
+
+    private struct StreamDocument: Encodable {
+        let publicAddress: OrNull<String>
+        let localAddress: OrNull<String>
+        let mapping: OrNull<String>
+        /// What becomes of a connection that nobody asked for.
+        let unsolicited: OrNull<String>
+        let unknownBecause: [String: String]
+
+        init(_ report: StreamNATReport?) {
+            publicAddress = OrNull((report?.mapped).map { AddressText.text($0) })
+            localAddress = OrNull((report?.local).map { AddressText.text($0) })
+            mapping = OrNull(report?.mapping.value?.code)
+            unsolicited = OrNull(report?.unsolicited.value?.rawValue)
+            let late = "it was not found out in time"
+            var reasons: [String: String] = [:]
+            reasons["mapping"] = report == nil ? late : report?.mapping.reason
+            reasons["unsolicited"] = report == nil ? late : report?.unsolicited.reason
+            unknownBecause = reasons
         }
     }
 

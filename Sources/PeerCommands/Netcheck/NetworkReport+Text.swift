@@ -4,6 +4,7 @@ import TurnpikeClient
 extension NetworkReport {
     package func text(_ style: Style) -> String {
         var lines = natLines(style)
+        lines += streamLines(style)
         lines.append("")
         lines += familyLines(style)
         if let portMapping { lines += Self.mappingLines(portMapping, style) }
@@ -41,6 +42,14 @@ extension NetworkReport {
             Self.row("lifetime", nat.lifetime, style, hint: "; --lifetime finds out") { $0.words },
         ]
         return lines
+    }
+
+    private func streamLines(_ style: Style) -> [String] {
+        guard let tcp else { return [] }
+        return [
+            Self.row("TCP mapping", tcp.mapping, style) { $0.words },
+            Self.row("TCP inbound", tcp.unsolicited, style) { $0.words },
+        ]
     }
 
     private static func row<Value: Equatable & Sendable>(
@@ -165,6 +174,16 @@ extension NATFiltering {
     }
 
     var code: String { words.code }
+}
+
+extension UnsolicitedStream {
+    var words: String {
+        switch self {
+        case .accepted: "accepted: anybody may connect to an open port"
+        case .dropped: "dropped: two that connect at the same time meet"
+        case .refused: "refused: two that connect at the same time meet, if their clocks agree"
+        }
+    }
 }
 
 extension NATPortAllocation {

@@ -70,6 +70,8 @@ package struct NetworkReport: Equatable, Sendable {
     package var ipv6: Family
     /// In the order of the configuration.
     package var relays: [Relay]
+    /// What the NAT does with TCP, by IPv4; nil where that took too long.
+    package var tcp: StreamNATReport?
     package var unasked: [Unasked]
     /// What of the environment could not be used, with the mend; a line each.
     package var issues: [String]
@@ -81,12 +83,13 @@ package struct NetworkReport: Equatable, Sendable {
         ipv4: Family,
         ipv6: Family,
         relays: [Relay],
+        tcp: StreamNATReport? = nil,
         unasked: [Unasked] = [],
         issues: [String] = [],
         portMapping: PortMappingInfo? = nil,
         tookNanoseconds: UInt64
     ) {
-        (self.ipv4, self.ipv6, self.relays, self.unasked) = (ipv4, ipv6, relays, unasked)
+        (self.ipv4, self.ipv6, self.relays, self.tcp, self.unasked) = (ipv4, ipv6, relays, tcp, unasked)
         (self.issues, self.portMapping, self.tookNanoseconds) = (issues, portMapping, tookNanoseconds)
     }
 

@@ -8,6 +8,7 @@ struct OutgoingMessage {
         case lookup(peerID: String)
         case iceServers
         case time
+        case probe
         /// To a peer, or to a room.
         case message
 
@@ -20,7 +21,7 @@ struct OutgoingMessage {
         /// Whether a refusal for the moment is mended by waiting here.
         var isPatient: Bool {
             switch self {
-            case .iceServers, .time: false
+            case .iceServers, .time, .probe: false
             default: true
             }
         }

@@ -10,6 +10,7 @@ struct ServerMessage {
         case type, id, code, error, originalType, retryAfterMs, reconnectAfterMs
         case sessionId, resumeToken, user, resumed, missed, received, peers, iceServers, ttl, serverTime, limits
         case peerId, roomId, metadata, online, from, to, payload, data, timestamp
+        case outcome, address
     }
 
     private static let keys = Dictionary(uniqueKeysWithValues: Key.allCases.map { ($0.rawValue, $0) })

@@ -43,6 +43,8 @@ package enum SignalingEvent: Sendable, Equatable {
     case found(peerID: String, SignalingPeer?, request: SignalingRequestID)
     /// TURN credentials: the answer to `requestICEServers`, or unasked before the old ones end.
     case iceServers([SignalingICEServer], ttlSeconds: UInt64, request: SignalingRequestID?)
+    /// The answer to `probe`.
+    case probed(SignalingProbe, request: SignalingRequestID)
     /// A request or message has no effect.
     case failed(SignalingRequestID, SignalingError)
 
@@ -81,6 +83,21 @@ package struct SignalingPeer: Sendable, Hashable {
     package var peerID: String
     /// An object.
     package var metadata: JSONText
+}
+
+/// What came of the server's connection to this client.
+package struct SignalingProbe: Sendable, Hashable {
+    package enum Outcome: String, Sendable, Hashable, CaseIterable {
+        /// It stood, dropped without a trace, or was answered with a reset.
+        case accepted, dropped, refused
+        /// The server has no way to this client, or does not know its address.
+        case impossible
+    }
+
+    package var outcome: Outcome
+    /// What the server connected to, and from where; nil where it did not.
+    package var address: String?
+    package var from: String?
 }
 
 package struct SignalingICEServer: Sendable, Hashable {

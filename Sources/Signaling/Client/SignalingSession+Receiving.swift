@@ -8,7 +8,7 @@ extension SignalingSession {
         if message.type != "error" { lastFailure = nil }
         let isUnderstood: Bool
         switch message.type {
-        case "registered", "unregistered", "room-joined", "room-left", "peer", "time":
+        case "registered", "unregistered", "room-joined", "room-left", "peer", "time", "probe-tcp":
             isUnderstood = answered(message, now, &actions)
         case "ice-servers": isUnderstood = takeICEServers(message, now, &actions)
         case "pong": isUnderstood = takePong(message)
@@ -72,6 +72,17 @@ extension SignalingSession {
             if !clock.isSettled {
                 sampleClockAt = later(now, milliseconds: SignalingClientLimits.clockSampleMilliseconds)
             }
+        case (.probe, "probe-tcp"):
+            guard let outcome = message.string(.outcome).flatMap({ SignalingProbe.Outcome(rawValue: $0) }) else {
+                drop(question, Self.protocolViolation, &actions)
+                return false
+            }
+            let probe = SignalingProbe(
+                outcome: outcome,
+                address: message.string(.address),
+                from: message.string(.from)
+            )
+            actions.append(.deliver(.probed(probe, request: request)))
         default:
             drop(question, Self.protocolViolation, &actions)
             return false
@@ -143,7 +154,7 @@ extension SignalingSession {
         case .iceServers where question.isInternal:
             let pause = max(error.retryAfterMilliseconds ?? 0, SignalingClientLimits.iceRetrySeconds &* 1_000)
             refreshICEAt = later(now, milliseconds: pause)
-        case .unregister, .leave, .lookup, .iceServers, .time, .message: drop(question, error, &actions)
+        case .unregister, .leave, .lookup, .iceServers, .time, .probe, .message: drop(question, error, &actions)
         }
     }
 

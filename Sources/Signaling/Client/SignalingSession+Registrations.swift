@@ -42,6 +42,8 @@ extension SignalingSession {
                 let request = SignalingRequestID(rawValue: message.id)
                 actions.append(.deliver(.roomLeft(roomID: roomID, peerID: peerID, request: request)))
             case .time: break
+            // It was about an address that this client may not have any more.
+            case .probe: drop(message, .superseded, &actions)
             case .message where message.sequence > 0: drop(message, .unconfirmed, &actions)
             case .lookup, .iceServers, .message: rest.append(message)
             }

@@ -197,6 +197,20 @@ extension SignalingSession {
         return id
     }
 
+    /// Asks the server to connect by TCP to a port of the address that this client has for it. Answered by `.probed`
+    /// or `.failed`, some seconds later.
+    package mutating func probe(
+        port: UInt16,
+        now: UInt64,
+        into actions: inout [SignalingAction]
+    ) throws(SignalingError) -> SignalingRequestID {
+        let id = try enqueue(.probe, now, &actions) { id in
+            Self.text("probe-tcp", id) { $0.member("port", Int64(port)) }
+        }
+        flush(now, &actions)
+        return id
+    }
+
     // MARK: Building
 
     /// Puts a message of the caller's into the queue.

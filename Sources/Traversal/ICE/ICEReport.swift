@@ -33,8 +33,8 @@ package struct ICEPath: Hashable, Sendable {
 package enum ICEAction: Hashable, Sendable {
     /// `bytes` to `to` by the socket or relay `base`.
     case send(base: ICEBase, to: Endpoint, bytes: [UInt8])
-    /// Have a connection from `base` to `to`, or go on trying to open one (RFC 6544 section 7.1). It comes ahead of each
-    /// check that this side may have to connect for; what is sent before there is one waits.
+    /// Have a connection from `base` to `to`, or go on trying to open one (RFC 6544 section 7.1). It comes ahead of
+    /// each check that this side may have to connect for; what is sent before there is one waits.
     case connect(base: ICEBase, to: Endpoint)
     /// The relay `base` will hear from this peer: create a permission ahead of the checks (RFC 8445 section 7.2.1).
     /// Once for each address, until `release` or `ICEAgent.refuse`.

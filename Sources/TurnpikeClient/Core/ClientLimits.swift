@@ -96,6 +96,8 @@ package enum ClientLimits {
 
     /// STUN servers that are looked up; discovery asks four of them at once.
     static let natServers = 8
+    /// STUN servers that are asked over TCP until one answers.
+    static let streamServersAsked = 3
     /// How often this machine's addresses are looked at, which is one system call.
     static let addressCheck = 3 * second
     /// From a change of addresses to asking the servers anew.

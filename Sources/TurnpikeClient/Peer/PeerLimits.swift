@@ -52,9 +52,10 @@ extension ClientLimits {
     static let dialTime = 10 * second
     /// What waits for a connection to be opened: the check, and once more.
     static let waitingChecks = 4
-    /// Between two rounds of asking a server what it sees of a port, which takes a connection each.
+    /// Between two rounds of asking servers what they see of a port, which takes a connection each. After rounds
+    /// without an answer it doubles.
     static let streamQueryPause = 5 * second
-    static let streamQueryTime = 3 * second
+    static let streamQueryTime = 4 * second
     /// A description's way to the peer is taken to be half of what its answer took. Longer ones were held up somewhere.
     static let planLead = 250 * millisecond
     static let longestPlan = 3 * second

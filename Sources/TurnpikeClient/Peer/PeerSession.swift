@@ -366,6 +366,7 @@ extension ConnectionReport {
                 localType: Path.End(pair.localType),
                 remote: AddressText.text(pair.remote),
                 remoteType: Path.End(pair.remoteType),
+                isTCP: pair.transport.isTCP,
                 outcome: pair.explanation,
                 works: pair.state == .succeeded && pair.isAlive,
                 checksSent: Int(clamping: pair.checksSent),

@@ -10,6 +10,8 @@ final class ServerDirectory {
     private var fromSignaling: [SignalingICEServer] = []
     private(set) var relays: RelayPool?
     private var monitor: NATMonitor?
+    private var streamCheck: StreamNATCheck?
+    private var streamNAT: TCPNATInfo?
     private var resolved: [NATServer: [Endpoint]] = [:]
     private var isResolving = 0
     private var bases: [UInt32: RelayWayToPool] = [:]
@@ -61,7 +63,8 @@ final class ServerDirectory {
         bases = [:]
         relays?.close()
         monitor?.close()
-        (relays, monitor) = (nil, nil)
+        streamCheck?.close()
+        (relays, monitor, streamCheck) = (nil, nil, nil)
     }
 
     /// This machine's addresses are others.
@@ -172,10 +175,35 @@ final class ServerDirectory {
     private func askGatherer() {
         let endpoints = asked.flatMap { resolved[$0] ?? [] }
         client.gatherer.ask(endpoints, areAll: isResolving == 0)
+        checkStreams()
+    }
+
+    /// Once there is a signaling server to connect back, and servers to ask; and again in another network.
+    private func checkStreams() {
+        guard streamCheck == nil, monitor != nil, isResolving == 0, let signaling = client.signaling, signaling.isUp
+        else { return }
+        // NATs are IPv4's, and what connects back does so to the address that signaling comes from.
+        let endpoints = asked.flatMap { resolved[$0] ?? [] }.filter { $0.family == .ipv4 }
+        guard !endpoints.isEmpty else { return }
+        let check = StreamNATCheck(
+            endpoints,
+            prober: { [weak signaling] port, done in signaling?.probe(port: port, done) },
+            network: client.network
+        ) { [weak self] report in
+            guard let self else { return }
+            streamNAT = TCPNATInfo(report)
+            setNAT(nat)
+        }
+        streamCheck = check
+        check.begin()
     }
 
     private func take(_ event: NATMonitor.Event) {
-        guard case .changed(let findings) = event else { return }
+        guard case .changed(let findings) = event else {
+            streamCheck?.close()
+            (streamCheck, streamNAT) = (nil, nil)
+            return checkStreams()
+        }
         isNATKnown = isNATKnown || findings.isComplete
         natReport = findings.ipv4
         for session in client.sessions.values { session.punch?.update() }
@@ -189,6 +217,7 @@ final class ServerDirectory {
 
     private func setNAT(_ found: NATInfo) {
         var found = found
+        found.tcp = streamNAT
         found.portMapping = client.portMappingInfo(publicIP: found.publicIP)
         var (new, old) = (found, nat)
         nat = found
@@ -243,7 +272,10 @@ final class ServerDirectory {
     }
 
     /// The signaling server has named its servers, or cannot be reached.
-    func noteSignaling() { if hasRelaysSettled { endWait() } }
+    func noteSignaling() {
+        if hasRelaysSettled { endWait() }
+        checkStreams()
+    }
 
     private func endWait() {
         if !client.awaitsSignaling { client.gatherer.awaitsRelays = false }

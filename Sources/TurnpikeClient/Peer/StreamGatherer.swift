@@ -14,6 +14,9 @@ final class StreamGatherer {
         /// Of `servers`.
         var nextServer = 0
         var mapped: Endpoint?
+        /// No server has answered; when they are asked again, and after how long the last time.
+        var retryAt: UInt64 = .max
+        var pause = ClientLimits.streamQueryPause
     }
 
     private let network: any ClientNetwork
@@ -22,6 +25,7 @@ final class StreamGatherer {
     private var ports: [IPAddress: Port] = [:]
     private var servers: [Endpoint] = []
     private var isStopped = false
+    private lazy var alarm = network.alarm { [weak self] in self?.askAgain() }
 
     init(_ gatherer: Gatherer, _ network: any ClientNetwork, router: PathRouter) {
         (self.gatherer, self.network, self.router) = (gatherer, network, router)
@@ -85,10 +89,30 @@ final class StreamGatherer {
 
     /// A connection is about to begin, or a path was lost: what the server saw before may have changed.
     func refresh() {
-        for (address, port) in ports where port.query?.isConnected != true { ask(address) }
+        let now = network.nowNanoseconds
+        for (address, port) in ports where port.query?.isConnected != true {
+            let isSoon = now &- port.askedAt < ClientLimits.streamQueryPause
+            let isUnderWay = port.query.map { !$0.isOver } ?? false
+            if !isUnderWay, !isSoon || port.mapped == nil { ask(address) }
+        }
+    }
+
+    private func askAgain() {
+        let now = network.nowNanoseconds
+        for (address, port) in ports where now >= port.retryAt {
+            ports[address]?.retryAt = .max
+            ask(address)
+        }
+        setAlarm()
+    }
+
+    private func setAlarm() {
+        let next = ports.values.map(\.retryAt).min() ?? .max
+        alarm.set(at: next == .max ? nil : next)
     }
 
     func stop() {
+        alarm.set(at: nil)
         isStopped = true
         for address in Array(ports.keys) { close(address) }
     }
@@ -98,26 +122,37 @@ final class StreamGatherer {
     private func ask(_ address: IPAddress) {
         // A host's link reaches no server elsewhere.
         guard let port = ports[address], address.linkNumber == 0 else { return }
-        let now = network.nowNanoseconds
-        let isSoon = port.askedAt > 0 && now &- port.askedAt < ClientLimits.streamQueryPause
         let reachable = servers.filter { $0.family == address.family }
-        guard !reachable.isEmpty, !isSoon || port.nextServer > 0 && port.nextServer < reachable.count else { return }
+        guard !reachable.isEmpty else { return }
         let server = reachable[port.nextServer % reachable.count]
-        ports[address]?.askedAt = now
-        ports[address]?.query?.close()
+        ports[address]?.askedAt = network.nowNanoseconds
+        port.query?.close()
         ports[address]?.query = StreamQuery(server, from: port.port, network) { [weak self] result in
-            self?.take(result, address, server)
+            self?.take(result, address, server, of: reachable.count)
         }
     }
 
-    private func take(_ result: Result<StreamQuery.Answer, NetworkFailure>, _ address: IPAddress, _ server: Endpoint) {
+    private func take(
+        _ result: Result<StreamQuery.Answer, NetworkFailure>,
+        _ address: IPAddress,
+        _ server: Endpoint,
+        of count: Int
+    ) {
         guard let port = ports[address] else { return }
         switch result {
-        case .success(let answer): learn(answer.mapped, port, address, server)
+        case .success(let answer):
+            ports[address]?.pause = ClientLimits.streamQueryPause
+            learn(answer.mapped, port, address, server)
         case .failure:
             // Some have no TCP; the next may.
-            ports[address]?.nextServer += 1
-            if port.nextServer + 1 < servers.count { ask(address) } else { ports[address]?.nextServer = 0 }
+            ports[address]?.nextServer = (port.nextServer + 1) % count
+            if port.nextServer + 1 < count {
+                ask(address)
+            } else {
+                ports[address]?.retryAt = network.nowNanoseconds &+ port.pause
+                ports[address]?.pause = min(port.pause * 2, ClientLimits.longestRelayRetry)
+                setAlarm()
+            }
         }
         gatherer.noteStreams()
     }

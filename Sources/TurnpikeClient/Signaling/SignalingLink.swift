@@ -18,12 +18,14 @@ final class SignalingLink {
     }
 
     private enum Pending {
+        case probe((Result<SignalingProbe, SignalingError>) -> Void)
         case answer((Result<Void, SignalingError>) -> Void)
         /// A message has no answer but a failure.
         case message((SignalingError) -> Void)
 
         func fail(_ error: SignalingError) {
             switch self {
+            case .probe(let done): done(.failure(error))
             case .answer(let done): done(.failure(error))
             case .message(let failed): failed(error)
             }
@@ -98,6 +100,13 @@ final class SignalingLink {
     func unregister(_ id: PeerID, _ done: @escaping (Result<Void, SignalingError>) -> Void) {
         request(.answer(done)) { session, now, actions throws(SignalingError) in
             try session.unregister(id.rawValue, now: now, into: &actions)
+        }
+    }
+
+    /// Has the server connect to a port of this host's address.
+    func probe(port: UInt16, _ done: @escaping (Result<SignalingProbe, SignalingError>) -> Void) {
+        request(.probe(done)) { session, now, actions throws(SignalingError) in
+            try session.probe(port: port, now: now, into: &actions)
         }
     }
 
@@ -260,6 +269,8 @@ final class SignalingLink {
         case .iceServers(let servers, _, let request):
             answer(request, .success(()))
             onEvent(.iceServers(servers))
+        case .probed(let probe, let request):
+            if case .probe(let done) = pending.removeValue(forKey: request) { done(.success(probe)) }
         case .failed(let request, let error): pending.removeValue(forKey: request)?.fail(error)
         case .message(let message): onEvent(.message(message))
         case .closed:

@@ -62,10 +62,7 @@ final class NIOStreamPort: StreamPort {
             .childChannelOption(.autoRead, value: false)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    // Once it is active; before that it knows neither of its ends.
-                    channel.eventLoop.assumeIsolated().execute {
-                        port.value.port?.take(channel) ?? channel.close(promise: nil)
-                    }
+                    try channel.pipeline.syncOperations.addHandler(ArrivalHandler(port.value.port))
                 }
             }
             .withBoundSocket(descriptor)
@@ -81,7 +78,7 @@ final class NIOStreamPort: StreamPort {
         }
     }
 
-    private func take(_ channel: any Channel) {
+    fileprivate func take(_ channel: any Channel) {
         guard let receive, channel.isActive,
             let remote = channel.remoteAddress.flatMap({ SystemAddress.endpoint($0) })
         else { return channel.close(promise: nil) }
@@ -95,5 +92,19 @@ final class NIOStreamPort: StreamPort {
         weak var port: NIOStreamPort?
 
         init(_ port: NIOStreamPort) { self.port = port }
+    }
+}
+
+/// A connection that comes in knows its ends once it is active.
+private final class ArrivalHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    private weak var port: NIOStreamPort?
+
+    init(_ port: NIOStreamPort?) { self.port = port }
+
+    func channelActive(context: ChannelHandlerContext) {
+        guard let port else { return context.close(promise: nil) }
+        port.take(context.channel)
     }
 }
