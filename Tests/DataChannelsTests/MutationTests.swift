@@ -76,7 +76,7 @@ private func residentBytes() -> Int {
 }
 
 /// Puts the CRC32c of RFC 9260 appendix A into a packet whose checksum is zero.
-private func sealed(_ packet: [UInt8]) -> [UInt8] {
+func sealed(_ packet: [UInt8]) -> [UInt8] {
     guard packet.count >= 12 else { return packet }
     var crc = UInt32.max
     for byte in packet { crc = checksumTable[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] ^ crc >> 8 }

@@ -66,6 +66,7 @@ extension PeerClient: SessionHost {
         case .up(let welcome):
             servers.use(welcome.iceServers)
             servers.noteSignaling()
+            if !welcome.isResumed { for session in Array(sessions.values) { session.noteSignalingBeganAnew() } }
         case .iceServers(let found): servers.use(found)
         case .down: servers.noteSignaling()
         case .closed: break
