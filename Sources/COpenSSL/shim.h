@@ -132,6 +132,36 @@ static inline int turnpike_hkdf_expand(
     return result;
 }
 
+// The keys of a session by TLS 1.2 (RFC 5246 section 6.3), also before its handshake is over.
+static inline int turnpike_ssl_key_block(SSL *ssl, unsigned char *output, size_t length) {
+    static const char label[] = "key expansion";
+    unsigned char secret[SSL_MAX_MASTER_KEY_LENGTH], seed[sizeof label - 1 + 2 * SSL3_RANDOM_SIZE];
+    const SSL_SESSION *session = SSL_get_session(ssl);
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
+    const EVP_MD *digest = cipher ? SSL_CIPHER_get_handshake_digest(cipher) : NULL;
+    size_t count = session ? SSL_SESSION_get_master_key(session, secret, sizeof secret) : 0;
+    if (!digest || count == 0) return 0;
+    memcpy(seed, label, sizeof label - 1);
+    SSL_get_server_random(ssl, seed + sizeof label - 1, SSL3_RANDOM_SIZE);
+    SSL_get_client_random(ssl, seed + sizeof label - 1 + SSL3_RANDOM_SIZE, SSL3_RANDOM_SIZE);
+    int result = 0;
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "TLS1-PRF", NULL);
+    EVP_KDF_CTX *context = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
+    EVP_KDF_free(kdf);
+    if (context) {
+        OSSL_PARAM parameters[4] = {
+            OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)EVP_MD_get0_name(digest), 0),
+            OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SECRET, secret, count),
+            OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, seed, sizeof seed),
+            OSSL_PARAM_construct_end(),
+        };
+        result = EVP_KDF_derive(context, output, length, parameters) == 1;
+    }
+    EVP_KDF_CTX_free(context);
+    OPENSSL_cleanse(secret, sizeof secret);
+    return result;
+}
+
 static inline int turnpike_aead_set_tag(EVP_CIPHER_CTX *context, const void *tag, int length) {
     return EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, length, (void *)tag);
 }

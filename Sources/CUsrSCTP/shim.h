@@ -87,6 +87,21 @@ static inline void turnpike_sctp_seal(void *packet, size_t length) {
     memcpy((char *)packet + offsetof(struct sctp_common_header, crc32c), &checksum, sizeof checksum);
 }
 
+// As above for a packet that was made here and not by usrsctp, on every processor.
+static inline void turnpike_sctp_sign(void *packet, size_t length) {
+    if (turnpike_sctp_has_crc32c()) return turnpike_sctp_seal(packet, length);
+    if (length < sizeof(struct sctp_common_header)) return;
+    unsigned char *bytes = (unsigned char *)packet, *place = bytes + offsetof(struct sctp_common_header, crc32c);
+    uint32_t crc = UINT32_MAX;
+    memset(place, 0, sizeof crc);
+    for (size_t index = 0; index < length; index++) {
+        crc ^= bytes[index];
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0x82F63B78 : 0);
+    }
+    crc = ~crc;
+    for (size_t index = 0; index < sizeof crc; index++) place[index] = (unsigned char)(crc >> 8 * index);
+}
+
 // Whether the checksum of an incoming packet is right; true where usrsctp looks itself.
 static inline bool turnpike_sctp_is_whole(const void *packet, size_t length) {
     if (!turnpike_sctp_has_crc32c()) return true;

@@ -27,6 +27,8 @@ package enum DataChannelLimits {
     static let packetBytes = 16_384
     /// Below it usrsctp could not put an INIT ACK with its cookie into one packet.
     static let leastPacketBytes = 576
+    /// A packet that comes with an offer or answer: INIT ACK with its cookie has about 1,000.
+    package static let signaledPacketBytes = 2_048
 }
 
 /// The bounds of what an SDP may hold. A browser's offer of audio, video and data has about 8 KiB and 200 lines.

@@ -9,14 +9,19 @@ final class CertificateVerification {
         /// A server's, one of these.
         case pins([CertificateFingerprint])
         /// A peer's, one of these. Its dates say nothing: it was made for this connection, and its fingerprint has just
-        /// come by signaling, while peers' clocks may be wrong (RFC 8122 section 3.3).
+        /// come by signaling, while peers' clocks may be wrong (RFC 8122 section 3.3). With none, nobody's is accepted.
         case peer([CertificateFingerprint])
     }
 
-    private let rule: Rule
+    private var rule: Rule
     private(set) var problem: CertificateProblem?
 
     init(_ rule: Rule) { self.rule = rule }
+
+    /// Says whom a session is with that began before that was known. Whoever is known stays.
+    func expect(_ fingerprints: [CertificateFingerprint]) {
+        if case .peer(let known) = rule, known.isEmpty { rule = .peer(fingerprints) }
+    }
 
     /// Has the sessions of a context judged here. Each needs a verification in its pipe, which its app data point at.
     static func install(in context: OpaquePointer) {
@@ -81,6 +86,7 @@ final class CertificateVerification {
         _ certificate: OpaquePointer,
         among expected: [CertificateFingerprint]
     ) -> CertificateProblem? {
+        guard !expected.isEmpty else { return .unacceptable("nobody has said yet whose it has to be") }
         guard let strongest = expected.max(by: { $0.bytes.count < $1.bytes.count })?.hashFunction,
             let found = CertificateFingerprint(of: certificate, strongest),
             let shown = CertificateFingerprint(of: certificate, .sha256)

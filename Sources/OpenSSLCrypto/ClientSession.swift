@@ -73,6 +73,25 @@ extension DTLSSession {
         prepare(packetLimitBytes, firstTimeoutMicroseconds)
     }
 
+    /// The client's end of an association with a peer whose fingerprint is not known yet: its ClientHello may go out
+    /// with the offer. Until `expect` has told the fingerprint, no certificate is accepted.
+    /// - Throws: as for a peer that is known.
+    package convenience init(
+        offering identity: PeerIdentity,
+        packetLimitBytes: Int,
+        firstTimeoutMicroseconds: UInt32 = 1_000_000
+    ) throws(TLSError) {
+        try Self.check(packetLimitBytes)
+        let (ssl, pipe) = try identity.context.makeSession(CertificateVerification(.peer([])))
+        SSL_set_connect_state(ssl)
+        self.init(identity.context, ssl: ssl, pipe: pipe)
+        prepare(packetLimitBytes, firstTimeoutMicroseconds)
+    }
+
+    /// Whom a session made by `init(offering:)` is with; once, and before anything of the peer's is given to it.
+    /// - Parameter fingerprints: from the peer's answer, one at least.
+    package func expect(_ fingerprints: [CertificateFingerprint]) { pipe.pointee.verification?.expect(fingerprints) }
+
     /// What goes into one record whose datagram has that length: less a header of 13 bytes, a nonce of 8 and a tag of
     /// 16 (RFC 5288), the most that a suite of ours adds.
     package static func plaintextLimitBytes(packetLimitBytes: Int) -> Int { max(0, packetLimitBytes - 37) }

@@ -14,6 +14,9 @@ package final class DTLSSession: SecureSession {
     private var handshakeDatagramsAhead: UInt8 = 0
     private var dataDatagramsAhead: UInt8 = 0
     private var handshakeBytes = 0
+    /// For a peer that is a client: data may leave behind its Finished (RFC 7918), before the server's has come.
+    package var startsEarly = false
+    private var earlyKeys: EarlyKeys?
 
     /// Keeps a copy of one datagram from the peer for the next `advance`.
     ///
@@ -100,10 +103,14 @@ package final class DTLSSession: SecureSession {
         return true
     }
 
+    /// Whether `seal` takes data: from the end of the handshake on, and with `startsEarly` a few records before.
+    package var maySeal: Bool { state == .established || state == .handshaking && earlyKeys?.areUsedUp == false }
+
     /// Seals plaintext as one record, and puts the datagram into `target` instead of where `takeOutput` finds it.
     /// - Parameter target: `sealedBytes` more than the plaintext hold it.
     /// - Returns: the datagram's length; 0 where `write` would say false.
     package func seal(_ plaintext: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer) -> Int {
+        if state == .handshaking { return earlyKeys?.seal(plaintext, into: target) ?? 0 }
         pipe.pointee.borrowed = target
         pipe.pointee.borrowedUsed = 0
         defer { pipe.pointee.borrowed = UnsafeMutableRawBufferPointer(start: nil, count: 0) }
@@ -134,10 +141,30 @@ package final class DTLSSession: SecureSession {
             let length = datagram.count
             let fits = length <= target.count
             if fits { target.copyMemory(from: datagram) }
+            if startsEarly, state == .handshaking, earlyKeys == nil { earlyKeys = EarlyKeys(ssl, behind: datagram) }
             pipe.pointee.output.removeFirstDatagram()
             if fits { return length }
         }
         return 0
+    }
+
+    /// OpenSSL goes on with the numbers behind those of the early records: neither the peer nor a cipher may see one
+    /// twice. It is brought there by records that go nowhere.
+    override func handshakeEnded() {
+        guard earlyKeys != nil else { return }
+        earlyKeys = nil
+        let isPast = withUnsafeTemporaryAllocation(byteCount: Self.sealedBytes + 1, alignment: 8) { target in
+            var zero: UInt8 = 0
+            return withUnsafeBytes(of: &zero) { plaintext in
+                for _ in 0..<EarlyKeys.numbers.upperBound {
+                    guard seal(plaintext, into: target) > 0 else { return false }
+                    let number = DTLSRecordHeader.number(of: UnsafeRawBufferPointer(target)) ?? 0
+                    if number >= EarlyKeys.numbers.upperBound - 1 { return true }
+                }
+                return false
+            }
+        }
+        if !isPast { fail("OpenSSL does not go on behind the early records") }
     }
 
     /// Until `handleTimeout` has to be called, because a flight of the handshake may be lost; nil while none is in the
@@ -200,6 +227,12 @@ package enum DTLSRecordHeader {
     /// The epoch of the first record: 0 before there are keys.
     package static func epoch(of datagram: UnsafeRawBufferPointer) -> UInt16? {
         datagram.count >= length ? UInt16(datagram[3]) << 8 | UInt16(datagram[4]) : nil
+    }
+
+    /// The number of the first record in its epoch.
+    static func number(of datagram: UnsafeRawBufferPointer) -> UInt64? {
+        guard datagram.count >= length else { return nil }
+        return datagram[5..<11].reduce(0) { $0 << 8 | UInt64($1) }
     }
 
     /// Whether the first record holds data of the application.

@@ -111,14 +111,16 @@ package enum Limits {
     static let discoveryTime = 1_400 * millisecond
     /// Requests for an answer from elsewhere, each with a plain one beside it that shows whether the way lost it.
     static let filterRounds = 10
-    static let filterSpacing = 60 * millisecond
+    /// Apart enough for a loss to hit one round alone, and close enough for who waits for the name.
+    static let filterSpacing = 25 * millisecond
     /// So many plain ones must have come back before silence about the others counts as the NAT's.
     static let filterRoundsProved = 5
-    /// After the last round, for what is still on its way.
-    static let filterGrace = 250 * millisecond
+    /// After the last round, for what is still on its way: twice the round trip, or so long where that is short.
+    static let filterGrace = 120 * millisecond
     static let hairpinCopies = 6
-    static let hairpinSpacing = 60 * millisecond
-    static let hairpinGrace = 250 * millisecond
+    static let hairpinSpacing = 25 * millisecond
+    /// To the NAT and back, a carrier's included.
+    static let hairpinGrace = 120 * millisecond
     /// Sockets whose ports show how a NAT gives them out, besides the first.
     static let allocationSamples = 4
     static let allocationTransmissions = 5

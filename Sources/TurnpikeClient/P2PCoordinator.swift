@@ -302,7 +302,7 @@ public actor P2PCoordinator {
                 session.number,
                 to: session.remote,
                 of: self,
-                path: session.link?.agent.path,
+                path: session.link?.path,
                 queue: session.ownQueue
             )
         case .connected(let session): if let connection = session.connection { tell(.connected(connection)) }

@@ -20,6 +20,7 @@ final class LabClient {
     private(set) var pathChanges: [(at: UInt64, isDirect: Bool)] = []
     /// Messages of all sessions' own channels.
     var onMessage: (PeerSession, Message) -> Void = { _, _ in }
+    var onConnected: (PeerSession) -> Void = { _ in }
     private let executor: LabExecutor
 
     /// Every `Connection` has a coordinator. None of the lab's asks it for anything.
@@ -108,12 +109,14 @@ final class LabClient {
                 session.number,
                 to: session.remote,
                 of: Self.face,
-                path: session.link?.agent.path,
+                path: session.link?.path,
                 queue: session.ownQueue
             )
             notePath(session)
             read(session)
-        case .connected(let session): connected.append(session)
+        case .connected(let session):
+            connected.append(session)
+            onConnected(session)
         case .connectionFailed(let failure): failures.append(failure)
         case .pathChanged(let session): notePath(session)
         case .disconnected(_, let reason): disconnections.append((now, reason))

@@ -48,22 +48,3 @@ package struct SignalingConfiguration: Sendable {
 
     package init(credentials: SignalingCredentials) { self.credentials = credentials }
 }
-
-enum Base64 {
-    /// RFC 4648 section 4, with padding.
-    static func encode(_ bytes: [UInt8]) -> String {
-        let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-        var text: [UInt8] = []
-        text.reserveCapacity((bytes.count &+ 2) / 3 &* 4)
-        for start in stride(from: 0, to: bytes.count, by: 3) {
-            let group = bytes[start..<min(start &+ 3, bytes.count)]
-            var word: UInt32 = 0
-            for index in 0..<3 { word = word << 8 | (index < group.count ? UInt32(group[start &+ index]) : 0) }
-            for index in 0..<4 {
-                let sextet = Int(word >> (18 &- 6 &* UInt32(index)) & 0x3F)
-                text.append(index <= group.count ? alphabet[sextet] : UInt8(ascii: "="))
-            }
-        }
-        return String(decoding: text, as: UTF8.self)
-    }
-}

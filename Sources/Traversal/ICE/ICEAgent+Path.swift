@@ -3,21 +3,35 @@ import STUN
 extension ICEAgent {
     /// Where data goes; nil while it can go nowhere.
     package var path: ICEPath? {
-        selected.map { pair in
-            ICEPath(
-                base: pair.local.base,
-                remote: pair.remoteEndpoint,
-                localType: pair.mappedType,
-                remoteType: pair.remote.type,
-                transport: pair.local.transport,
-                isNominated: pair.isNominated,
-                overheadBytes: max(
-                    pair.local.overheadBytes,
-                    // The peer's relay adds as much on its way to the peer.
-                    pair.remote.type == .relayed ? ICELimits.relayOverheadBytes : 0
-                )
+        selected.map { describe($0) }
+    }
+
+    private func describe(_ pair: ICEPair) -> ICEPath {
+        ICEPath(
+            base: pair.local.base,
+            remote: pair.remoteEndpoint,
+            localType: pair.mappedType,
+            remoteType: pair.remote.type,
+            transport: pair.local.transport,
+            isNominated: pair.isNominated,
+            overheadBytes: max(
+                pair.local.overheadBytes,
+                // The peer's relay adds as much on its way to the peer.
+                pair.remote.type == .relayed ? ICELimits.relayOverheadBytes : 0
             )
+        )
+    }
+
+    /// While there is no path yet: a way on which the peer waits for data. It leads from one relay of a server to
+    /// another, of which the peer's has let ours in, or no check could have come from there. That is the peer's own
+    /// wish to be sent something, given to its relay, so that a few datagrams ahead of the answer to our check reach
+    /// nobody who did not ask for them.
+    package var pathAhead: ICEPath? {
+        guard selected == nil, previous == nil else { return nil }
+        let heard = pairs.first {
+            $0.isWithinServer && $0.requests > 0 && $0.isPending && $0.remote.type == .relayed
         }
+        return heard.map { describe($0) }
     }
 
     /// Of the path, smoothed; nil while none was measured.

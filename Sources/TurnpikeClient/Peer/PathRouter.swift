@@ -206,11 +206,21 @@ final class PathRouter {
         return candidates.contains { users[$0]?.user.receiveCheck(bytes, on: base, from: source) == true }
     }
 
+    /// application_data (RFC 5246 section 6.2.1).
+    private static let dataRecord: UInt8 = 23
+
     private func receiveRecord(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
         guard let ids = routes[Route(base: base, peer: source)] else { return false }
         // Who is in the middle of a handshake takes what is another's, and loses it.
         let candidates = ids.compactMap { users[$0]?.user }
-        let inOrder = candidates.filter(\.isSecure) + candidates.filter { !$0.isSecure }
-        return inOrder.contains { $0.receiveRecord(bytes, on: base, from: source) }
+        if candidates.contains(where: { $0.isSecure && $0.receiveRecord(bytes, on: base, from: source) }) {
+            return true
+        }
+        let others = candidates.filter { !$0.isSecure }
+        guard others.count > 1, bytes.first == Self.dataRecord else {
+            return others.contains { $0.receiveRecord(bytes, on: base, from: source) }
+        }
+        // Data that came before the end of their handshake: each keeps it, and one of them can open it.
+        return others.count { $0.receiveRecord(bytes, on: base, from: source) } > 0
     }
 }

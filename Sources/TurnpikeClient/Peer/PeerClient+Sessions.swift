@@ -91,6 +91,7 @@ extension PeerClient: SessionHost {
             takesReports = true
             servers.use(welcome.iceServers)
             servers.noteSignaling()
+            if !welcome.isResumed { for session in Array(sessions.values) { session.noteSignalingBeganAnew() } }
         case .iceServers(let found): servers.use(found)
         case .down: servers.noteSignaling()
         case .closed: break

@@ -91,6 +91,16 @@ extension ClientLimits {
     static let handshakeTimeoutMicroseconds: UInt32 = 250_000
     /// A flight of the handshake, which may be ready a moment before the path.
     static let waitingRecords = 16
+    /// Datagrams of a handshake in one message of signaling. A flight with a certificate of ours takes two.
+    static let carriedRecords = 8
+    static let carriedRecordBytes = handshakeBytes
+    /// Messages with flights of one connection, those that are sent again included.
+    static let carriedFlights = 8
+    /// Datagrams to a relay that has let this side's relay in and has not answered a check yet: no more than come of
+    /// the handshake and as data before the answer.
+    static let datagramsAhead = 16
+    /// The stream of a connection's own channel where both ends know it before the first packet.
+    static let ownStream: UInt16 = 0
     /// A record of TLS's length, and what sealing adds.
     static let recordRoomBytes = 16_384 + 512
     static let tick = 10 * millisecond

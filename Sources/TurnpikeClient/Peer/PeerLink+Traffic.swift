@@ -37,6 +37,14 @@ extension PeerLink: PathUser {
         from source: Endpoint,
         isForHandshake: Bool
     ) -> Bool {
+        let isTaken = open(bytes, isForHandshake: isForHandshake)
+        if isTaken { agent.noteReceived(on: base, from: source, now: now) }
+        settle()
+        return isTaken
+    }
+
+    /// - Returns: whether it was of this connection.
+    func open(_ bytes: UnsafeRawBufferPointer, isForHandshake: Bool) -> Bool {
         guard let dtls else { return false }
         var isTaken = isForHandshake
         var count: Int
@@ -54,19 +62,16 @@ extension PeerLink: PathUser {
             association?.receive(UnsafeRawBufferPointer(rebasing: context.opened[..<count]))
             count = dtls.read(into: context.opened)
         }
-        isTaken = isTaken || dtls.state != .established
-        if isTaken { agent.noteReceived(on: base, from: source, now: now) }
-        settle()
-        return isTaken
+        return isTaken || dtls.state != .established
     }
 
     /// The first path is there: the client's end begins (RFC 8842 section 5.3), and what waited goes.
     func beginHandshake() {
-        guard let dtls, agent.path != nil else { return }
+        guard agent.path != nil else { return }
+        hasHadPath = true
+        guard let dtls else { return }
         if dtlsRole == .client, dtls.state == .handshaking, !dtls.hasOutput { dtls.advance() }
-        let waiting = waitingRecords
-        waitingRecords = []
-        for record in waiting { record.withUnsafeBytes(transmit) }
+        sendWaiting()
         sendRecords()
         noteDeadlineMoved()
     }
@@ -74,9 +79,10 @@ extension PeerLink: PathUser {
     /// Moves everything that waits between DTLS, the association and the path.
     func pump() {
         sendRecords()
+        lookAhead()
         guard let dtls else { return }
         switch dtls.state {
-        case .handshaking: return
+        case .handshaking: guard dtls.maySeal else { return }
         case .established: becomeSecure()
         case .closed: return finish(phase == .closing ? .closed : .closedByPeer)
         case .failed:
@@ -84,6 +90,8 @@ extension PeerLink: PathUser {
             return finish(.failed(.encryption, Self.explanation(dtls)))
         }
         guard let association else { return }
+        // An association that stands by signaling has nothing to tell before there is a way to the peer.
+        guard hasHadPath || carried.isPathAheadTold else { return sendPackets() }
         association.isPaused = isReadingHeld
         while let event = association.nextEvent() {
             emit(.channels(event))
@@ -97,22 +105,35 @@ extension PeerLink: PathUser {
         sendPackets()
     }
 
-    /// DTLS stands: SCTP begins on both sides (RFC 8831 section 6.2).
+    /// DTLS stands: SCTP begins on both sides (RFC 8831 section 6.2), unless it stood before.
     private func becomeSecure() {
-        guard let dtls, dtls.state == .established, association == nil, let data = remoteData else { return }
-        var options = DataChannelOptions()
-        options.remotePort = data.sctpPort
-        options.packetLimitBytes = DTLSSession.plaintextLimitBytes(packetLimitBytes: ClientLimits.datagramBytes)
-        options.remoteMaxMessageBytes = data.maxMessageBytes
-        do throws(DataChannelError) {
-            let wake = wake
-            let association = try DataChannelAssociation(dtlsRole, options: options) { wake.raise() }
-            self.association = association
-            try association.connect()
-        } catch {
-            return finish(.failed(.limit, error.description))
+        guard let dtls, dtls.state == .established, !hasToldSecured, let data = remoteData else { return }
+        hasToldSecured = true
+        if association == nil {
+            do throws(DataChannelError) {
+                let association = try makeAssociation(dtlsRole, data)
+                self.association = association
+                try association.connect()
+            } catch {
+                return finish(.failed(.limit, error.description))
+            }
         }
         emit(.secured)
+    }
+
+    func makeAssociation(
+        _ role: DataChannelAssociation.Role,
+        _ data: DataSection?
+    ) throws(DataChannelError) -> DataChannelAssociation {
+        var options = DataChannelOptions()
+        options.packetLimitBytes = DTLSSession.plaintextLimitBytes(packetLimitBytes: ClientLimits.datagramBytes)
+        if let data {
+            options.remotePort = data.sctpPort
+            options.remoteMaxMessageBytes = data.maxMessageBytes
+        }
+        let wake = wake
+        context.tellTime()
+        return try DataChannelAssociation(role, options: options) { wake.raise() }
     }
 
     private func end(_ reason: AssociationCloseReason) {
@@ -127,29 +148,45 @@ extension PeerLink: PathUser {
 
     func sendPackets() {
         guard let association, let dtls else { return }
-        while let packet = association.nextPacket() {
+        // What follows the last early record waits for the end of the handshake.
+        while dtls.maySeal || dtls.state != .handshaking, let packet = association.nextPacket() {
             let count = packet.withUnsafeBytes { dtls.seal($0, into: context.sealed) }
             guard count > 0 else { continue }
             let record = UnsafeRawBufferPointer(rebasing: context.sealed[..<count])
             unanswered.append(record, now: now)
-            transmit(record)
+            // Of another connection's handshake over the same relays an early record has the same number.
+            if dtls.state == .handshaking, count <= ClientLimits.handshakeBytes {
+                send(ofHandshake: record)
+            } else {
+                transmit(record)
+            }
         }
     }
 
     func sendRecords() {
         guard let dtls else { return }
+        var flight: [[UInt8]] = []
         while dtls.hasOutput {
             let count = dtls.takeOutput(into: context.sealed)
-            guard count > 0 else { return }
+            guard count > 0 else { break }
             let record = UnsafeRawBufferPointer(rebasing: context.sealed[..<count])
-            guard wantsEnvelopes, let fragment = remoteData?.transport.iceUfrag else {
-                transmit(record)
-                continue
-            }
-            let sender = agent.localCredentials.usernameFragment
-            HandshakeEnvelope.seal(record, to: fragment, from: sender, context.network.cryptography)
-                .withUnsafeBytes(transmit)
+            if carried.isAgreed, agent.path == nil, Self.isOfHandshake(record) { flight.append([UInt8](record)) }
+            send(ofHandshake: record)
         }
+        tell(flight)
+    }
+
+    func send(ofHandshake record: UnsafeRawBufferPointer) {
+        guard wantsEnvelopes, let fragment = remoteData?.transport.iceUfrag else { return transmit(record) }
+        let sender = agent.localCredentials.usernameFragment
+        HandshakeEnvelope.seal(record, to: fragment, from: sender, context.network.cryptography)
+            .withUnsafeBytes(transmit)
+    }
+
+    func sendWaiting() {
+        let waiting = waitingRecords
+        waitingRecords = []
+        for record in waiting { record.withUnsafeBytes(transmit) }
     }
 
     /// There is another path, after silence on the one before.
@@ -171,9 +208,9 @@ extension PeerLink: PathUser {
 
     private func transmit(_ record: UnsafeRawBufferPointer) {
         guard let path = agent.path else {
-            // SCTP sends again what is lost here; DTLS would wait a second.
-            let isHandshake = dtls?.state == .handshaking || association == nil
-            if isHandshake, waitingRecords.count < ClientLimits.waitingRecords {
+            if transmitAhead(record) { return }
+            // Of what is lost later SCTP sends again; the first would cost its longest time, and DTLS a second.
+            if !hasHadPath, waitingRecords.count < ClientLimits.waitingRecords {
                 waitingRecords.append([UInt8](record))
             }
             return

@@ -15,6 +15,8 @@ final class PeerLink {
         case state(ICEState)
         /// Nothing but new credentials moves the peer to a path that works.
         case restartWanted
+        /// To be told to the peer by signaling: there is no path yet, or none that is known to work.
+        case flight(HandshakeFlight)
         /// The peer was recognised by its certificate.
         case secured
         case channels(DataChannelEvent)
@@ -64,8 +66,12 @@ final class PeerLink {
     var isReadingHeld = false {
         didSet { if !isReadingHeld { settle() } }
     }
-    /// Records of the handshake that wait for a path.
+    /// What goes by signaling, and ahead of the path.
+    var carried = CarriedHandshake()
+    /// Records that wait for the first path.
     var waitingRecords: [[UInt8]] = []
+    var hasHadPath = false
+    var hasToldSecured = false
     var unanswered = UnansweredRecords()
     let wake = WakeFlag()
 
@@ -161,8 +167,9 @@ final class PeerLink {
 
     // MARK: The peer
 
+    /// - Parameter flight: what came beside the description.
     /// - Throws: why the description is of no use.
-    func setRemote(_ data: DataSection) throws(LinkProblem) {
+    func setRemote(_ data: DataSection, with flight: HandshakeFlight = .init()) throws(LinkProblem) {
         let transport = data.transport
         let credentials: ICECredentials
         do throws(ICEError) {
@@ -171,8 +178,10 @@ final class PeerLink {
                 password: transport.icePassword
             )
         } catch { throw LinkProblem("its ICE credentials are not of the form that RFC 8839 wants") }
-        if dtls == nil { try makeSession(data) }
+        let isFirst = dtls == nil
+        if isFirst { try makeSession(data, flight) }
         remoteData = data
+        if isFirst { takeAnswered(flight) }
         let parameters = ICERemoteParameters(
             credentials: credentials,
             isLite: transport.isICELite,
@@ -206,7 +215,7 @@ final class PeerLink {
         ice { agent, now, actions in agent.restart(now: now, into: &actions) }
     }
 
-    private func makeSession(_ data: DataSection) throws(LinkProblem) {
+    private func makeSession(_ data: DataSection, _ flight: HandshakeFlight) throws(LinkProblem) {
         // RFC 8842 section 5: an offer leaves it open, and the answer decides.
         let isClient: Bool
         switch data.transport.setup {
@@ -215,10 +224,14 @@ final class PeerLink {
         case .active: isClient = false
         case .held: throw LinkProblem("it holds the connection (a=setup:holdconn)")
         }
+        let prepared = carried.prepared
+        carried.prepared = nil
         let expected = data.transport.fingerprints.compactMap {
             OpenSSLCrypto.CertificateFingerprint(attribute: $0.text)
         }
         guard !expected.isEmpty else { throw LinkProblem("it shows no fingerprint by a hash function in use") }
+        if isClient, let prepared { return try take(prepared, expected, data, flight) }
+        if data.transport.setup == .either, !isOfferer, answer(flight, expected, data) { return }
         do throws(TLSError) {
             let session = try DTLSSession(
                 peer: isClient ? .client : .server,
@@ -232,7 +245,7 @@ final class PeerLink {
         dtlsRole = isClient ? .client : .server
     }
 
-    private(set) var dtlsRole = DataChannelAssociation.Role.client
+    var dtlsRole = DataChannelAssociation.Role.client
 
     // MARK: The end
 
@@ -255,6 +268,7 @@ final class PeerLink {
     func finish(_ end: End) {
         guard phase != .ended else { return }
         phase = .ended
+        carried.prepared = nil
         association?.abort()
         sendPackets()
         dtls?.shutdown()
@@ -344,7 +358,8 @@ final class PeerLink {
     private func advance() {
         guard phase != .ended else { return }
         if let closeBy, now >= closeBy { return finish(.closed) }
-        if let dtls, let timeout = dtls.nextTimeoutNanoseconds, timeout <= 0 {
+        // Without a path nothing that is sent again arrives either.
+        if hasHadPath, let dtls, let timeout = dtls.nextTimeoutNanoseconds, timeout <= 0 {
             dtls.handleTimeout()
         }
         isDeadlineStale = true
@@ -356,7 +371,7 @@ final class PeerLink {
         guard phase != .ended else { return }
         isDeadlineStale = false
         var next = min(agent.nextDeadline ?? .max, closeBy ?? .max)
-        if let timeout = dtls?.nextTimeoutNanoseconds {
+        if hasHadPath, let timeout = dtls?.nextTimeoutNanoseconds {
             // Rounded up: OpenSSL finds no timeout a moment before its time.
             next = min(next, now &+ UInt64(max(0, timeout)) &+ ClientLimits.millisecond)
         }
@@ -367,6 +382,9 @@ final class PeerLink {
 /// Why a description is of no use, as the end of a sentence about it.
 struct LinkProblem: Error, Equatable {
     let text: String
+    let reason: ConnectionFailure.Reason
 
-    init(_ text: String) { self.text = text }
+    init(_ text: String, _ reason: ConnectionFailure.Reason = .description) {
+        (self.text, self.reason) = (text, reason)
+    }
 }

@@ -33,7 +33,9 @@ extension PeerSession {
             maxMessageBytes: DataChannelOptions().maxMessageBytes
         )
         description.version = version
-        tell(.offer, "offer", description, inReplyTo: nil)
+        // What goes wrong with it goes well without it, the next time.
+        let flight = attempts <= 1 ? link.offerFlight() : nil
+        tell(.offer, "offer", description, inReplyTo: nil, with: flight)
     }
 
     private func answer(_ offer: SessionDescription, _ payload: JSONValue) {
@@ -47,19 +49,23 @@ extension PeerSession {
         )
         guard var description else { return }
         description.version = version
-        tell(.answer, "answer", description, inReplyTo: payload["session"]?.string)
+        tell(.answer, "answer", description, inReplyTo: payload["session"]?.string, with: link.carried.answer)
     }
 
-    /// - Parameter session: the offer that this answers, where it named itself. Browsers pass it over.
+    /// - Parameters:
+    ///   - session: the offer that this answers, where it named itself. Browsers pass it over.
+    ///   - flight: of the handshakes, likewise.
     private func tell(
         _ kind: SignalingMessageKind,
         _ type: String,
         _ description: SessionDescription,
-        inReplyTo session: String?
+        inReplyTo session: String?,
+        with flight: HandshakeFlight?
     ) {
         hasDescribed = true
         var members = ["type": JSONValue.string(type), "sdp": .string(description.text)]
         if let session = kind == .offer ? offerName : session { members["session"] = .string(session) }
+        if let flight { members[HandshakeFlight.member] = .object(flight.members) }
         let attempt = attempts
         host.tell(kind, .object(members), from: local, to: remote) { [weak self] error in
             guard let self, phase == .connecting, attempts == attempt else { return }
@@ -141,9 +147,9 @@ extension PeerSession {
         remoteDescriptionID = offer.sessionID
         remoteFingerprints = data.transport.fingerprints
         do throws(LinkProblem) {
-            try link.setRemote(data)
+            try link.setRemote(data, with: Self.flight(payload))
         } catch {
-            return failAttempt(.description, "the peer's offer is of no use: \(error.text)")
+            return failAttempt(error.reason, "the peer's offer is of no use: \(error.text)")
         }
         takeEarlyCandidates()
         answer(offer, payload)
@@ -165,9 +171,9 @@ extension PeerSession {
             remoteDescriptionID = answer.sessionID
             remoteFingerprints = data.transport.fingerprints
             do throws(LinkProblem) {
-                try link.setRemote(data)
+                try link.setRemote(data, with: Self.flight(payload))
             } catch {
-                return failAttempt(.description, "the peer's answer is of no use: \(error.text)")
+                return failAttempt(error.reason, "the peer's answer is of no use: \(error.text)")
             }
             takeEarlyCandidates()
             planStreams()
@@ -204,6 +210,10 @@ extension PeerSession {
             return
         }
         link.addRemote(line)
+    }
+
+    private static func flight(_ payload: JSONValue) -> HandshakeFlight {
+        payload[HandshakeFlight.member].map { HandshakeFlight($0) } ?? HandshakeFlight()
     }
 
     private static func description(

@@ -172,6 +172,7 @@ final class PeerSession {
         }
         self.link = link
         startPunching(link)
+        signalUsers[HandshakeFlight.signalKind] = { [weak link] payload in link?.receive(HandshakeFlight(payload)) }
         for candidate in host.gatherer.candidates { link.add(candidate) }
         if host.gatherer.isComplete { link.endCandidates() }
     }
@@ -193,6 +194,7 @@ final class PeerSession {
         case .path(let path): take(path)
         case .state(let state): if state == .failed, phase == .connecting { failAttempt(.noPath, nil) }
         case .restartWanted: if phase == .open, !hasOffered { restart() }
+        case .flight(let flight): tell(signal: HandshakeFlight.signalKind, flight.members)
         case .secured: break
         case .channels(let event): take(event)
         case .ended(let end):
@@ -240,7 +242,7 @@ final class PeerSession {
     }
 
     private func satisfy() {
-        guard phase == .open, let path = link?.agent.path else { return }
+        guard phase == .open, let path = link?.path else { return }
         let satisfied = waiters.filter { $0.require != .direct || !path.isRelayed }
         guard !satisfied.isEmpty else { return }
         waiters.removeAll { waiter in satisfied.contains { $0.number == waiter.number } }
@@ -268,6 +270,11 @@ final class PeerSession {
         dropLink()
         retryAt = now &+ ClientLimits.retryPause << UInt64(min(attempts, 5))
         setAlarm()
+    }
+
+    /// The server has forgotten what it had taken and not passed on, an offer or its answer.
+    func noteSignalingBeganAnew() {
+        if hasOffered { failAttempt(.signaling, "the signaling server began anew, and lost the offer or its answer") }
     }
 
     func give(up failure: ConnectionFailure) {

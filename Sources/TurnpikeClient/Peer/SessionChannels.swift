@@ -96,13 +96,17 @@ extension PeerSession {
         }
     }
 
-    /// The association stands. The offerer opens the connection's own channel; the other side sends once it comes.
+    /// The association stands. The offerer opens the connection's own channel, and the other side sends once it comes;
+    /// where both knew before, both open it, and nothing has to come.
     private func noteAssociation() {
         guard let link, let association = link.association else { return }
         if channels[SessionChannels.own] == nil { channels.addOwn(ownQueue) }
-        if link.isOfferer {
+        let isKnown = link.carried.hasAssociations
+        if link.isOfferer || isKnown {
             do throws(DataChannelError) {
-                let channel = try association.openChannel(.init(label: ClientLimits.ownChannelLabel))
+                var configuration = DataChannelConfiguration(label: ClientLimits.ownChannelLabel)
+                if isKnown { configuration.negotiatedID = ClientLimits.ownStream }
+                let channel = try association.openChannel(configuration)
                 channels.bind(SessionChannels.own, to: channel.id)
                 flush(SessionChannels.own)
             } catch {
