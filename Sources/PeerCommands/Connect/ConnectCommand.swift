@@ -70,7 +70,10 @@ struct ConnectCommand: AsyncParsableCommand {
             let why = nat.unknownBecause.map { " (\($0.escapedForTerminal))" } ?? ""
             log.tell(EventLine(.note), "NAT here: \(nat.type.rawValue)\(why)")
             if let tcp = nat.tcp, let mapping = tcp.mapping {
-                log.tell(EventLine(.note), "TCP here: mapping \(mapping), from outside \(tcp.unsolicited ?? "not known")")
+                log.tell(
+                    EventLine(.note),
+                    "TCP here: mapping \(mapping), from outside \(tcp.unsolicited ?? "not known")"
+                )
             }
             log.tell(EventLine(.note), "expected: \(strategy.method.word), \(strategy.description)")
         }
