@@ -76,8 +76,10 @@ public struct ConnectionReport: Sendable, Hashable, Codable, CustomStringConvert
     /// One line for each note and pair.
     public var description: String {
         let lines = pairs.map { pair in
-            "\(pair.isTCP ? "TCP " : "")\(pair.localType.rawValue) \(pair.local) -> \(pair.remoteType.rawValue) \(pair.remote): \(pair.outcome); "
-                + "\(pair.checksSent) checks, \(pair.answersReceived) answers, \(pair.requestsReceived) requests"
+            (pair.isTCP ? "TCP " : "")
+                + "\(pair.localType.rawValue) \(pair.local) -> \(pair.remoteType.rawValue) \(pair.remote): "
+                + "\(pair.outcome); \(pair.checksSent) checks, \(pair.answersReceived) answers, "
+                + "\(pair.requestsReceived) requests"
         }
         return (notes + lines).joined(separator: "\n")
     }

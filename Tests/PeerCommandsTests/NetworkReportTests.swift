@@ -64,7 +64,8 @@ import TurnpikeClient
         #expect(full.top == empty.top && full.family == empty.family)
         #expect(
             full.top == [
-                "ipv4", "ipv6", "issues", "natType", "stunServers", "tookSeconds", "turnServers", "verdict", "works",
+                "ipv4", "ipv6", "issues", "natType", "stunServers", "tcp", "tookSeconds", "turnServers", "verdict",
+                "works",
             ]
         )
         #expect(
