@@ -78,8 +78,10 @@ public struct ConnectionReport: Sendable, Hashable, Codable, CustomStringConvert
     /// One line for the explanation, and for each note and pair.
     public var description: String {
         let lines = pairs.map { pair in
-            "\(pair.isTCP ? "TCP " : "")\(pair.localType.rawValue) \(pair.local) -> \(pair.remoteType.rawValue) \(pair.remote): \(pair.outcome); "
-                + "\(pair.checksSent) checks, \(pair.answersReceived) answers, \(pair.requestsReceived) requests"
+            (pair.isTCP ? "TCP " : "")
+                + "\(pair.localType.rawValue) \(pair.local) -> \(pair.remoteType.rawValue) \(pair.remote): "
+                + "\(pair.outcome); \(pair.checksSent) checks, \(pair.answersReceived) answers, "
+                + "\(pair.requestsReceived) requests"
         }
         return ([explanation?.description].compactMap(\.self) + notes + lines).joined(separator: "\n")
     }

@@ -96,7 +96,7 @@ import TurnpikeClient
         #expect(full.top == empty.top && full.family == empty.family)
         #expect(
             full.top == [
-                "ipv4", "ipv6", "issues", "natType", "peers", "portMapping", "stunServers", "tookSeconds",
+                "ipv4", "ipv6", "issues", "natType", "peers", "portMapping", "stunServers", "tcp", "tookSeconds",
                 "turnServers", "verdict", "works",
             ]
         )

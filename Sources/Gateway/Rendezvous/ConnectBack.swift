@@ -14,8 +14,9 @@ enum ConnectBack {
         from sources: [String],
         _ done: @escaping @Sendable (ProbeReport) -> Void
     ) {
-        // Behind a proxy the address is the proxy's, whose ports are nobody's business. One that stands here ends TLS.
-        let isClient = !source.isLocal && (source.isSecure || !source.isPrivate)
+        // Behind a proxy the address is the proxy's, whose ports are nobody's business, and this machine's own are not
+        // either. A proxy stands here or in a private network, and ends TLS.
+        let isClient = !source.isLocal && !source.isLoopback && (source.isSecure || !source.isPrivate)
         guard isClient, let target = try? SocketAddress(ipAddress: source.address, port: Int(port)) else {
             return done(ProbeReport(.impossible))
         }
