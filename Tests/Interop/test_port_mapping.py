@@ -4,6 +4,7 @@ import contextlib
 import signal
 import socket
 import struct
+import time
 
 import pytest
 
@@ -71,23 +72,27 @@ def arrives(lab, outer, inner):
 def test_a_port_is_mapped_renewed_mapped_again_after_a_reboot_and_given_back(lab, environment, tmp_path, protocol):
     if LEFT[protocol]:
         lab.refuse(LEFT[protocol])
-    # PCP and NAT-PMP renew at half of that.
-    lifetime = 86400 if protocol == "UPnP" else 8
+    # It is renewed at half of that; the daemon keeps to its limit for PCP alone.
+    lifetime = 8 if protocol == "PCP" else 86400
     gateway = Miniupnpd(tmp_path, lab, lifetime=lifetime)
     program = Running(tmp_path, environment, "listen", "--id", "alice/desk", namespace=lab.clients[0])
     try:
         [(outer, address, inner)] = wait_until(lab.mappings, 20, "a mapping")
+        mapped_at = time.monotonic()
         program.wait_for("alice/desk")
         assert address == "192.168.0.2" and REQUEST[protocol] in gateway.log(), gateway.log()
         assert arrives(lab, outer, inner)
-        if protocol != "UPnP":
+        if protocol == "PCP":
             asked = gateway.log().count(REQUEST[protocol])
             wait_until(lambda: gateway.log().count(REQUEST[protocol]) > asked, 20, "it is renewed")
+        if protocol != "UPnP":
+            # In the first seconds an epoch does not tell a start from a slow clock (RFC 6886 section 3.6).
+            wait_until(lambda: time.monotonic() - mapped_at > 5, 20, "the gateway has run for a while")
             # The power goes, and nobody says so before it is back.
             gateway.stop(signal.SIGKILL)
             lab.forget()
             gateway = Miniupnpd(tmp_path, lab, lifetime=lifetime)
-            assert wait_until(lab.mappings, 20, "it is mapped again") == [(outer, address, inner)]
+            assert wait_until(lab.mappings, 60, "it is mapped again") == [(outer, address, inner)]
             assert arrives(lab, outer, inner)
         program.stop()
         assert lab.mappings() == []

@@ -30,6 +30,7 @@ extension GatewayMapper {
         switch answer {
         case .other: return
         case .announce(let head):
+            if isAnnouncement, mode == .natPMP { return suspect(now) }
             // Nobody is believed that there is PCP who was not asked.
             guard mode == .pcp else { return }
             if !isAnnouncement, head.resultCode == 0 { settleProbe(now) }
@@ -86,6 +87,7 @@ extension GatewayMapper {
             for index in entries.indices { (entries[index].sent, entries[index].nextAt) = (0, now) }
             advance(now: now, into: &actions)
         case .address(let code, let epochSeconds, let found):
+            if isAnnouncement, mode == .pcp { return suspect(now) }
             if isAnnouncement, !hasAnswered.contains(.natPMP) { return }
             hasAnswered.insert(.natPMP)
             failures[.natPMP] = code == 0 ? nil : PortMappingFailure(natPMP: code)
@@ -222,11 +224,25 @@ extension GatewayMapper {
         _ now: UInt64
     ) {
         guard epoch.note(epochSeconds, by: by, now: now), releaseBy == nil else { return }
-        let spread = isAnnouncement ? cryptography.randomNumber() % PortMappingLimits.announcementSpread : 0
-        let at = max(now, quietUntil).addingSaturated(spread)
-        quietUntil = at.addingSaturated(PortMappingLimits.rebootPause)
+        // Announcements cost no more than a round in so long: they are not authenticated.
+        var at = quietUntil
+        if now >= quietUntil {
+            at = isAnnouncement ? soon(now) : now
+            quietUntil = at.addingSaturated(PortMappingLimits.rebootPause)
+        }
         for index in entries.indices {
             (entries[index].sent, entries[index].nextAt) = (0, min(entries[index].nextAt, at))
         }
+    }
+
+    /// A gateway of both protocols may announce its start by the other one alone, as miniupnpd does: its epoch tells.
+    private mutating func suspect(_ now: UInt64) {
+        guard releaseBy == nil, !entries.isEmpty, now >= unsuspectedUntil else { return }
+        (probes, nextProbe) = (0, min(nextProbe, soon(now)))
+        unsuspectedUntil = now.addingSaturated(PortMappingLimits.rebootPause)
+    }
+
+    private func soon(_ now: UInt64) -> UInt64 {
+        now.addingSaturated(cryptography.randomNumber() % PortMappingLimits.announcementSpread)
     }
 }

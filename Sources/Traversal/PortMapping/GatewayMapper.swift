@@ -33,6 +33,7 @@ struct GatewayMapper {
     var probes = 0
     var nextProbe = UInt64.max
     var quietUntil: UInt64 = 0
+    var unsuspectedUntil: UInt64 = 0
     var releaseBy: UInt64?
     var isOver = false
 

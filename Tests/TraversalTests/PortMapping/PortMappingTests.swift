@@ -115,6 +115,17 @@ struct PortMappingTests {
         #expect(world.gateway.mappings.count == 1)
     }
 
+    @Test func anAnnouncementByTheOtherProtocolIsLookedInto() throws {
+        var world = try MappingWorld(speaking: [.natPMP])
+        world.map()
+        world.run(seconds: 30)
+        world.reboot(announcing: false)
+        // PCP's alone, as miniupnpd sends it.
+        world.inject([2, 128, 0, 0] + [UInt8](repeating: 0, count: 20), isAnnouncement: true)
+        world.run(seconds: 5.1)
+        #expect(world.gateway.mappings.count == 1)
+    }
+
     @Test(arguments: [PortMappingProtocol.pcp, .natPMP])
     func aGatewayThatStartsAnewInSilenceIsFoundByItsEpoch(_ by: PortMappingProtocol) throws {
         var world = try MappingWorld(speaking: [by])
