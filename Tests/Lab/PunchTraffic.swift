@@ -55,5 +55,6 @@ package final class Tally: @unchecked Sendable {
         let count = times.count + misses.count
         return "\(times.count) of \(count); seconds: median \(quantile(0.5)), 99 % \(quantile(0.99)), most "
             + "\(quantile(1)); packets \(packets / max(1, count)) a run, busiest second \(busiest)"
+            + (misses.first.map { "\nmissed: \($0)" } ?? "")
     }
 }

@@ -180,10 +180,12 @@ final class PeerSession {
     private func dropLink() {
         guard let old = link else { return }
         lastReport = old.agent.report
-        punch?.close()
-        (link, punch) = (nil, nil)
+        let punch = punch
+        (link, self.punch) = (nil, nil)
         linkNumber += 1
         old.finish(.closed)
+        // Its goodbye went by the sockets that are closed here.
+        punch?.close()
     }
 
     private func take(_ output: PeerLink.Output) {
