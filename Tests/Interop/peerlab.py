@@ -6,7 +6,9 @@
             └── NAT ── turnpike-peer connect
 """
 
+import contextlib
 import os
+import re
 import subprocess
 import threading
 import time
@@ -126,15 +128,13 @@ class Peer:
         self.close()
 
 
-def _method(line):
-    """Of `… by udp-hole-punch, srflx to …`."""
-    return line.split(" by ", 1)[1].split(",")[0] if " by " in line else "nothing"
+_TOLD = re.compile(r"(?:connected|reached|now) by ([a-z-]+)|no path at the moment")
 
 
 def _path(peer):
     """The path it is on: what it said last of it."""
-    told = [line for _, line in peer.lines if any(word in line for word in (" by ", "no path at the moment"))]
-    return _method(told[-1]) if told else "nothing"
+    told = [match[1] for _, line in list(peer.lines) if (match := _TOLD.search(line))]
+    return told[-1] or "nothing" if told else "nothing"
 
 
 def meet(lab, listener_site, talker_site, settle_seconds, name="listener"):
@@ -162,7 +162,7 @@ def _watch(listener, talker, settle_seconds):
     if first is None:
         return {"path": "nothing"}
     result = {"connected_s": round(first[0] - talker.began, 3)}
-    direct_words = [f" by {word}" for word in DIRECT]
+    direct_words = [f"{told} by {word}" for told in ("connected", "now") for word in DIRECT]
     deadline = time.monotonic() + settle_seconds
 
     def is_direct(peer):
@@ -173,9 +173,10 @@ def _watch(listener, talker, settle_seconds):
             break
         time.sleep(0.01)
     both = (_path(listener), _path(talker))
-    talker.send("is anybody there")
-    came = talker.process.poll() is None and listener.wait_for("is anybody there", what=listener.received, seconds=5)
-    if not came:
+    with contextlib.suppress(BrokenPipeError):
+        talker.send("is anybody there")
+    came = listener.wait_for("is anybody there", what=listener.received, seconds=5)
+    if talker.process.poll() is not None or not came:
         return result | {"path": "nothing", "methods": both}
     if all(path in DIRECT for path in both):
         found = talker.wait_for(*direct_words, seconds=0)

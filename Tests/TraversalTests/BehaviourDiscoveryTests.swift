@@ -296,8 +296,9 @@ import Traversal
     // MARK: Lifetimes
 
     @Test(
-        arguments: [(10, 0, 20), (25, 20, 30), (50, 45, 65), (120, 95, 125), (400, 305, nil)]
-            as [(UInt64, UInt64, UInt64?)]
+        arguments: [
+            (5, 0, 10), (15, 10, 20), (30, 28, 33), (50, 47, 56), (120, 112, 134), (300, 272, 325), (400, 325, nil),
+        ] as [(UInt64, UInt64, UInt64?)]
     )
     func theLifetimeOfAMappingIsMeasuredInTheBackground(lifetime: UInt64, atLeast: UInt64, lessThan: UInt64?) throws {
         let servers = try World.Servers()
@@ -315,8 +316,23 @@ import Traversal
             let found = try #require(world.report?.lifetime.value)
             #expect(found == NATLifetime(atLeastSeconds: atLeast, lessThanSeconds: lessThan))
             #expect(world.sockets.keys.sorted() == [0])
-            #expect(world.openedEver <= 18)
+            #expect(world.openedEver <= 28)
             #expect(world.discovery.nextDeadline == nil)
+        }
+    }
+
+    @Test func aLifetimeIsFinalWhenItHasEndedOrIsLongerThanIsLooked() {
+        let longest = Limits.lifetimesSeconds.last ?? 0
+        #expect(!NATLifetime(atLeastSeconds: 28, lessThanSeconds: nil).isFinal)
+        #expect(NATLifetime(atLeastSeconds: 28, lessThanSeconds: 33).isFinal)
+        #expect(NATLifetime(atLeastSeconds: longest, lessThanSeconds: nil).isFinal)
+    }
+
+    @Test func aLifetimeIsToldToATenth() {
+        let times = Limits.lifetimesSeconds.dropFirst().map { Double($0) }
+        for (low, high) in zip(times, times.dropFirst()) {
+            let mean = (low * high).squareRoot()
+            #expect(mean / low <= 1.1 && high / mean <= 1.1)
         }
     }
 

@@ -17,7 +17,7 @@ struct NetcheckCommand: AsyncParsableCommand {
     @Flag(help: "Print it as JSON.")
     var json = false
 
-    @Flag(help: "Find out, too, how long a silent mapping lives: five minutes and more.")
+    @Flag(help: "Find out, too, how long a silent mapping lives: up to six minutes.")
     var lifetime = false
 
     func run() async throws {

@@ -131,7 +131,12 @@ final class NetworkCheck {
         // A name service that does not answer is no server that is slow.
         if isSurveyLate, findings.asked.isEmpty { return true }
         let reports = [findings.ipv4, findings.ipv6].compactMap { $0 }
-        return findings.isComplete && (!measuresLifetime || reports.allSatisfy { $0.lifetime != NATReport().lifetime })
+        return findings.isComplete && (!measuresLifetime || reports.allSatisfy(Self.hasLifetime))
+    }
+
+    /// That it is so and so long at least is told as time goes by, and is not the end.
+    private static func hasLifetime(_ report: NATReport) -> Bool {
+        report.lifetime.value?.isFinal ?? (report.lifetime != NATReport().lifetime)
     }
 
     private func conclude() {

@@ -140,7 +140,7 @@ package struct BehaviourDiscovery {
 
     /// - Parameters:
     ///   - servers: of one family, the preferred ones first; what is past the limit is not asked.
-    ///   - measuresLifetime: in the background, for up to five minutes, with ten more sockets.
+    ///   - measuresLifetime: in the background, for up to five and a half minutes, with twenty more sockets.
     package init(servers: [Server], measuresLifetime: Bool = false, with cryptography: any Cryptography) {
         let family = servers.first?.endpoint.family
         self.servers = Array(servers.filter { $0.endpoint.family == family }.prefix(Limits.discoveryServers))

@@ -52,6 +52,9 @@ package struct NATLifetime: Equatable, Sendable {
     /// Nil where it outlived the longest test.
     package var lessThanSeconds: UInt64?
 
+    /// Nothing more will be found out: it has ended, or lives longer than is looked.
+    package var isFinal: Bool { lessThanSeconds != nil || atLeastSeconds == Limits.lifetimesSeconds.last }
+
     package init(atLeastSeconds: UInt64, lessThanSeconds: UInt64?) {
         self.atLeastSeconds = atLeastSeconds
         self.lessThanSeconds = lessThanSeconds
