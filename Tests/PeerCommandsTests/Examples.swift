@@ -74,8 +74,8 @@ enum Example {
         report.filtering = .determined(.addressAndPortDependent)
         report.hairpin = .determined(false)
         report.allocation = .determined(.preserving)
-        report.local = inside
-        report.mapped = name == .open ? inside : outside
+        report.local = name == .open ? outside : inside
+        report.mapped = outside
         report.answeringServers = [server]
         report.roundTripNanoseconds = 1_250_000
         if name == .blocked {

@@ -20,6 +20,14 @@ import TurnpikeClient
         #expect(text.hasSuffix("The relay is there for the rest, by UDP, 12.3 ms away."), "\(text)")
     }
 
+    @Test func aServerInThePrivateNetworkOfThisMachineProvesNothing() {
+        var nat = Example.nat(.open)
+        (nat.local, nat.mapped) = (Example.inside, Example.inside)
+        let text = verdict(nat, [Example.working])
+        #expect(text.hasPrefix("The server is in the private network that this machine is in"), "\(text)")
+        #expect(text.contains("ask a STUN server elsewhere"), "\(text)")
+    }
+
     @Test func aBlockedNetworkGoesThroughTheRelay() {
         let tls = Example.relay(.works(roundTripNanoseconds: nil, relayed: [Example.server]), by: .tls)
         let text = verdict(Example.nat(.blocked), [Example.silent, tls])

@@ -145,6 +145,15 @@ import Traversal
         #expect(found.isDirect && found.reason.hasPrefix("Your router has opened a port that everybody may send to; "))
     }
 
+    @Test func aServerInTheSameNetworkSaysNothingOfTheNAT() throws {
+        var inside = Self.facts(.open)
+        inside.note(outside: try #require(AddressText.address("192.168.1.7")))
+        let found = Explanation.forecast(inside, Self.facts(.open))
+        #expect(found.reason.hasPrefix("Your address is in the same private network as the server"))
+        inside.note(host: try #require(AddressText.address("198.51.100.7")))
+        #expect(Explanation.forecast(inside, Self.facts(.open)).reason.hasPrefix("Your address is public and open"))
+    }
+
     // MARK: Layers and families
 
     @Test func aProvidersNATIsNobodysToConfigure() {
@@ -169,7 +178,7 @@ import Traversal
 
     @Test func layersAreReadFromAddresses() throws {
         var facts = Self.facts(.portRestricted)
-        facts.note(public: try #require(AddressText.address("203.0.113.7")))
+        facts.note(outside: try #require(AddressText.address("203.0.113.7")))
         facts.note(router: try #require(AddressText.address("203.0.113.7")))
         #expect(facts.layers == nil)
         facts.note(router: try #require(AddressText.address("192.168.1.2")))
@@ -180,7 +189,7 @@ import Traversal
         mobile.note(host: try #require(AddressText.address("100.127.255.1")))
         #expect(mobile.layers == .carrier)
         var router = Self.facts(.portRestricted)
-        router.note(public: try #require(AddressText.address("203.0.113.7")))
+        router.note(outside: try #require(AddressText.address("203.0.113.7")))
         router.note(router: try #require(AddressText.address("198.51.100.9")))
         #expect(router.layers == .double)
     }
@@ -209,7 +218,7 @@ import Traversal
 
     private static func behind(_ address: UInt32, host: UInt32, _ type: NATType = .portRestricted) -> NetworkFacts {
         var facts = NetworkFacts(type: type)
-        facts.note(public: IPAddress(v4: address))
+        facts.note(outside: IPAddress(v4: address))
         facts.note(host: IPAddress(v4: host))
         return facts
     }

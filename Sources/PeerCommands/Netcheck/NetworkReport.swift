@@ -103,7 +103,7 @@ package struct NetworkReport: Equatable, Sendable {
     var facts: NetworkFacts {
         var facts = leading.nat.map { NetworkFacts($0) } ?? NetworkFacts()
         for nat in [ipv4, ipv6].compactMap(\.nat) {
-            if let mapped = nat.mapped { facts.note(public: mapped.address) }
+            if let mapped = nat.mapped { facts.note(outside: mapped.address) }
         }
         let working = relays.filter(\.works)
         facts.hasOnlyPort443 =

@@ -45,6 +45,9 @@ package struct Verdict {
             return nat.answeringServers.isEmpty
                 ? "Direct connections by UDP are in doubt: \(reason)."
                 : "Direct connections by UDP may work; what NAT is on the way is not known, for \(reason)."
+        case .determined(.open) where report.facts.isSeenFromInsideOnly:
+            return "The server is in the private network that this machine is in: peers there will be reached "
+                + "directly. What a NAT does to others is not seen from here; ask a STUN server elsewhere."
         case .determined(.open):
             return nat.isFirewalled.value == true
                 ? "Nothing translates addresses here, and a firewall lets in only what was asked for: nearly every "

@@ -74,8 +74,7 @@ struct EventLog: Sendable {
     private let console: Console
     private let toOutput: Bool
 
-    /// - Parameter toOutput: whether JSON goes to standard output, where nothing else does; to standard error
-    ///   otherwise.
+    /// - Parameter toOutput: whether JSON goes to standard output, where nothing else does; else to standard error.
     init(_ options: EventOptions, _ console: Console, toOutput: Bool = false) {
         (isJSON, self.console, self.toOutput) = (options.json, console, toOutput)
     }

@@ -75,6 +75,7 @@ extension Explanation {
         switch facts.type {
         case .open where facts.isFirewalled:
             "\(whose) address is public, behind a firewall that lets in only who was sent to, port by port"
+        case .open where facts.isSeenFromInsideOnly: "\(whose) address is in the same private network as the server"
         case .open: "\(whose) address is public and open to all"
         case .fullCone where facts.isMapped: "\(whose) router has opened a port that everybody may send to"
         case .fullCone: "\(nat) lets anybody in by an open port"

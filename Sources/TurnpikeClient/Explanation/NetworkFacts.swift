@@ -42,6 +42,12 @@ package struct NetworkFacts: Hashable, Sendable {
     /// The kind as far as it decides who is let in: a firewall without a NAT does as a port-restricted one.
     var filteringType: NATType { type == .open && isFirewalled ? .portRestricted : type }
 
+    /// The server is in the same private network, so what a NAT does to others was not seen.
+    package var isSeenFromInsideOnly: Bool {
+        let known = publicAddresses.union(hostAddresses)
+        return type == .open && !known.isEmpty && known.allSatisfy { !$0.isPublic }
+    }
+
     var hasIPv6: Bool { families.contains(.ipv6) }
 }
 
@@ -49,7 +55,7 @@ extension NetworkFacts {
     package init(_ report: NATReport) {
         self.init(NATInfo(report))
         if let local = report.local { note(host: local.address) }
-        if let mapped = report.mapped { note(public: mapped.address) }
+        if let mapped = report.mapped { note(outside: mapped.address) }
     }
 
     /// A peer of which only the kind of its NAT is known, its ports at random where that matters.
@@ -74,7 +80,7 @@ extension NetworkFacts {
     }
 
     /// An address as the other side, or a server, sees it.
-    package mutating func note(public address: IPAddress) {
+    package mutating func note(outside address: IPAddress) {
         if address.isIPv4 { publicAddresses.insert(address) }
         if address.isIPv4 || address.isGlobalIPv6 { families.insert(address.family) }
     }
@@ -100,6 +106,10 @@ extension IPAddress {
 
     /// RFC 4291 section 2.4 without what is of the site, and without the tunnels that answer nobody.
     var isGlobalIPv6: Bool { !isIPv4 && high >> 61 == 1 && high >> 48 != 0x2002 && high >> 32 != 0x2001_0000 }
+
+    fileprivate var isPublic: Bool {
+        isIPv4 ? !isPrivate && !isCarrierGrade && !isLinkLocalOrLoopback : isGlobalIPv6
+    }
 
     fileprivate var isLinkLocalOrLoopback: Bool { isIPv4 && (v4 >> 24 == 127 || v4 >> 16 == 0xA9FE) }
 

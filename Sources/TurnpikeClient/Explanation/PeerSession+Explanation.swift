@@ -8,7 +8,7 @@ extension PeerClient {
             facts.note(host: candidate.endpoint.address)
         }
         for candidate in gatherer.candidates where candidate.type == .serverReflexive {
-            facts.note(public: candidate.endpoint.address)
+            facts.note(outside: candidate.endpoint.address)
         }
         let relays = servers.relays?.up ?? []
         facts.hasOnlyPort443 =
@@ -35,7 +35,7 @@ extension PeerSession {
         for pair in pairs {
             switch pair.remoteType {
             case .host: remote.note(host: pair.remote.address)
-            case .serverReflexive, .peerReflexive: remote.note(public: pair.remote.address)
+            case .serverReflexive, .peerReflexive: remote.note(outside: pair.remote.address)
             case .relayed: break
             }
         }
