@@ -50,8 +50,9 @@ import Traversal
         var random = SeededGenerator(for: "mutatedEnvelopesDoNoHarm")
         let record = Array(repeating: UInt8(22), count: 300)
         let samples = [envelope([22, 254, 253]), envelope(record), envelope(record, to: "", from: "")]
+        let rounds = fuzzRounds(20_000)
         var opened = 0
-        for _ in 0..<fuzzRounds(20_000) {
+        for _ in 0..<rounds {
             var bytes = samples.randomElement(using: &random) ?? []
             for _ in 0..<Int.random(in: 1...3, using: &random) { mutate(&bytes, &random) }
             if Bool.random(using: &random), bytes.count >= 20 {
@@ -69,7 +70,7 @@ import Traversal
                 #expect(fragment.utf8.count <= 3 * ClientLimits.checkUsernameBytes)
             }
         }
-        #expect(opened > 100)
+        #expect(opened > rounds / 100)
     }
 
     @Test func recordsAreOverdueOnlyAfterSilence() {

@@ -16,9 +16,14 @@ import Traversal
         "candidate:8 2 udp 1 255.255.255.255 1 typ prflx",
     ].map { Array($0.utf8) }
 
+    private let usualRounds = 250
+
     @Test func noCandidateTrapsFillsOrEndsTheSession() throws {
-        var generator = SeededGenerator(for: "noCandidateTrapsFillsOrEndsTheSession")
-        var rest = fuzzRounds(250)
+        var rest = fuzzRounds(usualRounds)
+        // A few rounds are the same ones in every run.
+        var generator =
+            rest > usualRounds
+            ? SeededGenerator(for: "noCandidateTrapsFillsOrEndsTheSession") : SeededGenerator(seed: 1)
         var heard = 0
         while rest > 0 {
             heard += try session(of: min(rest, 1_000), &generator)
