@@ -72,7 +72,7 @@ import Traversal
             let (one, other) = cell.behaviors(&dice)
             let world = try PunchWorld(isTurned ? other : one, isTurned ? one : other, quality, seed: seed)
             try world.measure()
-            guard try world.begin() else { return tally.miss("no plan: \(world.reports)") }
+            guard world.begin() else { return tally.miss("no plan: \(world.reports)") }
             if let seconds = try world.meet(atMostSeconds: bar.seconds) {
                 tally.hit(seconds)
             } else {

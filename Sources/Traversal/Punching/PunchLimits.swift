@@ -45,6 +45,8 @@ package enum PunchLimits {
     static let sockets = 320
     /// Each of them is answered, since the first may be lost.
     static let hits = 3
+    /// Probes that follow a hit.
+    static let hitCopies = 4
 
     // MARK: How long
 

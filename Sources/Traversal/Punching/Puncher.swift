@@ -205,7 +205,7 @@ package final class Puncher {
 
     package var nextDeadline: UInt64? {
         guard outcome == nil else { return nil }
-        if let lingersUntil { return lingersUntil }
+        if let lingersUntil { return min(lingersUntil, sockets.values.map(\.next).min() ?? .max) }
         var next = min(endsAt, startsAt, measuredAt)
         for sample in samples where sample.mapped == nil { next = min(next, sample.next) }
         var sending: UInt64 = toOpen > 0 ? 0 : .max
@@ -227,7 +227,7 @@ package final class Puncher {
 
     private func work() {
         if let lingersUntil {
-            if now >= lingersUntil { end(.hit) }
+            if now >= lingersUntil { end(.hit) } else { repeatHits() }
             return
         }
         for index in samples.indices where samples[index].mapped == nil && now >= samples[index].next { ask(index) }
@@ -346,12 +346,28 @@ package final class Puncher {
             sockets.values.count(where: \.hasHit) < PunchLimits.hits
         else { return }
         counters.hits &+= 1
-        sockets[number]?.hasHit = true
         for number in sockets.keys { sockets[number]?.next = .max }
+        sockets[number]?.hasHit = true
+        sockets[number]?.target = peer
+        sockets[number]?.sent = 0
+        sockets[number]?.next = after(PunchLimits.openerPause)
         (toOpen, guesses) = (0, nil)
         if lingersUntil == nil { lingersUntil = after(PunchLimits.lingerTime) }
         let known = mapped ?? samples.first { $0.socket == number }?.mapped
         actions.append(.hit(PunchHit(socket: number, peer: peer, mapped: known)))
+    }
+
+    /// The answer to the peer's probe may have been lost, and the peer not know of the way.
+    private func repeatHits() {
+        for (number, socket) in sockets where socket.hasHit && now >= socket.next {
+            guard let target = socket.target, socket.sent < PunchLimits.hitCopies else {
+                sockets[number]?.next = .max
+                continue
+            }
+            sendProbe(number, to: target)
+            sockets[number]?.sent += 1
+            sockets[number]?.next = after(PunchLimits.openerPause)
+        }
     }
 
     // MARK: By plan

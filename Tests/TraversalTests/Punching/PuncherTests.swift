@@ -114,7 +114,9 @@ import Testing
             return
         }
         #expect(found == PunchHit(socket: 0, peer: Endpoint(address: Self.peer, port: 6_002), mapped: Self.seen))
-        #expect(Self.probes(bench.run(seconds: 20)).isEmpty)
+        // But for a few to the one who was heard.
+        let late = Self.probes(bench.run(seconds: 20))
+        #expect(late.count == PunchLimits.hitCopies && late.allSatisfy { $0.to == found.peer })
         #expect(bench.puncher.outcome == .hit)
     }
 
