@@ -19,11 +19,8 @@ def without_udp(serve, tmp_path, *kinds):
         for site in lab.sites:
             run("ip", "netns", "exec", site.router, "nft", "insert", "rule", "ip", "filter", "forward", "meta",
                 "l4proto", "udp", "drop")
-        config = {
-            "listen": {"https": [f"{HOST}:{HTTPS}"], "tcp": [f"{HOST}:3478"], "alternate": [f"{SERVER[1]}:3479"]},
-            "external_address": HOST,
-        }
-        server = serve(config, namespace=lab.server, hosts=("0.0.0.0",), port=3478, relays_loopback=False)
+        listen = {"https": [f"{HOST}:{HTTPS}"], "tcp": [f"{HOST}:3478"], "alternate": [f"{SERVER[1]}:3479"]}
+        server = serve({"listen": listen}, namespace=lab.server, hosts=(HOST,), port=3478, relays_loopback=False)
         wait_until(lambda: (server.data / "admin.sock").exists(), 20, "the gateway")
         printed = server.cli("user", "passwd", "alice", "--password-stdin", "--format", "env", "--config",
                              str(server.config_path), input=PASSWORD + "\n").stdout
