@@ -56,6 +56,9 @@ struct GatewayMapper {
             && [PortMappingProtocol.pcp, .natPMP].allSatisfy { failures[$0] != nil || isSilent($0) }
     }
 
+    /// It has answered by a protocol, and has not refused.
+    var isAnswering: Bool { hasAnswered.contains { failures[$0] == nil } }
+
     func fill(_ report: inout PortMappingReport) {
         report.pcp = availability(.pcp)
         report.natPMP = availability(.natPMP)

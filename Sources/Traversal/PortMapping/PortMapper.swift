@@ -36,8 +36,10 @@ package struct PortMapper {
     package var nextDeadline: UInt64? {
         var next = min(datagrams.nextDeadline ?? .max, upnp.nextDeadline ?? .max)
         if let startedAt, !upnp.isWanted, !upnp.isReleasing, mappings.isEmpty {
-            let patience = startedAt.addingSaturated(PortMappingLimits.datagramPatience)
-            if patience > lastAt { next = min(next, patience) }
+            for patience in [PortMappingLimits.datagramPatience, PortMappingLimits.answeredPatience] {
+                let time = startedAt.addingSaturated(patience)
+                if time > lastAt { next = min(next, time) }
+            }
         }
         return next == .max ? nil : next
     }
@@ -137,11 +139,15 @@ package struct PortMapper {
     /// UPnP maps where the others have not: it is the slowest, and mostly has no lease that ends by itself.
     private mutating func decide(_ now: UInt64, _ actions: inout [PortMappingAction]) {
         guard let startedAt, unreleased == 0 else { return }
-        let isMapped = mappings.values.contains { $0.by != .upnp }
-        let isTime = now >= startedAt.addingSaturated(PortMappingLimits.datagramPatience) || datagrams.hasFailed
-        let isWanted = isTime && !isMapped
-        guard upnp.isWanted != isWanted else { return }
-        upnp.want(isWanted)
+        let others = mappings.filter { $0.value.by != .upnp }.mapValues(\.external.port)
+        // Who has answered is about to map.
+        let patience =
+            datagrams.isAnswering ? PortMappingLimits.answeredPatience : PortMappingLimits.datagramPatience
+        let isTime = now >= startedAt.addingSaturated(patience) || datagrams.hasFailed
+        let isWanted = isTime && others.isEmpty
+        let isNew = upnp.isWanted != isWanted
+        upnp.want(isWanted, besides: others)
+        guard isNew else { return }
         var made: [PortMappingAction] = []
         upnp.advance(now: now, into: &made)
         take(made, &actions)

@@ -54,6 +54,8 @@ package enum PortMappingLimits {
     static let gatewayPatience = 250 * Limits.millisecond
     /// From here on UPnP maps, if the gateway has not done so by PCP or NAT-PMP.
     static let datagramPatience = 250 * Limits.millisecond
+    /// The same where the gateway has answered by one of them, and not yet mapped.
+    static let answeredPatience = Limits.second
     static let searchAgain = 600 * Limits.second
     static let searchAnswerBytes = 2_048
     /// Devices of one search whose description is read.

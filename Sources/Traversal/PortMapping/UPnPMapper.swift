@@ -37,6 +37,7 @@ struct UPnPMapper {
     let cryptography: any Cryptography
     /// Ports are to be mapped; otherwise the device is only looked for.
     private(set) var isWanted = false
+    private var others: [InternalPort: UInt16] = [:]
     var leases: [Lease] = []
     var service: UPnPService?
     var otherServices: [UPnPService] = []
@@ -84,9 +85,11 @@ struct UPnPMapper {
         if searches == 0, service == nil { search(now) }
     }
 
-    mutating func want(_ isWanted: Bool) {
-        guard self.isWanted != isWanted, !isReleasing else { return }
-        self.isWanted = isWanted
+    /// - Parameter others: the external ports that other protocols have mapped. To the gateway it is one mapping,
+    ///   whoever has asked for it, and taking it back here would take it from them.
+    mutating func want(_ isWanted: Bool, besides others: [InternalPort: UInt16]) {
+        guard !isReleasing else { return }
+        (self.isWanted, self.others) = (isWanted, others)
     }
 
     /// What was mapped may be gone with the device's memory.
@@ -218,7 +221,10 @@ struct UPnPMapper {
         let endpoint = service.control.endpoint
         if !isWanted {
             // Nobody wants it any more: the program ends, or the gateway has mapped by another protocol.
-            if let lease = leases.first(where: { $0.external != nil }) {
+            let lease = leases.first {
+                $0.external != nil && (isReleasing || others[$0.port] != $0.externalPort)
+            }
+            if let lease {
                 let arguments = [
                     ("NewRemoteHost", ""), ("NewExternalPort", String(lease.externalPort)),
                     ("NewProtocol", Self.name(lease.port.transport)),

@@ -116,9 +116,24 @@ struct UPnPTests {
         world.map()
         world.run(seconds: 1)
         #expect(world.mapping?.by == .upnp)
+        // The port by UPnP is one of others to it.
+        world.gateway.taken = [40_000]
         world.gateway.speaksPCP = true
         world.run(seconds: 10)
         #expect(world.mapping?.by == .pcp && world.device?.leases.isEmpty == true && world.lost.isEmpty)
+    }
+
+    @Test func aMappingThatTwoProtocolsHaveAskedForIsNotTakenFromEither() throws {
+        var world = try MappingWorld(speaking: [.upnp])
+        world.map()
+        world.run(seconds: 1)
+        world.gateway.speaksPCP = true
+        world.run(seconds: 100)
+        #expect(world.mapping?.by == .pcp && world.mapping?.external.port == 40_000)
+        #expect(world.device?.leases.count == 1 && !world.exchanges.contains("DeletePortMapping"))
+        world.release()
+        world.run(seconds: 0.1)
+        #expect(world.isReleased && world.device?.leases.isEmpty == true && world.gateway.mappings.isEmpty)
     }
 
     @Test func aDeviceThatSaysNothingHoldsUpNobody() throws {
