@@ -20,6 +20,8 @@ final class LabNetwork: ClientNetwork {
     var extra: [IPAddress] = []
     /// Whether the system tells of changes of addresses, or they have to be looked for.
     var tellsChanges = true
+    /// As if the monotonic clock had stood still for so long.
+    var suspendedNanoseconds: UInt64 = 0
     private(set) var openPorts = 0
     /// What has happened while the program was stopped, as the system keeps it; nil while it runs.
     private var delayed: [() -> Void]?

@@ -44,7 +44,8 @@ extension PeerLink: PathUser {
         }
         while count > 0 {
             isTaken = true
-            unanswered.clear()
+            // What never went the peer does not have, whatever it says.
+            if !isUnsent { unanswered.clear() }
             becomeSecure()
             association?.receive(UnsafeRawBufferPointer(rebasing: context.opened[..<count]))
             count = dtls.read(into: context.opened)
@@ -98,6 +99,7 @@ extension PeerLink: PathUser {
         var options = DataChannelOptions()
         options.remotePort = data.sctpPort
         options.packetLimitBytes = DTLSSession.plaintextLimitBytes(packetLimitBytes: ClientLimits.datagramBytes)
+        if isTurnpikePeer { options.retransmissions = ClientLimits.retransmissions }
         options.remoteMaxMessageBytes = data.maxMessageBytes
         do throws(DataChannelError) {
             let wake = wake
@@ -114,7 +116,7 @@ extension PeerLink: PathUser {
         switch reason {
         case .shutdown, .aborted: finish(phase == .closing ? .closed : .closedByPeer)
         case .abortedByPeer: finish(phase == .closing ? .closed : .closedByPeer)
-        case .timedOut: finish(.failed(.noPath, "the peer did not answer on any path for a minute"))
+        case .timedOut: finish(.failed(.noPath, "the peer did not answer on any path"))
         }
     }
 
@@ -147,17 +149,16 @@ extension PeerLink: PathUser {
         }
     }
 
-    /// There is another path, after silence on the one before.
+    /// There is another path, after silence on the one before or after none.
     func sendUnanswered() {
-        guard association != nil, unanswered.areOverdue(now: now) else { return }
+        guard association != nil, isUnsent || unanswered.areOverdue(now: now) else { return }
+        isUnsent = false
         let records = unanswered
         records.forEach(transmit)
     }
 
     /// The peer tells by their envelopes which connection the records of a handshake are for.
-    private var wantsEnvelopes: Bool {
-        remoteData?.transport.iceOptions.contains(HandshakeEnvelope.option) ?? false
-    }
+    private var wantsEnvelopes: Bool { isTurnpikePeer }
 
     /// ChangeCipherSpec and Handshake (RFC 5246 section 6.2.1).
     private static func isOfHandshake(_ record: UnsafeRawBufferPointer) -> Bool {
@@ -166,7 +167,8 @@ extension PeerLink: PathUser {
 
     private func transmit(_ record: UnsafeRawBufferPointer) {
         guard let path = agent.path else {
-            // SCTP sends again what is lost here; DTLS would wait a second.
+            // It goes when there is a path; DTLS would wait a second.
+            isUnsent = true
             let isHandshake = dtls?.state == .handshaking || association == nil
             if isHandshake, waitingRecords.count < ClientLimits.waitingRecords {
                 waitingRecords.append([UInt8](record))

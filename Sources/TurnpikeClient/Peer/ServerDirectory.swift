@@ -40,7 +40,8 @@ final class ServerDirectory {
             network: client.network,
             contexts: contexts
         ) { [weak self] in self?.take($0) }
-        monitor = NATMonitor(measuresLifetime: false, network: client.network) { [weak self] in self?.take($0) }
+        relays?.keepAliveNanoseconds = min(Limits.keepAlive, client.context.keepAliveNanoseconds)
+        monitor = NATMonitor(measuresLifetime: true, network: client.network) { [weak self] in self?.take($0) }
         update()
     }
 
@@ -66,6 +67,8 @@ final class ServerDirectory {
         // Of a family that was of no use before.
         for server in asked { resolve(server) }
     }
+
+    func keepAlive(_ interval: UInt64) { relays?.keepAliveNanoseconds = min(Limits.keepAlive, interval) }
 
     /// What failed may work.
     func retry() { relays?.retry() }
@@ -173,9 +176,11 @@ final class ServerDirectory {
         guard case .changed(let findings) = event else { return }
         isNATKnown = isNATKnown || findings.isComplete
         let found = findings.primary.map { NATInfo($0) } ?? NATInfo(unknownBecause: "no STUN server has answered")
+        client.keepAlive(KeepAlive.interval(client.configuration.keepAliveInterval.clampedNanoseconds, findings))
         if found != nat {
+            let isNews = !found.differsInLifetimeAlone(from: nat)
             nat = found
-            if found.type != .unknown { client.onEvent(.natChanged(found)) }
+            if found.type != .unknown, isNews { client.onEvent(.natChanged(found)) }
         }
         client.finishStartIfReady()
     }
