@@ -126,6 +126,8 @@ static inline void turnpike_sctp_start(turnpike_sctp_output output) {
     // RFC 8831 section 5: partial reliability and the resetting of streams.
     usrsctp_sysctl_set_sctp_pr_enable(1);
     usrsctp_sysctl_set_sctp_reconfig_enable(1);
+    // How often a packet is sent again is each association's own matter.
+    usrsctp_sysctl_set_sctp_max_retran_chunk(0);
     // RFC 6928's window, as browsers have it.
     usrsctp_sysctl_set_sctp_initial_cwnd(10);
     // Where a window of one packet waits for its acknowledgement, 200 ms would be most of the time.

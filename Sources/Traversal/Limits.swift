@@ -89,7 +89,7 @@ package enum Limits {
     /// So often, where the server itself has refused it for a reason that may pass.
     static let retries = 3
     /// NATs forget a mapping after 30 seconds and more (RFC 4787 REQ-5 has two minutes, and few obey).
-    static let keepAlive = 20 * second
+    package static let keepAlive = 20 * second
     /// Refresh with lifetime 0: sent so often, since nobody waits for it and the allocation ends by itself.
     static let farewellTransmissions = 3
     /// The longest data that goes in a Send indication by UDP, with the headers of IPv6.

@@ -8,7 +8,7 @@ import Traversal
 ///     try await connection.send("hello")
 ///     for await message in connection.messages { print(message.text) }
 ///
-/// It lives until one side closes it, the coordinator shuts down, or no path was found for a minute.
+/// It lives until one side closes it, the coordinator shuts down, or no path was found for ten minutes.
 public final class Connection: Sendable {
     /// What a connection has carried.
     public struct Statistics: Sendable, Hashable, Codable {

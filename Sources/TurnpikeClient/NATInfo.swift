@@ -93,6 +93,15 @@ public struct NATInfo: Sendable, Hashable, Codable {
         lifetimeBelowSeconds = (report.lifetime.value?.lessThanSeconds).map { Int(clamping: $0) }
     }
 
+    /// The lifetime becomes known bit by bit, over minutes.
+    func differsInLifetimeAlone(from other: NATInfo) -> Bool {
+        var same = self
+        (same.lifetimeAtLeastSeconds, same.lifetimeBelowSeconds) = (
+            other.lifetimeAtLeastSeconds, other.lifetimeBelowSeconds
+        )
+        return same == other && self != other
+    }
+
     fileprivate static func text(_ mapping: NATMapping) -> String {
         switch mapping {
         case .endpointIndependent: "endpoint-independent"

@@ -39,6 +39,43 @@ import Traversal
         return world
     }
 
+    /// Where the system tells nothing, they are looked for.
+    @Test(arguments: [true, false])
+    func changesOfAddressesAndSleepAreSeen(systemTells: Bool) throws {
+        let lab = Internet(seed: 1) { $0.host("ada") }
+        let host = lab.host("ada")
+        let network = try LabNetwork(host, seed: 1)
+        network.tellsChanges = systemTells
+        var moves: [[LocalAddress]] = []
+        var sleeps = 0
+        let watch = UplinkWatch(network) { event in
+            switch event {
+            case .moved(let addresses): moves.append(addresses)
+            case .resumed: sleeps += 1
+            case .stirred: break
+            }
+        }
+        watch.start()
+        try lab.run(seconds: 10)
+        #expect(moves.isEmpty && sleeps == 0)
+        let new = lab.core.newAddresses(v4: false, v6: true)
+        host.interfaces[0].add(new[0])
+        try lab.run(seconds: systemTells ? 0.1 : 3.1)
+        #expect(moves.map { $0.map(\.address) } == [host.addresses])
+        host.interfaces[0].remove(new[0])
+        try lab.run(seconds: systemTells ? 0.1 : 3.1)
+        #expect(moves.last?.map(\.address) == host.addresses && moves.count == 2)
+        network.suspendedNanoseconds += 60_000_000_000
+        try lab.run(seconds: 3.1)
+        #expect(moves.count == 2 && sleeps == 1)
+        network.stop()
+        try lab.run(seconds: 60)
+        network.proceed()
+        try lab.run(seconds: 3.1)
+        #expect(moves.count == 2 && sleeps == 2)
+        watch.close()
+    }
+
     @Test(arguments: Change.all)
     func aConnectionGoesAlongToAnotherUplink(change: Change) async {
         let (gaps, returns) = (Figures(), Figures())

@@ -25,6 +25,8 @@ final class LabNetwork: ClientNetwork {
     var onDatagram: ([UInt8]) -> [[UInt8]] = { [$0] }
     /// What comes instead of a text of the signaling.
     var onText: (String) -> [String] = { [$0] }
+    /// As if the monotonic clock had stood still for so long.
+    var suspendedNanoseconds: UInt64 = 0
     private(set) var openPorts = 0
     /// What has happened while the program was stopped, as the system keeps it; nil while it runs.
     private var delayed: [() -> Void]?

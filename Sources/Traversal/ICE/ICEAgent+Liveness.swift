@@ -70,9 +70,12 @@ extension ICEAgent {
         return now >= silentSince && now - silentSince >= configuration.silence
     }
 
-    /// A slow path gets the time its answers need.
+    /// A slow path gets the time its answers need, and one that nothing waits for gets more, so that bad luck with a
+    /// few checks moves nobody.
     private func deathTime(_ pair: ICEPair, _ since: UInt64) -> UInt64 {
-        since.addingSaturated(max(death, pair.liveness.roundTrip &* 4))
+        let isIdle = pair === selected && silentSince == nil
+        let death = isIdle ? max(death, configuration.idleDeath) : death
+        return since.addingSaturated(max(death, pair.liveness.roundTrip &* 4))
     }
 
     func die(_ pair: ICEPair) {
@@ -85,14 +88,17 @@ extension ICEAgent {
 
     /// One of the pairs that have failed is asked again every few seconds, as long as data flows and there is no direct
     /// path, or none by a relay to fall back to: what was cut off for longer than a check lasts comes back without a
-    /// restart. Where there was a path and none lives, all are asked every second, for as long as this session goes on.
+    /// restart. Where there was a direct path before, all are asked every two seconds. Where there was a path and none
+    /// lives, all are asked every second, for as long as this session goes on.
     private func tryAgain() {
         let missing = missingPairs
         guard let next = missing.min(by: { $0.triedAgainAt < $1.triedAgainAt }) else { return nextTrial = nil }
-        let interval =
-            isCutOff
-            ? max(configuration.probeSpacing, configuration.revival / UInt64(missing.count))
-            : configuration.trialInterval
+        var interval = configuration.trialInterval
+        if isCutOff {
+            interval = max(configuration.probeSpacing, configuration.revival / UInt64(missing.count))
+        } else if hasBeenDirect, next.relays == 0 {
+            interval = max(configuration.probeSpacing, configuration.returnTime / UInt64(missing.count))
+        }
         let due = min(nextTrial ?? .max, after(interval))
         guard nextTrial != nil, now >= due else { return nextTrial = due }
         nextTrial = after(interval)
@@ -108,17 +114,20 @@ extension ICEAgent {
     }
 
     private var missingPairs: [ICEPair] {
-        if isCutOff {
-            return pairs.filter { pair in
-                // The pauses between the transmissions of a check are up to 8 s long.
-                pair.state == .inProgress && (pair.transmission?.count ?? 0) > 2 || pair.isUnanswered
-            }
-        }
+        // The pauses between the transmissions of a check are up to 8 s long.
+        func isSlow(_ pair: ICEPair) -> Bool { pair.state == .inProgress && (pair.transmission?.count ?? 0) > 2 }
+        if isCutOff { return pairs.filter { isSlow($0) || $0.isUnanswered } }
         guard selected != nil else { return [] }
-        let lacksDirect = !pairs.contains { $0.relays == 0 && ($0.isAlive || $0.isPending) }
-        let lacksRelayed = !pairs.contains { $0.relays > 0 && ($0.isAlive || $0.isPending) }
+        func isHopeful(_ pair: ICEPair) -> Bool {
+            pair.isAlive || pair.isPending && !(hasBeenDirect && pair.relays == 0 && isSlow(pair))
+        }
+        let lacksDirect = !pairs.contains { $0.relays == 0 && isHopeful($0) }
+        let lacksRelayed = !pairs.contains { $0.relays > 0 && isHopeful($0) }
         guard lacksDirect || lacksRelayed else { return [] }
-        return pairs.filter { $0.isUnanswered && ($0.relays == 0 ? lacksDirect : lacksRelayed) }
+        return pairs.filter { pair in
+            if pair.relays > 0 { return lacksRelayed && pair.isUnanswered }
+            return lacksDirect && (pair.isUnanswered || hasBeenDirect && isSlow(pair))
+        }
     }
 
     /// An answer renews consent (RFC 7675 section 5.1). A dead pair has to give two, so that a path that drops most

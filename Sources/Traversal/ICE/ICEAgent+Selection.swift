@@ -33,6 +33,7 @@ extension ICEAgent {
         silentSince = nil
         if let pair {
             (wasConnected, hasStood, lostBaseAt) = (true, true, nil)
+            if pair.relays == 0 { hasBeenDirect = true }
             leaveOldPath()
             let next = after(jittered(configuration.consentInterval))
             pair.liveness.nextCheck = min(pair.liveness.nextCheck, next)

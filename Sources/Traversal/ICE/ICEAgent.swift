@@ -9,7 +9,7 @@ import STUN
 ///
 /// Not for two threads at once.
 package final class ICEAgent {
-    package let configuration: ICEConfiguration
+    package private(set) var configuration: ICEConfiguration
     package internal(set) var role: ICERole
     package internal(set) var state = ICEState.new
     /// What this side's description says; new after `restart`.
@@ -68,6 +68,8 @@ package final class ICEAgent {
     var wasConnected = false
     /// There was a path, in this session or one before.
     var hasStood = false
+    /// One of those paths led by no relay.
+    var hasBeenDirect = false
     /// When the last path of this session went with its socket or relay; nil while there is one, or it went otherwise.
     var lostBaseAt: UInt64?
     /// Since when data goes out on the path with nothing coming in.
@@ -117,6 +119,14 @@ package final class ICEAgent {
     /// The socket or relay is gone, with all pairs on it. Its number is not used again.
     package func remove(_ base: ICEBase, now: UInt64, into output: inout [ICEAction]) {
         turn(now, &output) { discard(base) }
+    }
+
+    /// Valid pairs are checked so often at least, with the variation that checks have: a NAT on the way forgets sooner
+    /// than usual.
+    package func keepWarm(_ nanoseconds: UInt64) {
+        let usual = ICEConfiguration()
+        configuration.warmInterval = min(usual.warmInterval, nanoseconds / 6 &* 5)
+        configuration.consentInterval = min(usual.consentInterval, nanoseconds / 6 &* 5)
     }
 
     /// The relay `base` does not relay to this peer: its pairs fail as `forbidden`, and no permission for it is asked

@@ -108,6 +108,8 @@ package struct ICEConfiguration: Hashable, Sendable {
     /// are lost once in four thousand times. With `silence` it makes 1.6 s, within the 2 s in which data has to flow
     /// again.
     package var death: UInt64 = 1_000_000_000
+    /// The same for a path by which no data has gone that would wait for an answer.
+    package var idleDeath: UInt64 = 3_000_000_000
     /// The same for a peer without renomination, with probes twice as close: it has to be moved by a restart, and
     /// the rest of the 2 s is for the offer, the answer and the first check.
     package var deathBeforeRestart: UInt64 = 600_000_000
@@ -115,6 +117,9 @@ package struct ICEConfiguration: Hashable, Sendable {
     package var revival: UInt64 = 1_000_000_000
     /// While a direct path or a relayed one is missing, one of the pairs that have failed is asked so often.
     package var trialInterval: UInt64 = 5_000_000_000
+    /// Where there was a direct path before, all pairs that may lead to one are asked once in so long: with the way of
+    /// the check and the nomination it makes the 3 s within which a path is direct again after its repair.
+    package var returnTime: UInt64 = 2_000_000_000
     /// Peers without renomination may stop their own checks at the first nomination, so a relayed pair, which carries
     /// data from the start, is nominated only when nothing better came for so long.
     package var relayNominationDelay: UInt64 = 1_000_000_000

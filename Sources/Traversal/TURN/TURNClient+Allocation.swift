@@ -46,6 +46,7 @@ extension TURNClient {
             isMobile: !ticket.isEmpty
         )
         allocation = granted
+        self.mapped = mapped
         schedule(lifetime, now: now)
         actions.append(.allocated(granted))
     }

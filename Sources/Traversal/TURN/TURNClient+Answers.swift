@@ -54,6 +54,11 @@ extension TURNClient {
             )
         case .permissions(let peers): permitted(peers, now: now, into: &actions)
         case .channel(let number, let peer): bound(number, peer, now: now, into: &actions)
+        case .keepAlive:
+            guard let seen = AnswerRules.mappedAddress(of: message), seen != mapped else { return }
+            // To the server this is another client than the allocation's.
+            mapped = seen
+            check(now: now, into: &actions)
         }
     }
 
@@ -65,6 +70,8 @@ extension TURNClient {
         now: UInt64,
         into actions: inout [TURNAction]
     ) {
+        // Who wants a password for that keeps the mapping as well.
+        if case .keepAlive = pending.kind { return }
         var signer = pending.isRenewal ? renewal ?? session : session
         let verdict = signer.learn(message, isStale: isStale, wasSigned: pending.isSigned, cryptography)
         if pending.isRenewal { renewal = signer } else { session = signer }
@@ -153,6 +160,8 @@ extension TURNClient {
         now: UInt64,
         into actions: inout [TURNAction]
     ) {
+        // It is not signed, and whatever comes for an answer says nothing of the allocation.
+        if case .keepAlive = pending.kind { return }
         if pending.isRenewal {
             renewal = nil
             actions.append(.renewalRefused(failure))
@@ -173,6 +182,7 @@ extension TURNClient {
             refreshAt = now.addingSaturated(Limits.retryPause)
         case .permissions(let peers): notPermitted(peers, failure, now: now, into: &actions)
         case .channel(let number, let peer): notBound(number, peer, failure, now: now, into: &actions)
+        case .keepAlive: break
         }
     }
 
@@ -181,7 +191,7 @@ extension TURNClient {
         // A renewal is made again once the allocation has moved.
         if pending.isRenewal { return }
         switch pending.kind {
-        case .allocate, .move: break
+        case .allocate, .move, .keepAlive: break
         case .refresh: refreshAt = min(refreshAt, now)
         case .permissions(let peers):
             for peer in peers { permissions[peer]?.postpone(until: now) }

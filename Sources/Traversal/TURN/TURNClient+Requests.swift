@@ -20,7 +20,7 @@ extension TURNClient {
         let bytes = build(MessageType(kind.method, .request), id) { builder in
             append(kind, to: &builder)
             if let software = configuration.software { builder.append(.software, Array(software.utf8.prefix(127))) }
-            signer.sign(&builder, cryptography)
+            if kind.isSigned { signer.sign(&builder, cryptography) }
         }
         var request = TransactionTable<Pending>.Request(
             bytes: bytes,
@@ -28,7 +28,7 @@ extension TURNClient {
             method: kind.method,
             destination: server,
             schedule: configuration.transport.isStream ? .stream : transactions.schedule(to: server, now: now),
-            key: signer.key
+            key: kind.isSigned ? signer.key : nil
         )
         request.isReliable = configuration.transport.isStream
         if phase == .closing {
@@ -41,7 +41,7 @@ extension TURNClient {
         }
         let pending = Pending(
             kind: kind,
-            isSigned: signer.key != nil,
+            isSigned: signer.key != nil && kind.isSigned,
             isRenewal: isRenewal,
             hasFreshNonce: hasFreshNonce
         )
@@ -76,6 +76,7 @@ extension TURNClient {
         case .channel(let number, let peer):
             builder.append(.channelNumber, UInt32(number) << 16)
             builder.append(.xorPeerAddress, xor: peer)
+        case .keepAlive: break
         }
     }
 
@@ -109,19 +110,23 @@ extension TURNClient {
 }
 
 extension TURNClient.Kind {
+    /// A Binding request needs no credential (RFC 8489 section 9.2).
+    var isSigned: Bool { if case .keepAlive = self { false } else { true } }
+
     var method: Method {
         switch self {
         case .allocate: .allocate
         case .refresh, .move: .refresh
         case .permissions: .createPermission
         case .channel: .channelBind
+        case .keepAlive: .binding
         }
     }
 
     var operation: TURNFailure.Operation {
         switch self {
         case .allocate: .allocate
-        case .refresh, .move: .refresh
+        case .refresh, .move, .keepAlive: .refresh
         case .permissions: .createPermission
         case .channel: .channelBind
         }

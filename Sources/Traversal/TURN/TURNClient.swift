@@ -30,6 +30,7 @@ package struct TURNClient {
         case move
         case permissions([IPAddress])
         case channel(UInt16, Endpoint)
+        case keepAlive
     }
 
     package let configuration: TURNConfiguration
@@ -61,6 +62,10 @@ package struct TURNClient {
     /// A Refresh with the ticket is under way, and until it is answered the server knows no allocation by this way.
     var isMoving = false
     var lastSentAt: UInt64 = 0
+    /// Until the way to the server is used when nothing else goes by it, in nanoseconds.
+    package var keepAliveNanoseconds = Limits.keepAlive
+    /// This client as the server saw it last.
+    var mapped: Endpoint?
     var permissions: [IPAddress: Permission] = [:]
     var channels: [Endpoint: Channel] = [:]
     var channelPeers: [UInt16: Endpoint] = [:]
@@ -254,10 +259,13 @@ package struct TURNClient {
 
     // MARK: The way's own life
 
-    private var keepAliveAt: UInt64 { lastSentAt.addingSaturated(Limits.keepAlive) }
+    private var keepAliveAt: UInt64 { lastSentAt.addingSaturated(keepAliveNanoseconds) }
 
-    /// A Binding indication, which nobody answers, keeps the NATs between open (RFC 8489 section 11).
+    /// Keeps the NATs between open. On a stream it is a Binding indication, which nobody answers (RFC 8489 section 11).
+    /// A datagram may be lost, and with it the mapping; so it is a Binding request, which is sent again until it is
+    /// answered (RFC 8656 section 7), and the answer tells of a NAT that has forgotten the mapping all the same.
     private mutating func keepAlive(now: UInt64, into actions: inout [TURNAction]) {
+        guard configuration.transport.isStream else { return request(.keepAlive, now: now, into: &actions) }
         let bytes = build(MessageType(.binding, .indication), cryptography.randomTransaction()) { _ in }
         emit(bytes, now: now, into: &actions)
     }

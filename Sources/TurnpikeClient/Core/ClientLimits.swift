@@ -2,6 +2,7 @@
 package enum ClientLimits {
     static let millisecond: UInt64 = 1_000_000
     static let second: UInt64 = 1_000_000_000
+    static let minute = 60 * second
 
     // MARK: Sockets
 
@@ -94,6 +95,8 @@ package enum ClientLimits {
 
     // MARK: NATs
 
+    /// The most often that mappings are used for a NAT's sake; one that forgets them sooner is of no use.
+    static let shortestKeepAlive = 5 * second
     /// STUN servers that are looked up; discovery asks four of them at once.
     static let natServers = 8
     /// STUN servers that are asked over TCP until one answers.

@@ -39,7 +39,10 @@ final class Gatherer {
     private let network: any ClientNetwork
     private let router: PathRouter
     private let localPort: UInt16
-    private let keepAlive: UInt64
+    /// Until a mapping is used again.
+    var keepAlive: UInt64 {
+        didSet { if keepAlive < oldValue { keepSooner() } }
+    }
     private let onChange: (Change) -> Void
     private var sockets: [IPAddress: Socket] = [:]
     private var servers: [Endpoint] = []
@@ -163,6 +166,11 @@ final class Gatherer {
         streams.stop()
         (sockets, queries, candidates) = ([:], [], [])
         completeBy = .max
+    }
+
+    private func keepSooner() {
+        for index in queries.indices { queries[index].keepSooner(now: network.nowNanoseconds, keepAlive) }
+        setAlarm()
     }
 
     // MARK: Sockets

@@ -24,6 +24,15 @@ extension PeerClient {
         }
     }
 
+    /// The time within which NATs forget is known better.
+    func keepAlive(_ interval: UInt64) {
+        guard interval != context.keepAliveNanoseconds else { return }
+        context.keepAliveNanoseconds = interval
+        gatherer.keepAlive = interval
+        servers.keepAlive(interval)
+        for session in sessions.values { session.link?.agent.keepWarm(interval) }
+    }
+
     /// A path is silent. Before it counts as dead it is known whether the relays to fall back to are there, and what
     /// the NATs have made of the sockets' mappings.
     func watchPaths() {

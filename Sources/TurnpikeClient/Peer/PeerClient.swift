@@ -39,7 +39,7 @@ final class PeerClient {
         context.network,
         router: context.router,
         localPort: configuration.localPort,
-        keepAliveNanoseconds: configuration.keepAliveInterval.clampedNanoseconds
+        keepAliveNanoseconds: context.keepAliveNanoseconds
     ) { [weak self] in self?.take($0) }
     private(set) lazy var servers = ServerDirectory(self)
     var portMappings: PortMappings?
@@ -86,6 +86,7 @@ final class PeerClient {
         serverURL = configuration.signalingServer.flatMap { try? ServerURL($0, usual: .wss) }
         trust = ServerTrust(configuration.trust)
         context = PeerContext(network, router: PathRouter(), identity: try PeerIdentity())
+        context.keepAliveNanoseconds = KeepAlive.interval(configuration.keepAliveInterval.clampedNanoseconds, .init())
     }
 
     var network: any ClientNetwork { context.network }

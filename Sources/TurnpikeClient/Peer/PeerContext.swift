@@ -8,6 +8,8 @@ final class PeerContext {
     let network: any ClientNetwork
     let router: PathRouter
     let identity: PeerIdentity
+    /// Until a mapping of a NAT is used again.
+    var keepAliveNanoseconds: UInt64 = .max
     /// Where records are opened, and where they are sealed. What is in them is used before the next packet.
     let opened: UnsafeMutableRawBufferPointer
     let sealed: UnsafeMutableRawBufferPointer

@@ -128,8 +128,13 @@ extension ClientLimits {
     static let moveCourtesy = 1_500 * millisecond
     /// Between offers of a restart, while no path works.
     static let restartPause = 5 * second
-    /// A connection without a path ends then: SCTP gives up after about as long.
-    static let pathlessTime = 60 * second
+    /// A connection without a path ends then: a machine may be asleep for a while, or on its way from one network to
+    /// another.
+    static let pathlessTime = 600 * second
+    /// A peer of another kind gives up sooner, as does SCTP.
+    static let foreignPathlessTime = 60 * second
+    /// SCTP's retransmissions in a row until it gives up: one in three seconds, for longer than `pathlessTime`.
+    static let retransmissions: UInt16 = 240
     /// Messages to peers whose failure may still be told.
     static let pendingMessages = 1_024
     /// What a program has not read yet, of one channel, before the peer is held up.

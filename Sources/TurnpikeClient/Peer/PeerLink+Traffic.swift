@@ -57,7 +57,8 @@ extension PeerLink: PathUser {
         }
         while count > 0 {
             isTaken = true
-            unanswered.clear()
+            // What never went the peer does not have, whatever it says.
+            if !isUnsent { unanswered.clear() }
             becomeSecure()
             association?.receive(UnsafeRawBufferPointer(rebasing: context.opened[..<count]))
             count = dtls.read(into: context.opened)
@@ -131,6 +132,9 @@ extension PeerLink: PathUser {
             options.remotePort = data.sctpPort
             options.remoteMaxMessageBytes = data.maxMessageBytes
         }
+        // What was prepared is taken by programs of this library alone.
+        let isOfLibrary = data?.transport.iceOptions.contains(HandshakeEnvelope.option) ?? true
+        if isOfLibrary { options.retransmissions = ClientLimits.retransmissions }
         let wake = wake
         context.tellTime()
         return try DataChannelAssociation(role, options: options) { wake.raise() }
@@ -140,7 +144,7 @@ extension PeerLink: PathUser {
         switch reason {
         case .shutdown, .aborted: finish(phase == .closing ? .closed : .closedByPeer)
         case .abortedByPeer: finish(phase == .closing ? .closed : .closedByPeer)
-        case .timedOut: finish(.failed(.noPath, "the peer did not answer on any path for a minute"))
+        case .timedOut: finish(.failed(.noPath, "the peer did not answer on any path"))
         }
     }
 
@@ -189,17 +193,16 @@ extension PeerLink: PathUser {
         for record in waiting { record.withUnsafeBytes(transmit) }
     }
 
-    /// There is another path, after silence on the one before.
+    /// There is another path, after silence on the one before or after none.
     func sendUnanswered() {
-        guard association != nil, unanswered.areOverdue(now: now) else { return }
+        guard association != nil, isUnsent || unanswered.areOverdue(now: now) else { return }
+        isUnsent = false
         let records = unanswered
         records.forEach(transmit)
     }
 
     /// The peer tells by their envelopes which connection the records of a handshake are for.
-    private var wantsEnvelopes: Bool {
-        remoteData?.transport.iceOptions.contains(HandshakeEnvelope.option) ?? false
-    }
+    private var wantsEnvelopes: Bool { isTurnpikePeer }
 
     /// ChangeCipherSpec and Handshake (RFC 5246 section 6.2.1).
     private static func isOfHandshake(_ record: UnsafeRawBufferPointer) -> Bool {
@@ -209,8 +212,11 @@ extension PeerLink: PathUser {
     private func transmit(_ record: UnsafeRawBufferPointer) {
         guard let path = agent.path else {
             if transmitAhead(record) { return }
-            // Of what is lost later SCTP sends again; the first would cost its longest time, and DTLS a second.
-            if !hasHadPath, waitingRecords.count < ClientLimits.waitingRecords {
+            // It goes when there is a path. Of data SCTP sends again what is lost; the first would cost its longest time,
+            // and a record of the handshake the second that DTLS waits.
+            let isHandshake = dtls?.state == .handshaking || association == nil
+            if hasHadPath { isUnsent = true }
+            if isHandshake || !hasHadPath, waitingRecords.count < ClientLimits.waitingRecords {
                 waitingRecords.append([UInt8](record))
             }
             return

@@ -73,6 +73,8 @@ final class PeerLink {
     var hasHadPath = false
     var hasToldSecured = false
     var unanswered = UnansweredRecords()
+    /// Some of them had no path to go by.
+    var isUnsent = false
     let wake = WakeFlag()
 
     private let output: (Output) -> Void
@@ -101,10 +103,14 @@ final class PeerLink {
             configuration: configuration,
             cryptography: context.network.cryptography
         )
+        agent.keepWarm(context.keepAliveNanoseconds)
         context.router.attach(self)
     }
 
     var now: UInt64 { context.network.nowNanoseconds }
+
+    /// The peer has told that it is a program of this library.
+    var isTurnpikePeer: Bool { remoteData?.transport.iceOptions.contains(HandshakeEnvelope.option) ?? false }
 
     // MARK: Candidates of this side
 

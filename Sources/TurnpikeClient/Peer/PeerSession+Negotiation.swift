@@ -66,9 +66,12 @@ extension PeerSession {
         var members = ["type": JSONValue.string(type), "sdp": .string(description.text)]
         if let session = kind == .offer ? offerName : session { members["session"] = .string(session) }
         if let flight { members[HandshakeFlight.member] = .object(flight.members) }
-        let attempt = attempts
+        let (attempt, told) = (attempts, version)
         host.tell(kind, .object(members), from: local, to: remote) { [weak self] error in
-            guard let self, phase == .connecting, attempts == attempt else { return }
+            guard let self, attempts == attempt else { return }
+            // The peer has not had the offer of a restart, so that its own counts when it comes.
+            if phase == .open, kind == .offer, version == told { hasOffered = false }
+            guard phase == .connecting else { return }
             if error.reason == .notFound {
                 let words = "Peer not found: the signaling server knows no \(remote); check that it has registered"
                 return give(up: failure(.peerNotFound, words))

@@ -219,6 +219,10 @@ final class PeerSession {
         setAlarm()
     }
 
+    private var pathlessTime: UInt64 {
+        link?.isTurnpikePeer == true ? ClientLimits.pathlessTime : ClientLimits.foreignPathlessTime
+    }
+
     private func losePath() {
         pathLostAt = now
         // Both sides notice at about the same time; one is enough to begin.
@@ -324,8 +328,8 @@ final class PeerSession {
         if !late.isEmpty { expire(late) }
         guard phase != .ended else { return }
         if let retryAt, now >= retryAt { begin() }
-        if let pathLostAt, now &- pathLostAt >= ClientLimits.pathlessTime {
-            link?.finish(.failed(.noPath, "no path worked for a minute"))
+        if let pathLostAt, now &- pathLostAt >= pathlessTime {
+            link?.finish(.failed(.noPath, "no path worked for \(pathlessTime / ClientLimits.minute) min"))
             return
         }
         if let restartAt, now >= restartAt { restart() }
@@ -362,7 +366,7 @@ final class PeerSession {
         var next = min(retryAt ?? .max, restartAt ?? .max)
         if phase == .connecting { next = min(next, deadline ?? .max) }
         for waiter in waiters { next = min(next, waiter.deadline) }
-        if let pathLostAt { next = min(next, pathLostAt &+ ClientLimits.pathlessTime) }
+        if let pathLostAt { next = min(next, pathLostAt &+ pathlessTime) }
         alarm.set(at: next == .max ? nil : next)
     }
 }

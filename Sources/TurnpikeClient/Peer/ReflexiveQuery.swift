@@ -40,6 +40,11 @@ struct ReflexiveQuery {
         isHurried = true
     }
 
+    /// The mapping is to be refreshed more often than was thought.
+    mutating func keepSooner(now: UInt64, _ keepAlive: UInt64) {
+        if sent == 0, !isFresh { due = min(due, now &+ keepAlive / keepAliveDivisor) }
+    }
+
     /// The bytes to send at `due`.
     mutating func request(now: UInt64, _ cryptography: any Cryptography) -> [UInt8] {
         if isExhausted {

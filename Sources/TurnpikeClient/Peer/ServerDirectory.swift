@@ -47,7 +47,8 @@ final class ServerDirectory {
             network: client.network,
             contexts: contexts
         ) { [weak self] in self?.take($0) }
-        monitor = NATMonitor(measuresLifetime: false, network: client.network) { [weak self] in self?.take($0) }
+        relays?.keepAliveNanoseconds = min(Limits.keepAlive, client.context.keepAliveNanoseconds)
+        monitor = NATMonitor(measuresLifetime: true, network: client.network) { [weak self] in self?.take($0) }
         update()
     }
 
@@ -74,6 +75,8 @@ final class ServerDirectory {
         // Of a family that was of no use before.
         for server in asked { resolve(server) }
     }
+
+    func keepAlive(_ interval: UInt64) { relays?.keepAliveNanoseconds = min(Limits.keepAlive, interval) }
 
     /// What failed may work.
     func retry() { relays?.retry() }
@@ -208,6 +211,7 @@ final class ServerDirectory {
         natReport = findings.ipv4
         for session in client.sessions.values { session.punch?.update() }
         let found = findings.primary.map { NATInfo($0) } ?? NATInfo(unknownBecause: "no STUN server has answered")
+        client.keepAlive(KeepAlive.interval(client.configuration.keepAliveInterval.clampedNanoseconds, findings))
         setNAT(found)
         client.finishStartIfReady()
     }
@@ -225,7 +229,7 @@ final class ServerDirectory {
             // What else is known of gateways by and by is no change that anybody waits for.
             (new.portMapping, old.portMapping) = (nil, nil)
         }
-        guard new != old, found.type != .unknown else { return }
+        guard new != old, !new.differsInLifetimeAlone(from: old), found.type != .unknown else { return }
         client.onEvent(.natChanged(found))
         for session in client.sessions.values where session.phase == .open { client.tellNetwork(in: session) }
     }

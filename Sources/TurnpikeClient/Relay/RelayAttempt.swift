@@ -79,6 +79,12 @@ final class RelayAttempt {
 
     var isLive: Bool { client.isLive }
 
+    /// As `TURNClient` has it.
+    var keepAliveNanoseconds: UInt64 {
+        get { client.keepAliveNanoseconds }
+        set { run { client, _, _ in client.keepAliveNanoseconds = newValue } }
+    }
+
     /// What waits on a stream.
     var queuedBytes: Int { carrier?.queuedBytes ?? 0 }
 

@@ -6,6 +6,11 @@ import Traversal
 package final class RelayLink {
     package let server: RelayServer
 
+    /// Until the way to the server is used when nothing else goes by it.
+    var keepAliveNanoseconds = Limits.keepAlive {
+        didSet { winner?.keepAliveNanoseconds = keepAliveNanoseconds }
+    }
+
     private let network: any ClientNetwork
     private let contexts: SecureContexts
     private let families: TURNConfiguration.Families
@@ -194,6 +199,7 @@ package final class RelayLink {
         case .allocated(let allocation):
             guard winner == nil else { return attempt.close() }
             winner = attempt
+            attempt.keepAliveNanoseconds = keepAliveNanoseconds
             for other in attempts where other !== attempt { other.close() }
             attempts = []
             addresses = []

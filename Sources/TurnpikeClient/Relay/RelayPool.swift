@@ -36,6 +36,11 @@ package enum RelayPoolEvent {
 /// Relays on several servers by all transports. Those of one server begin one behind the other, UDP first; the first
 /// that gives an allocation is kept, and the slower kinds are given up.
 package final class RelayPool {
+    /// Until the way to a server is used when nothing else goes by it.
+    var keepAliveNanoseconds = Limits.keepAlive {
+        didSet { for entry in entries { entry.link?.keepAliveNanoseconds = keepAliveNanoseconds } }
+    }
+
     private let network: any ClientNetwork
     private let contexts: SecureContexts
     private var receive: ((RelayPoolEvent) -> Void)?
@@ -168,6 +173,7 @@ package final class RelayPool {
             self.take(event, of: entry)
         }
         entry.link = link
+        link.keepAliveNanoseconds = keepAliveNanoseconds
         link.start()
     }
 
