@@ -212,8 +212,8 @@ extension PeerLink: PathUser {
     private func transmit(_ record: UnsafeRawBufferPointer) {
         guard let path = agent.path else {
             if transmitAhead(record) { return }
-            // It goes when there is a path. Of data SCTP sends again what is lost; the first would cost its longest time,
-            // and a record of the handshake the second that DTLS waits.
+            // It goes when there is a path. Of data SCTP sends again what is lost; the first would cost its longest
+            // time, and a record of the handshake the second that DTLS waits.
             let isHandshake = dtls?.state == .handshaking || association == nil
             if hasHadPath { isUnsent = true }
             if isHandshake || !hasHadPath, waitingRecords.count < ClientLimits.waitingRecords {
