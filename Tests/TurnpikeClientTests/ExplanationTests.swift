@@ -286,6 +286,15 @@ import Traversal
         #expect(cause(Self.path(.serverReflexive, .serverReflexive, "198.51.100.3:4000", isTCP: true)) == .punched)
     }
 
+    @Test func aGuessedPortIsToldFromAnOrdinaryPunch() {
+        let path = Self.path(.serverReflexive, .peerReflexive, "198.51.100.3:4000")
+        var situation = Situation(local: Self.facts(.portRestricted), remote: Self.facts(.symmetric), path: path)
+        situation.isGuessed = true
+        #expect(Explanation(situation).reason.hasSuffix("at random. The port was guessed: the path is direct."))
+        situation.isGuessed = false
+        #expect(Explanation(situation).reason.hasSuffix("until the other was let in: the path is direct."))
+    }
+
     @Test func whatPeersTellEachOtherIsReadAsItWasWritten() throws {
         var facts = NetworkFacts(type: .symmetric, ports: .sequential)
         (facts.layers, facts.isFirewalled, facts.hasOnlyPort443, facts.isMapped) = (.carrier, true, true, true)

@@ -71,6 +71,8 @@ package struct Situation: Hashable, Sendable {
     package var isHeard = false
     /// No address of the one side is of a kind with any of the other's.
     package var lacksPairs = false
+    /// The path was found by guessing a port.
+    package var isGuessed = false
     /// There is a relay to fall back to.
     package var hasRelay = true
 
@@ -105,7 +107,9 @@ extension Explanation {
         } else {
             let pair = Self.both(situation)
             let end =
-                "Both sides have sent until the other was let in\(path.isTCP ? ", by TCP" : ""): the path is direct."
+                situation.isGuessed
+                ? "The port was guessed: the path is direct."
+                : "Both sides have sent until the other was let in\(path.isTCP ? ", by TCP" : ""): the path is direct."
             self.init(cause: .punched, reason: pair.isEmpty ? end : "\(pair). \(end)", advice: "")
         }
     }

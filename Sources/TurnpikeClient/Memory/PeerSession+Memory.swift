@@ -38,7 +38,7 @@ extension PeerSession {
         let method: PathMethod =
             switch Path(path).method {
             case .direct: .direct
-            case .udpHolePunch: foundBy ?? .udpHolePunch
+            case .udpHolePunch: foundBy(path) ?? .udpHolePunch
             case .tcpHolePunch: .tcpHolePunch
             case .turnRelay: .relay
             }
@@ -49,8 +49,15 @@ extension PeerSession {
     func reportRelay(now: UInt64) {
         guard !hasReported, phase == .open, now &- beganAt >= ClientLimits.directPatience, isReporter else { return }
         hasReported = true
-        report(.udpHolePunch, worked: false)
+        report(punch?.method ?? .udpHolePunch, worked: false)
         report(.relay, worked: true)
+    }
+
+    /// What found the path, where it was more than checks from both sides: the search was on the one end or on the
+    /// other.
+    func foundBy(_ path: ICEPath) -> PathMethod? {
+        guard let punch, let method = punch.method else { return nil }
+        return punch.hasFound(path.base) || path.remoteType == .peerReflexive ? method : nil
     }
 
     private func report(_ method: PathMethod, worked: Bool) {

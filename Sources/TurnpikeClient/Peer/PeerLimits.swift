@@ -70,6 +70,8 @@ extension ClientLimits {
     /// After a search that found nothing: NATs are sometimes other than they were measured. Longer than
     /// `PunchLimits.searchRest`, which is the peer's as well.
     static let searchPauses = [25, 60].map { $0 * second }
+    /// Of what the server remembers: so many connections more have found nothing by a search than something.
+    static let hopelessScore = -5
     /// Of one connection, whoever begins them.
     static let searches = 32
 

@@ -25,6 +25,8 @@ extension PeerSession {
         guard !link.isRelayOnly else { return }
         let punch = PunchDriver(link) { [weak self] in
             self?.host.punchFacts
+        } memory: { [weak self] in
+            self?.pathMemory
         } tell: { [weak self] members in
             self?.tell(signal: PunchDriver.kind, members)
         }

@@ -95,8 +95,6 @@ final class PeerSession {
     /// When the newest attempt began, and whether the server was told what became of it.
     var beganAt: UInt64 = 0
     var hasReported = false
-    /// What found the direct path, where it was more than checks from both sides.
-    var foundBy: PathMethod?
     /// What the peer was told of this side's network last.
     var toldNetwork: JSONValue?
 
@@ -163,7 +161,7 @@ final class PeerSession {
         (version, hasOffered, hasDescribed) = (0, false, false)
         (remoteDescriptionID, remoteFingerprints) = (nil, [])
         signalUsers = [:]
-        (beganAt, hasReported, foundBy) = (now, false, nil)
+        (beganAt, hasReported) = (now, false)
         linkNumber += 1
         let number = linkNumber
         let link = PeerLink(host.context, isOfferer: isOfferer, isRelayOnly: isRelayOnly) { [weak self] output in

@@ -31,12 +31,15 @@ final class PunchDriver {
     private let context: PeerContext
     private unowned let link: PeerLink
     private let facts: () -> PunchFacts?
+    private let memory: () -> PathMemory?
     private let tell: ([String: JSONValue]) -> Void
     private var told: PunchReport?
     private var peerReport: PunchReport?
     private var puncher: Puncher?
     private var held: [Number: Held] = [:]
     private var searches = 0
+    /// Of the newest search.
+    private var newestPlan: PunchPlan?
     /// Since there was a direct path, a NAT changed, or the beginning; the next search is not before that time.
     private var misses = 0
     private var restsUntil: UInt64 = 0
@@ -50,13 +53,15 @@ final class PunchDriver {
 
     /// - Parameters:
     ///   - facts: nil while they are not known, or where nobody wants ports to be guessed.
+    ///   - memory: what the server remembers of the two networks; nil where that is nothing.
     ///   - tell: sends the members to the peer.
     init(
         _ link: PeerLink,
         facts: @escaping () -> PunchFacts?,
+        memory: @escaping () -> PathMemory? = { nil },
         tell: @escaping ([String: JSONValue]) -> Void
     ) {
-        (self.link, self.facts, self.tell) = (link, facts, tell)
+        (self.link, self.facts, self.memory, self.tell) = (link, facts, memory, tell)
         context = link.context
     }
 
@@ -67,6 +72,12 @@ final class PunchDriver {
         return "the NATs' ports were guessed (\(searches) searches, the last with \(counters.probesSent) packets): "
             + (outcome == .hit ? "a way was found" : "no way was found")
     }
+
+    /// What the newest search was; nil before the first.
+    var method: PathMethod? { newestPlan.map { $0.isSearch ? .birthday : .portPrediction } }
+
+    /// Whether that socket is one on which a search has heard the peer.
+    func hasFound(_ base: ICEBase) -> Bool { held.values.contains { $0.base == base } }
 
     // MARK: What changes
 
@@ -131,12 +142,19 @@ final class PunchDriver {
     /// Decides when to search, where this side begins.
     private func plan(_ facts: PunchFacts) {
         guard let plan = plan(facts.report), plan.begins(isOfferer: link.isOfferer), isDue(plan), !isSearching,
-            nextSearch == nil, misses <= ClientLimits.searchPauses.count
+            nextSearch == nil, misses <= missesMax(plan)
         else { return }
         // Before the long search ordinary checks have their time; what was found and lost may come back by itself.
-        let patience = hasBeenDirect || plan == .ask(.any) ? ClientLimits.searchPatience : 0
+        let isKnownToHelp = plan.isSearch && memory()?.bestDirect?.method == .birthday
+        let patience = hasBeenDirect || (plan == .ask(.any) && !isKnownToHelp) ? ClientLimits.searchPatience : 0
         nextSearch = max(link.now &+ patience, restsUntil)
         setAlarm()
+    }
+
+    /// Between networks where searches have led nowhere time and again, one is enough to see whether that still holds.
+    private func missesMax(_ plan: PunchPlan) -> Int {
+        let isHopeless = plan.isSearch && memory()?.score(of: .birthday) ?? 0 <= ClientLimits.hopelessScore
+        return isHopeless ? 0 : ClientLimits.searchPauses.count
     }
 
     private var isSearching: Bool { puncher.map { $0.outcome == nil } ?? false }
@@ -171,6 +189,7 @@ final class PunchDriver {
             let peer = try? ICECredentials(usernameFragment: transport.iceUfrag, password: transport.icePassword)
         else { return }
         searches += 1
+        newestPlan = plan
         let session = Puncher.Session(
             own: link.agent.localCredentials,
             peer: peer,
