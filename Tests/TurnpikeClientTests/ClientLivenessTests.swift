@@ -124,7 +124,10 @@ import Traversal
     func whateverHappensInTheMiddleOfATransferAllOfItArrives(upset: Upset, isDirect: Bool) async {
         let gaps = Figures()
         await withWorlds(runs(1)) { seed in
-            let world = try Self.world(isDirect ? .portRestricted : .symmetric, seed: seed)
+            let world = try Self.world(isDirect ? .portRestricted : .symmetric, seed: seed) { _, configuration in
+                // The relay is to carry it all the time.
+                configuration.symmetricPunching = .never
+            }
             #expect(try world.meet(), world.comment)
             try world.internet.run(seconds: 3)
             #expect(isDirect ? world.areDirect : world.areRelayed, world.comment)
