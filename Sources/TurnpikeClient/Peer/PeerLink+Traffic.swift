@@ -168,8 +168,8 @@ extension PeerLink: PathUser {
     private func transmit(_ record: UnsafeRawBufferPointer) {
         guard let path = agent.path else {
             // It goes when there is a path; DTLS would wait a second.
-            isUnsent = true
             let isHandshake = dtls?.state == .handshaking || association == nil
+            if !isHandshake { isUnsent = true }
             if isHandshake, waitingRecords.count < ClientLimits.waitingRecords {
                 waitingRecords.append([UInt8](record))
             }
