@@ -116,4 +116,3 @@ def test_a_connection_goes_along_to_every_uplink(lab, settings, mover):
                       f"direct after {(back - began) * 1000:.0f} ms")
             assert not talker.said("disconnected"), talker.events
             assert talker.process.poll() is None and listener.process.poll() is None
-

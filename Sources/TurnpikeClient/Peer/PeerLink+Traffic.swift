@@ -215,7 +215,7 @@ extension PeerLink: PathUser {
             // It goes when there is a path. Of data SCTP sends again what is lost; the first would cost its longest
             // time, and a record of the handshake the second that DTLS waits.
             let isHandshake = dtls?.state == .handshaking || association == nil
-            if hasHadPath { isUnsent = true }
+            if hasHadPath, !isHandshake { isUnsent = true }
             if isHandshake || !hasHadPath, waitingRecords.count < ClientLimits.waitingRecords {
                 waitingRecords.append([UInt8](record))
             }
