@@ -41,6 +41,13 @@ private final class Bench: SessionHost {
     func user(of channel: DataChannel, in session: PeerSession) -> (any ChannelUser)? { nil }
     func resumer(_ session: UInt64) -> @Sendable () -> Void { {} }
 
+    let networkFacts = NetworkFacts()
+    let serverClock: ServerClock? = nil
+    let punchFacts: PunchFacts? = nil
+    func networkFacts(of peer: PeerID) -> NetworkFacts? { nil }
+    func pathMemory(from local: PeerID, to remote: PeerID) -> PathMemory? { nil }
+    func report(_ method: PathMethod, worked: Bool, milliseconds: UInt64, from local: PeerID, to remote: PeerID) {}
+
     func last(_ kind: SignalingMessageKind) -> JSONValue? { told.last { $0.kind == kind }?.payload }
 }
 
