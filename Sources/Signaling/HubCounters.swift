@@ -32,7 +32,7 @@ package enum RejectionReason: Int, CaseIterable, Sendable {
 
 /// What the hub counts. Every message that came in is under its type, or under none where it had none that is known.
 package struct HubCounters: Sendable {
-    private var received = InlineArray<15, UInt64>(repeating: 0)
+    private var received = InlineArray<16, UInt64>(repeating: 0)
     private var rejected = InlineArray<15, UInt64>(repeating: 0)
     package internal(set) var messagesReceived: UInt64 = 0
     package internal(set) var messagesSent: UInt64 = 0
