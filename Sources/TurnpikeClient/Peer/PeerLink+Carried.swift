@@ -162,9 +162,10 @@ extension PeerLink {
 
     /// - Returns: whether it was sent ahead of the path.
     func transmitAhead(_ record: UnsafeRawBufferPointer) -> Bool {
-        guard carried.isAgreed, carried.datagramsAhead < ClientLimits.datagramsAhead, let ahead = agent.pathAhead else {
-            return false
-        }
+        // Behind a path that was lost there may be anything; what has no path waits for the next one.
+        guard !hasHadPath, carried.isAgreed, carried.datagramsAhead < ClientLimits.datagramsAhead,
+            let ahead = agent.pathAhead
+        else { return false }
         carried.datagramsAhead += 1
         context.router.send(record, to: ahead.remote, on: ahead.base, for: self)
         return true

@@ -37,14 +37,18 @@ extension PeerLink: PathUser {
         from source: Endpoint,
         isForHandshake: Bool
     ) -> Bool {
-        let isTaken = open(bytes, isForHandshake: isForHandshake)
+        // A peer that has moved is heard by its new path while nothing reaches it by this side's.
+        let isByPath = agent.path.map { $0.base == base && $0.remote == source } ?? false
+        let isHeard = isByPath || unanswered.isFull && !agent.isInDoubt
+        let isTaken = open(bytes, isForHandshake: isForHandshake, isAnswer: isHeard)
         if isTaken { agent.noteReceived(on: base, from: source, now: now) }
         settle()
         return isTaken
     }
 
+    /// - Parameter isAnswer: whether it shows that what was sent arrives.
     /// - Returns: whether it was of this connection.
-    func open(_ bytes: UnsafeRawBufferPointer, isForHandshake: Bool) -> Bool {
+    func open(_ bytes: UnsafeRawBufferPointer, isForHandshake: Bool, isAnswer: Bool = false) -> Bool {
         guard let dtls else { return false }
         var isTaken = isForHandshake
         var count: Int
@@ -58,7 +62,7 @@ extension PeerLink: PathUser {
         while count > 0 {
             isTaken = true
             // What never went the peer does not have, whatever it says.
-            if !isUnsent { unanswered.clear() }
+            if isAnswer, !isUnsent { unanswered.clear() }
             becomeSecure()
             association?.receive(UnsafeRawBufferPointer(rebasing: context.opened[..<count]))
             count = dtls.read(into: context.opened)

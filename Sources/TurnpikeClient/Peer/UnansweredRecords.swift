@@ -8,10 +8,12 @@ struct UnansweredRecords {
     private var ends: [Int] = []
     private var since: UInt64?
 
+    var isFull: Bool { ends.count >= ClientLimits.unansweredRecords }
+
     /// The first ones count: they are what the peer waits for.
     mutating func append(_ record: UnsafeRawBufferPointer, now: UInt64) {
         if since == nil { since = now }
-        guard ends.count < ClientLimits.unansweredRecords, record.count <= ClientLimits.unansweredRecordBytes else {
+        guard !isFull, record.count <= ClientLimits.unansweredRecordBytes else {
             return
         }
         bytes.append(contentsOf: record)
