@@ -1,5 +1,6 @@
 """Runs the release binary the way an operator does: commands, a configuration file, signals."""
 
+import errno
 import itertools
 import json
 import os
@@ -58,22 +59,28 @@ def client_address():
     return f"127.{20 + number // 62500}.{number // 250 % 250}.{1 + number % 250}"
 
 
-def free_port(host="127.0.0.1"):
-    """A port free for UDP and for TCP.
+def free_port(*hosts):
+    """A port free for UDP and for TCP at all of these, or at 127.0.0.1.
 
     It lies below those that the kernel gives away by itself, and each of the processes that run tests side by side has
     a range of its own, so nobody takes it before the server does.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     while True:
         port = next(_ports)
-        with socket.socket(family, socket.SOCK_DGRAM) as probe, socket.socket(family, socket.SOCK_STREAM) as other:
-            try:
-                probe.bind((host, port))
-                other.bind((host, port))
-            except OSError:
-                continue
+        if all(_is_free(host, port) for host in hosts or ("127.0.0.1",)):
             return port
+
+
+def _is_free(host, port):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe, socket.socket(family, socket.SOCK_STREAM) as other:
+        try:
+            probe.bind((host, port))
+            other.bind((host, port))
+        except OSError as error:
+            # An address that is not there yet has no ports that somebody could have.
+            return error.errno != errno.EADDRINUSE
+        return True
 
 
 def _own_ports():
@@ -129,7 +136,7 @@ class Server:
         self.dtls_port = DTLS_PORT
         self.descriptor_limit = descriptors
         with inside(namespace):
-            self.port = port or free_port(hosts[0])
+            self.port = port or free_port(*hosts)
         base = {
             "realm": "turnpike",
             "workers": 2,

@@ -54,7 +54,7 @@ class Coturn:
     def __init__(self, directory, password=harness.PASSWORD, namespace=None, hosts=("127.0.0.1",)):
         self.directory, self.namespace = directory, namespace
         with inside(namespace):
-            self.port, self.tls_port = harness.free_port(hosts[0]), harness.free_port(hosts[0])
+            self.port, self.tls_port = harness.free_port(*hosts), harness.free_port(*hosts)
         self.certificate, key = directory / "certificate.pem", directory / "key.pem"
         openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", 30, "-subj", "/CN=turn.test", "-out",
                 self.certificate, "-keyout", key)
