@@ -107,6 +107,38 @@ import Traversal
     }
 }
 
+extension ClientUplinkTests {
+    /// More networks than the lists of candidates and pairs hold addresses of.
+    @Test(arguments: ["alice", "bob"])
+    func aConnectionGoesAlongToFortyUplinksInARow(mover: String) async {
+        let (gaps, returns) = (Figures(), Figures())
+        await withWorlds(runs(1)) { seed in
+            let world = try Self.world(seed: seed, mover, from: .dual)
+            #expect(try world.meet(), world.comment)
+            #expect(try world.internet.run(while: { !world.areDirect }, atMostSeconds: 5), world.comment)
+            let traffic = ClientTraffic(world)
+            for number in 0..<40 {
+                try world.internet.run(seconds: 1 + Double(number % 4) / 3)
+                let start = world.internet.now
+                world.replug(mover, [.v4, .dual, .v6, .dual][number % 4])
+                try world.internet.run(seconds: 0.5)
+                let isBack = try world.internet.run(while: { !world.areDirectAnew(since: start) }, atMostSeconds: 10)
+                #expect(isBack, "\(number): \(world.comment)")
+                returns.add(Double(world.internet.now - start) / 1e9)
+                gaps.add(traffic.longestGapSeconds(since: start))
+            }
+            #expect(try traffic.stop(), world.comment)
+            #expect(traffic.misplaced == 0)
+            #expect(world.alice.disconnections.isEmpty && world.bob.disconnections.isEmpty)
+            try world.close()
+        }
+        #expect(gaps.quantile(1) <= 3)
+        #expect(returns.quantile(1) <= 3)
+        print(gaps.text("forty uplinks of \(mover) in a row: data stalls, s"))
+        print(returns.text("forty uplinks of \(mover) in a row: direct again, s"))
+    }
+}
+
 extension ClientUplinkTests.Uplink {
     fileprivate func has(_ family: AddressFamily) -> Bool { self == .dual || (self == .v4) == (family == .ipv4) }
 }

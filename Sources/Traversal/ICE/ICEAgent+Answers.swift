@@ -20,6 +20,7 @@ extension ICEAgent {
             return false
         }
         checks[transaction] = nil
+        pair.heardAt = now
         pair.transactions.removeAll { $0 == transaction }
         // RFC 8445 section 7.2.5.2.1.
         guard base == pair.local.base, source == pair.remoteEndpoint else {

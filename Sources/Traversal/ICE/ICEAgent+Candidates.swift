@@ -19,16 +19,25 @@ extension ICEAgent {
     }
 
     func foundation(of local: ICELocalCandidate) -> String {
-        let key = FoundationKey(
+        let key = foundationKey(local)
+        if let number = foundations[key] { return String(number) }
+        if foundations.count >= 4 * ICELimits.localCandidates {
+            // Those of networks that this machine has left; a number is not given twice.
+            let inUse = Set(locals.map(foundationKey))
+            foundations = foundations.filter { inUse.contains($0.key) }
+        }
+        foundationCount += 1
+        foundations[key] = foundationCount
+        return String(foundationCount)
+    }
+
+    private func foundationKey(_ local: ICELocalCandidate) -> FoundationKey {
+        FoundationKey(
             type: local.type,
             base: local.baseEndpoint.address.withoutLink,
             server: local.server,
             isTCP: local.transport.isTCP
         )
-        if let index = foundations.firstIndex(of: key) { return String(index + 1) }
-        // Bounded by the candidates: a key is made only for one that was let in, or is about to be.
-        if foundations.count < 4 * ICELimits.localCandidates { foundations.append(key) }
-        return String(foundations.count)
     }
 
     func insert(_ candidate: ICELocalCandidate) -> ICECandidate? {
@@ -97,6 +106,8 @@ extension ICEAgent {
         counters.candidatesIgnored &+= UInt64(remotes.count { !isOfSession($0) } + named.count { !isOfSession($0) })
         remotes.removeAll { !isOfSession($0) }
         named.removeAll { !isOfSession($0) }
+        let endpoints = Set(remotes.compactMap(\.endpoint))
+        toldAt = toldAt.filter { endpoints.contains($0.key) }
         lookups.removeAll { lookup in !named.contains { $0.address == .name(lookup.name) } }
         for local in locals {
             for candidate in remotes { formPair(local, candidate) }
@@ -199,7 +210,7 @@ extension ICEAgent {
             counters.candidatesBeyondLimit &+= 1
             return
         }
-        remotes.append(candidate)
+        add(candidate, at: endpoint)
         for local in locals { formPair(local, candidate) }
     }
 
@@ -219,26 +230,8 @@ extension ICEAgent {
             port: source.port,
             type: .peerReflexive
         )
-        remotes.append(candidate)
+        add(candidate, at: source)
         return candidate
-    }
-
-    /// A peer whose NAT changes ports, or whose relays come and go, has new addresses as long as it lives: those
-    /// without a use give way, what checks have shown before what was signaled.
-    private func makeRoomForRemote() -> Bool {
-        guard remotes.count >= ICELimits.remoteCandidates else { return true }
-        func isIdle(_ candidate: ICECandidate) -> Bool {
-            !pairs.contains { $0.remoteEndpoint == candidate.endpoint && $0.state != .failed }
-        }
-        let idle =
-            remotes.firstIndex { $0.type == .peerReflexive && isIdle($0) }
-            ?? remotes.firstIndex { candidate in
-                isIdle(candidate) && pairs.contains { $0.remoteEndpoint == candidate.endpoint }
-            }
-        guard let idle else { return false }
-        let endpoint = remotes.remove(at: idle).endpoint
-        for pair in pairs where pair.remoteEndpoint == endpoint { forget(pair) }
-        return true
     }
 
     /// Unspecified, multicast and broadcast addresses are nobody's.

@@ -38,13 +38,10 @@ extension ICEAgent {
         )
         let pair = ICEPair(local, foundation: foundation(of: local), remote: candidate, at: endpoint, session)
         pair.priority = priority(pair)
+        pair.heardAt = now
         if pairs.count >= ICELimits.pairs {
-            // A failed pair goes first, then the least of those that nobody has tried.
-            let idle =
-                pairs.last { $0.state == .failed }
-                ?? pairs.last { ($0.state == .frozen || $0.state == .waiting) && $0.priority < pair.priority }
             counters.pairsBeyondLimit &+= 1
-            guard let idle else { return nil }
+            guard let idle = pairToReplace(by: pair) else { return nil }
             forget(idle)
         }
         let place = pairs.firstIndex { $0.priority < pair.priority } ?? pairs.endIndex

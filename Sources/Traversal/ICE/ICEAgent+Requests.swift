@@ -146,6 +146,7 @@ extension ICEAgent {
             pair = made
         }
         pair.requests &+= 1
+        pair.heardAt = now
         if pair === selected { silentSince = nil }
         if role == .controlled { note(request, on: pair) }
         trigger(pair)

@@ -137,6 +137,7 @@ extension ICEAgent {
         }
         selected?.transmission = nil
         (pairs, triggered, remotes, named, early) = ([], [], [], [], [])
+        toldAt = [:]
         (remote, nominated, firstValid, checkingSince) = (nil, nil, nil, nil)
         (remotesEnded, wasConnected, lostBaseAt) = (false, false, nil)
         (streamsAt, haveStreamsBegun) = (nil, false)

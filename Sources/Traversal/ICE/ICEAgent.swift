@@ -25,8 +25,11 @@ package final class ICEAgent {
 
     var remote: ICERemoteParameters?
     var locals: [ICELocalCandidate] = []
-    var foundations: [FoundationKey] = []
+    var foundations: [FoundationKey: Int] = [:]
+    var foundationCount = 0
     var remotes: [ICECandidate] = []
+    /// When each of their addresses was told, or shown by a check.
+    var toldAt: [Endpoint: UInt64] = [:]
     /// Candidates whose names wait for the caller.
     var named: [ICECandidate] = []
     /// Those of the names that may yet be resolved.

@@ -70,6 +70,8 @@ final class ICEPair {
     var refusals = 0
     /// When it was asked last though it had failed.
     var triedAgainAt: UInt64 = 0
+    /// When it was made, or the peer was heard by it last.
+    var heardAt: UInt64 = 0
 
     var checksSent: UInt64 = 0
     var answers: UInt64 = 0
