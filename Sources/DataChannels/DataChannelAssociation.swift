@@ -24,6 +24,8 @@ package final class DataChannelAssociation {
 
     /// The longest packet handed out.
     package private(set) var packetLimitBytes: Int
+    /// Packets of the peer's that were dropped since usrsctp would have stayed with them for ever.
+    package private(set) var malformedPackets: UInt64 = 0
 
     /// While it is set, events wait, and beyond `receiveBufferBytes` of them the peer is held up, on all channels at
     /// once: SCTP has one window for an association. `writable` and `bufferedAmountLow` alone are handed over, since a
@@ -131,6 +133,10 @@ package final class DataChannelAssociation {
     /// Takes one packet that DTLS opened. Before `connect` it is dropped; the peer sends its INIT again.
     package func receive(_ packet: UnsafeRawBufferPointer) {
         guard packet.count <= DataChannelLimits.packetBytes, packet.count >= Self.headerBytes, phase != .idle else {
+            return
+        }
+        guard InitiationCheck.passes(packet) else {
+            malformedPackets &+= 1
             return
         }
         stack.run { state in
