@@ -65,10 +65,22 @@ def free_port(*hosts):
     It lies below those that the kernel gives away by itself, and each of the processes that run tests side by side has
     a range of its own, so nobody takes it before the server does.
     """
+    return _free(_ports, hosts, 1)
+
+
+def free_pair(*hosts):
+    """The first of two such ports that follow each other, of which `free_port` never names either.
+
+    coturn's programs take the one they are given and the one above it, as RTP and RTCP would.
+    """
+    return _free(_pairs, hosts, 2)
+
+
+def _free(candidates, hosts, count):
     while True:
-        port = next(_ports)
-        if all(_is_free(host, port) for host in hosts or ("127.0.0.1",)):
-            return port
+        first = next(candidates)
+        if all(_is_free(host, first + more) for host in hosts or ("127.0.0.1",) for more in range(count)):
+            return first
 
 
 def _is_free(host, port):
@@ -83,13 +95,17 @@ def _is_free(host, port):
         return True
 
 
-def _own_ports():
-    first = 10_000 + 1_000 * _RUNNER
+# Of each process's range, the last ports are given away two by two.
+_FIRST, _SINGLE, _ALL = 10_000 + 1_000 * _RUNNER, 800, 1_000
+
+
+def _shuffled(numbers):
     # Two runs on one machine begin at different places.
-    return itertools.cycle(random.sample(range(first, first + 1_000), 1_000))
+    return itertools.cycle(random.sample(numbers, len(numbers)))
 
 
-_ports = _own_ports()
+_ports = _shuffled(range(_FIRST, _FIRST + _SINGLE))
+_pairs = _shuffled(range(_FIRST + _SINGLE, _FIRST + _ALL, 2))
 
 
 def endpoint(host, port):

@@ -17,7 +17,7 @@ import harness
 import stunclient
 import stunwire as stun
 from chromium import Chromium
-from harness import PASSWORD, client_address, free_port, wait_until
+from harness import PASSWORD, client_address, free_pair, free_port, wait_until
 from signaling import API, HOST, USERS, Peer, Raw, is_open, pinned
 from test_aioice import connect, relay_only
 from test_page_visitor import run
@@ -137,11 +137,11 @@ def test_the_command_line_says_where_it_is(shared):
 
 
 def test_turnutils_uclient_relays(shared):
-    port = free_port()
+    port = free_pair()
     echo = subprocess.Popen(["turnutils_peer", "-L", HOST, "-p", str(port)], stdout=subprocess.DEVNULL,
                             stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _is_bound(port), 10, "turnutils_peer listens")
+        wait_until(lambda: _is_bound(port) and _is_bound(port + 1), 10, "turnutils_peer listens")
         command = ["turnutils_uclient", "-t", "-S", "-e", HOST, "-r", str(port), "-m", "5", "-n", "100", "-z", "5",
                    "-u", "alice", "-w", PASSWORD, "-p", str(shared.tls_port), HOST]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, errors="replace")

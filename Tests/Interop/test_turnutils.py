@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import harness
-from harness import free_port
+from harness import free_pair, free_port
 from namespaces import Namespaces, inside
 from totals import Totals
 
@@ -95,22 +95,24 @@ def concurrently(request):
 
 @pytest.fixture(scope="module")
 def peer_program():
-    """`turnutils_peer`, which echoes; waits until its port is bound."""
+    """`turnutils_peer`, which echoes; waits until both its ports are bound."""
     started = []
 
     def start(host, namespace=None):
         with inside(namespace):
-            port = free_port(host)
+            port = free_pair(host)
         enter = ("ip", "netns", "exec", namespace) if namespace else ()
         process = subprocess.Popen([*enter, "turnutils_peer", "-L", host, "-p", str(port)],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         started.append(process)
 
         def bound():
+            assert process.poll() is None, "turnutils_peer has ended"
             with open(f"/proc/{process.pid}/net/udp") as four, open(f"/proc/{process.pid}/net/udp6") as six:
-                return f":{port:04X} " in four.read() + six.read()
+                sockets = four.read() + six.read()
+            return all(f":{number:04X} " in sockets for number in (port, port + 1))
 
-        harness.wait_until(bound, 10, "turnutils_peer binds its port")
+        harness.wait_until(bound, 10, "turnutils_peer binds its ports")
         return port
 
     yield start
