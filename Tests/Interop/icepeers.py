@@ -188,6 +188,9 @@ class Pair:
             for carrier in carriers:
                 carrier.join(PATIENCE_SECONDS)
         else:
+            # libnice gives up what it checks before it has candidates of its own for it.
+            for agent in (self.ours, self.libnice):
+                agent.await_new("gathered", 0)
             self.ours.describe(self.libnice, keep=keep)
             self.libnice.describe(self.ours, options, keep=keep)
         self.wait_connected()
