@@ -4,12 +4,14 @@ import Testing
 import Traversal
 
 /// Pairs of NATs that ordinary checks do not get through: how many searches find a way, and how soon. The bars are for
-/// a thousand runs: `LAB_RUNS=1000`.
+/// a thousand runs: `LAB_RUNS=1000`. With `LAB_LOSS=5` each link, and signaling, loses five packets of a hundred.
 @Suite struct PunchCellTests {
     enum Cell: String, CaseIterable, Sendable {
         case counting, countingWithLoss, random, randomWithLoss, block, bothCounting, preserving, nasty
 
-        var lossRatio: Double { self == .countingWithLoss || self == .randomWithLoss ? 0.02 : 0 }
+        var lossRatio: Double {
+            LabLoss.ratio(usual: self == .countingWithLoss || self == .randomWithLoss ? 0.02 : 0)
+        }
 
         /// Of a hundred, and within these seconds.
         var bar: (ratio: Double, seconds: Double) {
@@ -35,6 +37,9 @@ import Traversal
             }
         }
     }
+
+    /// Where the environment asks for loss, so many of a hundred searches may fail besides.
+    private static let forgiven = LabLoss.wanted.map { $0 > 0 ? 0.015 : 0 } ?? 0
 
     /// One address for everybody, and it lets in nobody who was not sent to.
     private static func steady(_ dice: inout Dice) -> NATBehavior {
@@ -89,7 +94,7 @@ import Traversal
         }
         print("\(cell)\(isTurned ? ", turned" : ""): \(tally.text)")
         // A few runs show no hundredths.
-        let allowed = seeds.count < 100 ? seeds.count / 4 : Int(Double(seeds.count) * (1 - bar.ratio))
+        let allowed = seeds.count < 100 ? seeds.count / 4 : Int(Double(seeds.count) * (1 - bar.ratio + Self.forgiven))
         #expect(tally.misses.count <= allowed, "\(tally.misses.prefix(5))")
     }
 }

@@ -16,6 +16,7 @@ final class PunchWorld {
     let traffic = PunchTraffic()
     /// The way of signaling, from peer to peer.
     private let signalingSeconds: Double
+    private var dice: Dice
 
     init(_ one: NATBehavior, _ other: NATBehavior, _ quality: LinkQuality, seed: UInt64) throws {
         internet = Internet(seed: seed) { net in
@@ -24,13 +25,16 @@ final class PunchWorld {
             net.nat("other", other, quality) { $0.host("b") }
         }
         signalingSeconds = 2 * (quality.delayMilliseconds + 1) / 1_000
+        dice = Dice(seed: seed, for: "signaling")
         let credentials = try ["a", "b"].map {
             try ICECredentials(usernameFragment: "fragment\($0)", password: "ThePasswordOfPeer\($0)12345678")
         }
         a = try PunchSide(internet, "a", own: credentials[0], peer: credentials[1], isOfferer: true)
         b = try PunchSide(internet, "b", own: credentials[1], peer: credentials[0], isOfferer: false)
         for (side, other) in [(a, b), (b, a)] {
-            side.signal = { [internet, signalingSeconds, weak other] message in
+            // The way of signaling is made of the same links.
+            side.signal = { [weak self, weak other] message in
+                guard let self, !dice.chance(quality.lossRatio) else { return }
                 internet.scheduler.after(seconds: signalingSeconds) { other?.take(message) }
             }
         }

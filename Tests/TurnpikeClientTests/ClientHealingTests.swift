@@ -102,7 +102,8 @@ import Traversal
             let changes = world.alice.pathChanges.count + world.bob.pathChanges.count
             try world.internet.run(seconds: 600)
             #expect(mappings() == before, world.comment)
-            #expect(world.alice.pathChanges.count + world.bob.pathChanges.count == changes, world.comment)
+            // Three checks in a row are lost once in a while: data goes over the relay until the next one is answered.
+            #expect(world.alice.pathChanges.count + world.bob.pathChanges.count <= changes + 4, world.comment)
             #expect(world.areDirect, world.comment)
             #expect(try world.exchange(), world.comment)
             try world.close()

@@ -6,7 +6,7 @@ import Traversal
 @testable import TurnpikeClient
 
 /// Whole clients behind NATs that ordinary checks do not get through: from the call of `connect` to the direct path on
-/// both sides. The bars are for a thousand runs: `LAB_RUNS=1000`.
+/// both sides. The bars are for a thousand runs: `LAB_RUNS=1000`. With `LAB_LOSS=5` each link loses five packets of a hundred.
 @Suite struct ClientPunchTests {
     enum Cell: String, CaseIterable, Sendable {
         case counting, random, block, bothCounting
@@ -39,7 +39,12 @@ import Traversal
     }
 
     private static func quality(_ dice: inout Dice) -> LinkQuality {
-        LinkQuality(delayMilliseconds: 2 + 40 * dice.unit(), jitterMilliseconds: 8 * dice.unit(), reorderRatio: 0.02)
+        LinkQuality(
+            delayMilliseconds: 2 + 40 * dice.unit(),
+            jitterMilliseconds: 8 * dice.unit(),
+            lossRatio: LabLoss.ratio(),
+            reorderRatio: 0.02
+        )
     }
 
     private static func world(

@@ -56,6 +56,10 @@ package enum PunchLimits {
     static let samplePatience = 400 * millisecond
     /// For the peer's word that it has opened its ports.
     static let answerTime = 2 * second
+    static let longAnswerTime = 2 * answerTime
+    /// Beyond the way there and back: when a message that is not answered is taken for lost, and told again. The peer
+    /// may have to measure first.
+    static let messagePatience = samplePatience + 150 * millisecond
     static let searchTime = 10 * second
     static let blockTime = 4 * second
     /// For a handful of ports, before they are measured anew.

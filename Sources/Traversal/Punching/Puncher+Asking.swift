@@ -18,8 +18,9 @@ extension Puncher {
     private func beginAttempt() {
         guard let ownEndpoint else { return }
         noteAttempt()
-        endsAt = after(PunchLimits.answerTime)
-        actions.append(.tell(.ready(attempt: attempt, at: ownEndpoint)))
+        // A search is not begun anew soon.
+        endsAt = after(plan.isSearch ? PunchLimits.longAnswerTime : PunchLimits.answerTime)
+        ask(.ready(attempt: attempt, at: ownEndpoint))
     }
 
     func search(_ number: UInt32, at address: IPAddress, _ ports: PunchPorts) {
@@ -27,6 +28,7 @@ extension Puncher {
         else {
             return refuse()
         }
+        noteAnswer()
         let time = searchTime
         if plan.isSearch {
             guard gate.beginSearch(address, until: after(time), now: now) else {
@@ -74,6 +76,7 @@ extension Puncher {
         }
         guard now >= endsAt else { return }
         guesses = nil
+        noteAnswer()
         let made = attempt &- session.firstAttempt &+ 1
         guard ownEndpoint != nil, !plan.isSearch, made < PunchLimits.guessAttempts else {
             actions.append(.tell(.cancel))

@@ -10,17 +10,21 @@ extension Puncher {
         clearAttempt()
         endsAt = after(PunchLimits.answerTime)
         startsAt = after(session.roundTrip / 2)
-        actions.append(.tell(.measure(attempt: attempt)))
+        ask(.measure(attempt: attempt))
     }
 
     func measure(_ number: UInt32) {
-        guard number >= attempt, number > attempt || !hasAnswered,
+        if number == attempt, isMeasuring {
+            if let ownBase { actions.append(.tell(.base(attempt: attempt, at: ownBase))) }
+            return
+        }
+        guard number >= attempt,
             number &- session.firstAttempt < PunchLimits.meetingAttempts
         else { return refuse() }
         attempt = number
         noteAttempt()
         clearAttempt()
-        hasAnswered = true
+        isMeasuring = true
         endsAt = after(PunchLimits.silence)
         openSocket()
     }
@@ -45,6 +49,7 @@ extension Puncher {
 
     func approach(_ number: UInt32, _ endpoint: Endpoint) {
         guard number == attempt, peerBase == nil, PunchTarget.isAllowed(endpoint.address) else { return refuse() }
+        noteAnswer()
         peerBase = endpoint
         openRow()
     }
@@ -74,6 +79,7 @@ extension Puncher {
             sockets[number]?.next = after(PunchLimits.openerPause)
         }
         guard now >= endsAt else { return }
+        noteAnswer()
         let made = attempt &- session.firstAttempt &+ 1
         guard begins, made < PunchLimits.meetingAttempts else {
             if begins { actions.append(.tell(.cancel)) }

@@ -3,6 +3,11 @@ import STUN
 /// The side with another port for each destination: it opens ports toward the peer, and says where they may be.
 extension Puncher {
     func open(_ number: UInt32, toward endpoint: Endpoint) {
+        // It asks again: the answer was lost, or has not been there yet.
+        if number == attempt, endpoint == asker {
+            if let answer { actions.append(.tell(answer)) }
+            return
+        }
         guard number > attempt || asker == nil, number &- session.firstAttempt < PunchLimits.guessAttempts,
             PunchTarget.isAllowed(endpoint.address), endpoint.port != 0
         else {
@@ -10,7 +15,7 @@ extension Puncher {
         }
         attempt = number
         noteAttempt()
-        (asker, hasAnswered, samples, measuredAt) = (endpoint, false, [], .max)
+        (asker, answer, samples, measuredAt) = (endpoint, nil, [], .max)
         // An opener of the attempt before may be found yet: it stays, and is repeated no more.
         for number in sockets.keys { sockets[number]?.next = .max }
         guard case .open(let ports) = plan else { return }
@@ -78,7 +83,7 @@ extension Puncher {
 
     /// Both answers of the server are there.
     func tellPortsIfMeasured() {
-        guard row.count == 3, !hasAnswered, samples.count(where: { $0.mapped != nil }) == 2 else { return }
+        guard row.count == 3, answer == nil, samples.count(where: { $0.mapped != nil }) == 2 else { return }
         tellCounted()
     }
 
@@ -93,9 +98,10 @@ extension Puncher {
     private func mapped(_ number: Int) -> Endpoint? { samples.first { $0.socket == number }?.mapped }
 
     private func tellPorts(_ ports: PunchPorts, at address: IPAddress? = nil) {
-        guard !hasAnswered else { return }
-        hasAnswered = true
-        actions.append(.tell(.opened(attempt: attempt, at: address ?? session.ownAddress, ports)))
+        guard answer == nil else { return }
+        let told = PunchMessage.opened(attempt: attempt, at: address ?? session.ownAddress, ports)
+        answer = told
+        actions.append(.tell(told))
     }
 
     func continueOpening() {

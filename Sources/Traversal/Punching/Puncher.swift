@@ -107,6 +107,8 @@ package final class Puncher {
     /// The address that a search of this side has reserved.
     var searched: IPAddress?
     private var lingersUntil: UInt64?
+    /// What was told last and is not answered yet, and when it is told again.
+    private var unanswered: (message: PunchMessage, next: UInt64)?
 
     // The asking side.
     var guesses: PortGuesses?
@@ -119,10 +121,13 @@ package final class Puncher {
     var toOpen = 0
     var row: [Int] = []
     var measuredAt: UInt64 = .max
-    var hasAnswered = false
+    /// What the peer's question of this attempt was answered with.
+    var answer: PunchMessage?
     // Both.
     var peerBase: Endpoint?
     var ownBase: Endpoint?
+    /// The peer has asked for this attempt.
+    var isMeasuring = false
     var startsAt: UInt64 = .max
 
     package init(
@@ -206,7 +211,7 @@ package final class Puncher {
     package var nextDeadline: UInt64? {
         guard outcome == nil else { return nil }
         if let lingersUntil { return min(lingersUntil, sockets.values.map(\.next).min() ?? .max) }
-        var next = min(endsAt, startsAt, measuredAt)
+        var next = min(endsAt, startsAt, measuredAt, unanswered?.next ?? .max)
         for sample in samples where sample.mapped == nil { next = min(next, sample.next) }
         var sending: UInt64 = toOpen > 0 ? 0 : .max
         for socket in sockets.values { sending = min(sending, socket.next) }
@@ -230,6 +235,7 @@ package final class Puncher {
             if now >= lingersUntil { end(.hit) } else { repeatHits() }
             return
         }
+        if let unanswered, now >= unanswered.next { ask(unanswered.message) }
         for index in samples.indices where samples[index].mapped == nil && now >= samples[index].next { ask(index) }
         switch plan {
         case .ask: continueAsking()
@@ -238,6 +244,18 @@ package final class Puncher {
         }
     }
 
+    // MARK: Messages
+
+    /// Tells the peer what it has to answer, and again until it does: messages are lost where signaling breaks.
+    func ask(_ message: PunchMessage) {
+        actions.append(.tell(message))
+        unanswered = (message, after(session.roundTrip &+ PunchLimits.messagePatience))
+    }
+
+    func noteAnswer() { unanswered = nil }
+
+    // MARK: Time and ends
+
     func after(_ nanoseconds: UInt64) -> UInt64 { now.addingSaturated(nanoseconds) }
 
     func end(_ outcome: PunchOutcome) {
@@ -245,7 +263,7 @@ package final class Puncher {
         self.outcome = outcome
         if let searched { gate.endSearch(searched, now: now) }
         for number in sockets.keys.sorted() where sockets[number]?.hasHit != true { close(number) }
-        (samples, guesses, toOpen) = ([], nil, 0)
+        (samples, guesses, toOpen, unanswered) = ([], nil, 0, nil)
         actions.append(.ended(outcome))
     }
 
@@ -351,7 +369,7 @@ package final class Puncher {
         sockets[number]?.target = peer
         sockets[number]?.sent = 0
         sockets[number]?.next = after(PunchLimits.openerPause)
-        (toOpen, guesses) = (0, nil)
+        (toOpen, guesses, unanswered) = (0, nil, nil)
         if lingersUntil == nil { lingersUntil = after(PunchLimits.lingerTime) }
         let known = mapped ?? samples.first { $0.socket == number }?.mapped
         actions.append(.hit(PunchHit(socket: number, peer: peer, mapped: known)))

@@ -74,6 +74,9 @@ extension ClientLimits {
     static let hopelessScore = -5
     /// Of one connection, whoever begins them.
     static let searches = 32
+    /// A report on a NAT that was not answered with the peer's is told again so often, at times that double.
+    static let reminders = 4
+    static let reminderPause = 1 * second
 
     // MARK: DTLS and SCTP
 

@@ -34,6 +34,7 @@ final class PunchDriver {
     private let memory: () -> PathMemory?
     private let tell: ([String: JSONValue]) -> Void
     private var told: PunchReport?
+    private var reminder = PunchReminder()
     private var peerReport: PunchReport?
     private var puncher: Puncher?
     private var held: [Number: Held] = [:]
@@ -103,6 +104,9 @@ final class PunchDriver {
             guard let report = PunchWire.report(payload) else { return }
             if report != peerReport { startOver() }
             peerReport = report
+            reminder.end()
+            // The peer has not had what it was told here.
+            if let told, payload[PunchWire.again]?.bool == true { tell(PunchWire.members(told)) }
             return update()
         }
         guard let message = PunchWire.message(payload) else { return }
@@ -135,6 +139,8 @@ final class PunchDriver {
         told = report
         startOver()
         tell(PunchWire.members(report))
+        if peerReport == nil { reminder.begin(link.now) }
+        setAlarm()
     }
 
     private func startOver() { (misses, restsUntil) = (0, 0) }
@@ -162,6 +168,9 @@ final class PunchDriver {
     private func plan(_ own: PunchReport) -> PunchPlan? { peerReport.flatMap { PunchPlan.make(own: own, peer: $0) } }
 
     private func wake() {
+        if let told, !isDirect, reminder.isDue(link.now) {
+            tell(PunchWire.members(told).merging([PunchWire.again: .bool(true)]) { $1 })
+        }
         if let nextSearch, link.now >= nextSearch {
             self.nextSearch = nil
             if let facts = facts(), let plan = plan(facts.report), plan.begins(isOfferer: link.isOfferer), isDue(plan) {
@@ -256,7 +265,7 @@ final class PunchDriver {
 
     private func setAlarm() {
         guard !isClosed else { return }
-        let next = min(nextSearch ?? .max, puncher?.nextDeadline ?? .max)
+        let next = min(nextSearch ?? .max, puncher?.nextDeadline ?? .max, isDirect ? .max : reminder.next)
         alarm.set(at: next == .max ? nil : next)
     }
 

@@ -4,6 +4,8 @@ import Traversal
 /// The members of `signal` messages of kind "punch". Each has a `step`; addresses are text, ports and attempts numbers.
 enum PunchWire {
     static let report = "report"
+    /// Of a report that was told before and not answered with the peer's own, which is to come again.
+    static let again = "again"
 
     // MARK: To the peer
 

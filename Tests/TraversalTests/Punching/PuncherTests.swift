@@ -160,6 +160,26 @@ import Testing
         #expect(benches[0].puncher.outcome == nil && benches[1].puncher.outcome == .busy)
     }
 
+    @Test func whatIsNotAnsweredIsToldAgainAndAnsweredAgainWithTheSame() throws {
+        let asking = try Bench(.ask(.counted(step: 1)))
+        try asking.answerServer(Self.seen)
+        func told(_ actions: [PunchAction]) -> [PunchMessage] {
+            actions.compactMap { if case .tell(let message) = $0 { message } else { nil } }
+        }
+        #expect(told(asking.run(seconds: 1.9)) == Array(repeating: .ready(attempt: 1, at: Self.seen), count: 3))
+        // The ports are there: it is silent while it tries them.
+        asking.step { $0.take(.opened(attempt: 1, at: Self.peer, .list([6_001])), now: $1, into: &$2) }
+        #expect(told(asking.run(seconds: 0.4)).isEmpty)
+
+        let opening = try Bench(.open(.preserved))
+        let ready = PunchMessage.ready(attempt: 1, at: Endpoint(address: Self.peer, port: 7_000))
+        let first = told(opening.step { $0.take(ready, now: $1, into: &$2) })
+        let again = opening.step { $0.take(ready, now: $1, into: &$2) }
+        #expect(first.count == 1 && told(again) == first)
+        // Without another socket or packet.
+        #expect(again.count == 1)
+    }
+
     @Test func openersBeginWithASmallHopLimitAndSocketsAreClosedInTheEnd() throws {
         let bench = try Bench(.open(.any))
         let ready = PunchMessage.ready(attempt: 1, at: Endpoint(address: Self.peer, port: 7_000))
