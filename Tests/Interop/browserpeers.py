@@ -54,15 +54,26 @@ def is_path(path, program, pair, told="is (?:connected|reached)"):
     - pair: what the foreign side sees, its own end first.
     - told: how the program begins to tell of a path.
     """
-    seen = re.findall(rf"\b{told} by (\S+), (\S+) to (\S+) ", program.said())
+    seen = told_path(program, told)
     if not pair or not seen:
         return False
-    method, near, far = seen[-1]
+    method, near, far = seen
     if path == "relay":
         kept = (near, pair[1]) if "--require-relay" in program.arguments else (far, pair[0])
         return (method, *kept) == ("turn-relay", "relay", "relay")
     others = ("host", "prflx") if path == "host" else ("srflx", "prflx")
     return far in others and pair[1] in others and "relay" not in (near, pair[0])
+
+
+def told_path(program, told):
+    """The method, and the types of both ends, of the path that the program has told of last."""
+    return next(reversed(re.findall(rf"\b{told} by (\S+), (\S+) to (\S+) ", program.said())), None)
+
+
+def is_relayed(program, pair, told):
+    """Whether both sides use a relay, whosever it is."""
+    method, *ends = told_path(program, told) or (None,)
+    return method == "turn-relay" and "relay" in ends and "relay" in (pair or ())
 
 
 class Place:
@@ -121,6 +132,18 @@ class Place:
     def machine(self, path):
         """The namespace of a `turnpike-peer` that is reached that way."""
         return self.elsewhere.client if path == "reflexive" else self.neighbour
+
+    @contextlib.contextmanager
+    def without_a_direct_path(self):
+        """What the two sites send to each other's routers is lost there. What they send to the server is not."""
+        rules = "\n ".join(f"ip {end} {self.here.outside} drop" for end in ("saddr", "daddr"))
+        wall = f"table inet cut {{\n chain forward {{\n type filter hook forward priority 0;\n {rules}\n }}\n}}\n"
+        enter = ("ip", "netns", "exec", self.elsewhere.router, "nft")
+        run(*enter, "-f", "-", input=wall)
+        try:
+            yield
+        finally:
+            run(*enter, "delete", "table", "inet", "cut")
 
     @contextlib.contextmanager
     def without_relaying(self):

@@ -8,7 +8,9 @@ import signal
 import pytest
 
 import harness
-from browserpeers import HOME, PATHS, PATIENCE_SECONDS, SIGNALING, Place, Program, digest, is_path, pieces
+from browserpeers import (
+    HOME, PATHS, PATIENCE_SECONDS, SIGNALING, Place, Program, digest, is_path, is_relayed, pieces,
+)
 from chromium import Chromium
 from peertool import peer
 
@@ -284,6 +286,55 @@ def test_a_tab_restarts_ice(place, tab, tmp_path):
         assert hashlib.sha256(listener.wait_for_output(40 * 65_536)).hexdigest() == digest(pieces(40, 65_536))
         assert_path(tab, listener, "reflexive")
         assert "gone" not in listener.said() and listener.said().count(" is connected ") == 1
+
+
+# More than is under way while somebody reacts.
+MUCH = 400
+
+
+@contextlib.contextmanager
+def cut_amid(place, tab, program, told, arrived):
+    """The direct path goes while data come, of which `arrived()` tells how much of `MUCH`; in the end both sides are on
+    the relay."""
+    assert_path(tab, program, "reflexive", told=told)
+    yield
+    harness.wait_until(lambda: arrived() >= MUCH / 20, PATIENCE_SECONDS, "the first data")
+    with place.without_a_direct_path():
+        assert arrived() < MUCH
+        harness.wait_until(lambda: arrived() == MUCH, PATIENCE_SECONDS, f"the last data; {program.said()}")
+        harness.wait_until(lambda: is_relayed(program, tab.evaluate("pair()"), told), PATIENCE_SECONDS,
+                           f"the relay: {tab.evaluate('pair()')}, {program.said()}")
+
+
+def test_a_call_of_a_tab_goes_on_by_the_relay_when_the_direct_path_is_cut(place, tab, tmp_path):
+    with listening(tmp_path, place, "reflexive") as listener:
+        call(tab, label="echo", options="{protocol: 'turnpike.echo'}")
+        arrived = "came.get('echo').messages.length"
+        with cut_amid(place, tab, listener, "is (?:connected|reached)", lambda: tab.evaluate(arrived)):
+            tab.evaluate(f"pour(came.get('echo').channel, {MUCH}, 50000); 1")
+        assert tab.evaluate("sum(came.get('echo').messages)") == digest(pieces(MUCH, 50_000))
+        assert listener.said().count(" is connected ") == 1 and "gone" not in listener.said(), listener.said()
+
+
+def test_a_call_of_turnpike_peer_goes_on_by_the_relay_when_the_direct_path_is_cut(place, tab, tmp_path):
+    with Program(tmp_path, place, place.machine("reflexive"), "connect", "alice/tab", "--id", "alice/desk",
+                 "--explain") as program:
+        wait_for(tab, "opened.length === 1")
+        sent = b"".join(pieces(MUCH, 50_000))
+        received = "came.get('turnpike').messages.reduce((sum, one) => sum + one.byteLength, 0)"
+
+        def arrived():
+            return min(tab.evaluate(received), program.output.stat().st_size) / 50_000
+
+        with cut_amid(place, tab, program, "(?:connected|now)", arrived):
+            tab.evaluate(f"pour(opened[0], {MUCH}, 50000); 1")
+            writing = harness.Background(lambda: program.process.stdin.write(sent) and program.process.stdin.flush())
+        writing.result()
+        assert tab.evaluate("sum(came.get('turnpike').messages)") == digest([sent])
+        assert hashlib.sha256(program.output.read_bytes()).hexdigest() == digest([sent])
+        assert program.said().count("connected by") == 1 and "disconnected" not in program.said(), program.said()
+        program.process.stdin.close()
+        assert program.ends() == 0, program.said()
 
 
 @pytest.mark.parametrize("own", ["alice/a-tab", "alice/tab"])
