@@ -65,14 +65,38 @@ extension ICEAgent {
         }
     }
 
+    /// As if the path by this pair had been silent for long enough to be asked. One that has answered just now is not
+    /// asked again, so that nobody makes this side ask all the time.
+    func doubt(_ pair: ICEPair) -> Bool {
+        guard pair === selected, silentSince ?? 0 > 0, pair.liveness.probing == nil,
+            now >= pair.liveness.lastAnswer.addingSaturated(configuration.probeSpacing)
+        else { return false }
+        silentSince = 0
+        return true
+    }
+
     private func isSilent(_ pair: ICEPair) -> Bool {
         guard pair === selected, let silentSince else { return false }
-        return now >= silentSince && now - silentSince >= configuration.silence
+        return now >= silentSince && now - silentSince >= silence
+    }
+
+    private var silence: UInt64 {
+        peerIsElsewhere ? min(configuration.silence, configuration.followTime) : configuration.silence
+    }
+
+    /// The peer has chosen another path, which works, and nothing comes in by this side's: its own has died, or its NAT
+    /// has given it another address.
+    private var peerIsElsewhere: Bool {
+        guard let elsewhere, elsewhere !== selected, elsewhere.isAlive, !needsRestart else { return false }
+        return true
     }
 
     /// A slow path gets the time its answers need, and one that nothing waits for gets more, so that bad luck with a
     /// few checks moves nobody.
     private func deathTime(_ pair: ICEPair, _ since: UInt64) -> UInt64 {
+        if pair === selected, peerIsElsewhere {
+            return since.addingSaturated(max(configuration.followTime, pair.liveness.roundTrip &* 3))
+        }
         let isIdle = pair === selected && silentSince == nil
         let death = isIdle ? max(death, configuration.idleDeath) : death
         return since.addingSaturated(max(death, pair.liveness.roundTrip &* 4))
@@ -136,7 +160,7 @@ extension ICEAgent {
         pair.liveness.consentEnd = after(configuration.consentLifetime)
         pair.liveness.lastAnswer = now
         pair.liveness.probing = nil
-        if pair === selected { silentSince = nil }
+        if pair === selected { (silentSince, elsewhere) = (nil, nil) }
         guard !pair.liveness.isAlive else { return }
         pair.liveness.revivals += 1
         if pair.liveness.revivals >= 2 {
@@ -184,7 +208,7 @@ extension ICEAgent {
         } else {
             consider(pair.liveness.nextCheck)
             if pair === selected, pair.liveness.isAlive, let silentSince {
-                consider(silentSince.addingSaturated(configuration.silence))
+                consider(silentSince.addingSaturated(silence))
             }
         }
     }

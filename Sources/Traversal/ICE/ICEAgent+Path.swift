@@ -50,6 +50,14 @@ extension ICEAgent {
         return now >= since && now - since >= max(configuration.probeSpacing, selected.liveness.roundTrip &* 2)
     }
 
+    /// The path leads by a relay, and what went by it should have been answered by now: the relay may be gone.
+    package var doubtsRelay: Bool {
+        if isInDoubt { return true }
+        guard let selected, selected.relays > 0, let silentSince else { return false }
+        let patience = configuration.relayDoubt.addingSaturated(selected.liveness.roundTrip &* 2)
+        return now >= silentSince.addingSaturated(patience)
+    }
+
     /// Tells the path whenever its value is another: another pair, or more known of the same one.
     func announcePath() {
         let path = path

@@ -147,7 +147,7 @@ extension ICEAgent {
         }
         pair.requests &+= 1
         pair.heardAt = now
-        if pair === selected { silentSince = nil }
+        if pair === selected { (silentSince, elsewhere) = (nil, nil) }
         if role == .controlled { note(request, on: pair) }
         trigger(pair)
     }

@@ -11,6 +11,9 @@ extension ICEAgent {
             // A peer that numbers its nominations means the last; one that nominates several, the best (section 8.1.1).
             let number = pool.reduce(0) { max($0, $1.nominationNumber) }
             pool.removeAll { $0.nominationNumber < number }
+            // One nomination is of one pair. Where it has come by two, the peer's NAT has given it another address.
+            let newest = number > 0 ? pool.reduce(0) { max($0, $1.nominationOrder) } : 0
+            pool.removeAll { $0.nominationOrder < newest }
         }
         if let selected, !selected.isAlive, pool.contains(where: { $0.liveness.probing == nil }) {
             // What killed the path may have killed others, whose own probes are not over.
@@ -30,7 +33,7 @@ extension ICEAgent {
 
     private func select(_ pair: ICEPair?) {
         selected = pair
-        silentSince = nil
+        (silentSince, elsewhere) = (nil, nil)
         if let pair {
             (wasConnected, hasStood, lostBaseAt) = (true, true, nil)
             if pair.relays == 0 { hasBeenDirect = true }

@@ -77,6 +77,8 @@ package final class ICEAgent {
     var lostBaseAt: UInt64?
     /// Since when data goes out on the path with nothing coming in.
     var silentSince: UInt64?
+    /// Another pair, by which the peer's data has come since then.
+    var elsewhere: ICEPair?
     var roleChanges = 0
     /// The path died under a peer that only a restart moves; and the session that such a restart has begun.
     var hasFallenBack = false
@@ -193,9 +195,13 @@ package final class ICEAgent {
     }
 
     /// The network says that `peer` cannot be reached from `base`. Checks go on, since routers say so of packets that
-    /// come early; the report names it.
-    package func noteUnreachable(_ peer: Endpoint, from base: ICEBase) {
-        pair(base, peer)?.isUnreachable = true
+    /// come early, and anybody can; the report names it. The path is asked at once whether it lives.
+    /// - Returns: whether `nextDeadline` may have come nearer.
+    @discardableResult
+    package func noteUnreachable(_ peer: Endpoint, from base: ICEBase) -> Bool {
+        guard let pair = pair(base, peer) else { return false }
+        pair.isUnreachable = true
+        return doubt(pair)
     }
 
     /// Data was sent on the path. If none comes back, the path is asked whether it lives.
@@ -208,12 +214,20 @@ package final class ICEAgent {
         return true
     }
 
-    /// Data came in that the caller has authenticated. It makes no deadline nearer.
-    package func noteReceived(on base: ICEBase, from source: Endpoint, now: UInt64) {
+    /// Data came in that the caller has authenticated.
+    /// - Returns: whether `nextDeadline` may have come nearer.
+    @discardableResult
+    package func noteReceived(on base: ICEBase, from source: Endpoint, now: UInt64) -> Bool {
         self.now = max(self.now, now)
         let plain = Endpoint(address: source.address.withoutLink, port: source.port)
-        guard let selected, selected.local.base == base, selected.remoteEndpoint == plain else { return }
-        silentSince = nil
+        guard let selected else { return false }
+        if selected.local.base == base, selected.remoteEndpoint == plain {
+            (silentSince, elsewhere) = (nil, nil)
+            return false
+        }
+        guard silentSince != nil, elsewhere?.isAlive != true else { return false }
+        elsewhere = pair(base, plain)
+        return elsewhere != nil
     }
 
     // MARK: The session

@@ -102,6 +102,12 @@ package struct ICEConfiguration: Hashable, Sendable {
     package var warmInterval: UInt64 = 10_000_000_000
     /// While data goes out and nothing comes in for so long, the path is asked at once.
     package var silence: UInt64 = 600_000_000
+    /// The same of `silence`, and then of `death`, where the peer's data comes by another pair that works: two checks
+    /// are lost by then.
+    package var followTime: UInt64 = 300_000_000
+    /// While nothing comes in by a path with a relay for so long and two round trips, the relay's server is to be asked.
+    /// SCTP holds an answer back for 200 ms (RFC 9260 section 6.2).
+    package var relayDoubt: UInt64 = 200_000_000
     /// An unanswered check of a valid pair is followed by others at this distance.
     package var probeSpacing: UInt64 = 200_000_000
     /// With no answer for so long after the first, the path is dead: five probes, of which at 10 % loss each way all

@@ -197,6 +197,12 @@ package struct TURNClient {
         request(.refresh(lifetimeSeconds: configuration.lifetimeSeconds), now: now, into: &actions)
     }
 
+    /// Sends what is not answered yet once more, out of its time. What goes by a stream is there already.
+    package mutating func repeatRequests(now: UInt64, into actions: inout [TURNAction]) {
+        guard phase == .allocating || phase == .live, !configuration.transport.isStream else { return }
+        for bytes in transactions.repeatAll(now: now) { emit(bytes, now: now, into: &actions) }
+    }
+
     /// The client's address has changed, and the caller has a socket or connection from the new one: moves the
     /// allocation there (RFC 8016).
     /// - Returns: false when the server gave no ticket; a new client is needed then.

@@ -90,7 +90,7 @@ package struct TURNFailure: Error, Equatable, Sendable, CustomStringConvertible 
     }
 
     /// It is the server that says no, be it for good or for a while, and not the way to it.
-    var isServersWord: Bool {
+    package var isServersWord: Bool {
         switch reason {
         case .quotaReached, .outOfCapacity, .serverError: true
         default: isRefusal

@@ -73,6 +73,9 @@ package struct TransactionTable<Context> {
         /// The code of an answer that came unsigned, and whether any came that did not verify.
         var unverifiedCode: UInt16?
         var hadUnverified = false
+        var lastSentAt: UInt64
+        /// Sent once more than its schedule has it.
+        var isRepeated = false
     }
 
     /// What is known of the ways; a caller with several tables may hand it on from one to the next.
@@ -103,7 +106,8 @@ package struct TransactionTable<Context> {
             request: request,
             context: context,
             firstSentAt: now,
-            deadline: now.addingSaturated(wait)
+            deadline: now.addingSaturated(wait),
+            lastSentAt: now
         )
         return true
     }
@@ -146,7 +150,7 @@ package struct TransactionTable<Context> {
             return .failed(entry.context, .unknownAttributes)
         }
         var roundTrip: UInt64?
-        if entry.transmissions == 1 {
+        if entry.transmissions == 1, !entry.isRepeated {
             let nanoseconds = now &- entry.firstSentAt
             roundTrip = nanoseconds
             estimates.learn(
@@ -190,6 +194,7 @@ package struct TransactionTable<Context> {
                 entry.transmissions < gaps.count
                 ? gaps[entry.transmissions] : entry.request.schedule.lastWaitNanoseconds
             entry.transmissions += 1
+            entry.lastSentAt = now
             // From the time it should have gone out, unless that is long past: a caller who slept sends one copy and no
             // burst.
             let base = now &- entry.deadline < next ? entry.deadline : now
@@ -204,6 +209,17 @@ package struct TransactionTable<Context> {
             )
         }
         return events
+    }
+
+    /// What has waited for its answer for longer than it may take, to be sent once more; the schedule stays as it is.
+    package mutating func repeatAll(now: UInt64) -> [[UInt8]] {
+        let waiting = entries.filter { now >= $0.value.lastSentAt.addingSaturated(Limits.shortestRetransmission) }
+            .sorted { ($0.key.high, $0.key.low) < ($1.key.high, $1.key.low) }
+        for (id, _) in waiting {
+            entries[id]?.lastSentAt = now
+            entries[id]?.isRepeated = true
+        }
+        return waiting.map(\.value.request.bytes)
     }
 
     /// Ends transactions without an answer, as for a connection that broke or an ICMP error.

@@ -71,6 +71,8 @@ package enum ClientLimits {
     /// Before a relay that was lost or not to be had is tried again; it doubles.
     static let relayRetry = 2 * second
     static let longestRelayRetry = 300 * second
+    /// The same for a relay that was lost soon after it had come up: a server that is restarted is away for a moment.
+    static let relayReturn = 100 * millisecond
 
     /// A server that answers is heard within this, also over a satellite. The way of one that does not is tried
     /// another time, by a socket of its own where the allocation can move.
@@ -92,6 +94,10 @@ package enum ClientLimits {
     static let leastSleep = 5 * second
     /// Between two looks at relays and mappings while a path is silent.
     static let checkPause = 5 * second
+    /// While a path is in doubt, what servers have not answered is sent again, and those that were not reached are tried
+    /// again, at this distance: one that comes back within the first time is found at once.
+    static let hurryPause = 400 * millisecond
+    static let hurryTime = minute
 
     // MARK: NATs
 

@@ -36,7 +36,9 @@ extension PeerClient {
     /// A path is silent. Before it counts as dead it is known whether the relays to fall back to are there, and what
     /// the NATs have made of the sockets' mappings.
     func watchPaths() {
-        guard sessions.values.contains(where: { $0.link?.agent.isInDoubt ?? false }) else {
+        let agents = sessions.values.compactMap(\.link?.agent)
+        watchRelays(isInDoubt: agents.contains(where: \.doubtsRelay))
+        guard agents.contains(where: \.isInDoubt) else {
             isInDoubt = false
             return
         }
@@ -44,6 +46,35 @@ extension PeerClient {
         isInDoubt = true
         nextCheck = now &+ ClientLimits.checkPause
         gatherer.askAgain()
+    }
+
+    /// A relay is asked sooner than the path is given up: it takes a few round trips to have another one, and to tell
+    /// the peer.
+    private func watchRelays(isInDoubt: Bool) {
+        guard isInDoubt else {
+            relayDoubt = nil
+            return
+        }
+        guard var doubt = relayDoubt else {
+            // Paths that fall silent again and again do not have a server asked as often.
+            if now >= nextRelayCheck {
+                relayDoubt = RelayDoubt(since: now, hurryAt: now &+ ClientLimits.hurryPause)
+                checkRelays()
+            }
+            return
+        }
+        if now >= nextRelayCheck &+ ClientLimits.checkPause { checkRelays() }
+        if now >= doubt.hurryAt {
+            let isNew = now &- doubt.since < ClientLimits.hurryTime
+            doubt.hurryAt = now &+ (isNew ? ClientLimits.hurryPause : ClientLimits.checkPause)
+            servers.hurry()
+            signaling?.hurry()
+        }
+        relayDoubt = doubt
+    }
+
+    private func checkRelays() {
+        nextRelayCheck = now &+ ClientLimits.second
         servers.check()
     }
 }

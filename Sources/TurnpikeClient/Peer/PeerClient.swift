@@ -48,9 +48,18 @@ final class PeerClient {
     }
 
     private lazy var uplinks = UplinkWatch(context.network) { [weak self] in self?.take($0) }
-    /// A path is silent, and when relays and mappings are looked at again if it stays so.
+    /// A path is silent, and when mappings are looked at again if it stays so.
     var isInDoubt = false
     var nextCheck: UInt64 = 0
+    /// A relay may be gone: since when, and what is done next about it.
+    struct RelayDoubt {
+        let since: UInt64
+        var hurryAt: UInt64
+    }
+
+    var relayDoubt: RelayDoubt?
+    /// Before that a new doubt does not have the servers asked.
+    var nextRelayCheck: UInt64 = 0
     let serverURL: ServerURL?
     let trust: ServerTrust
     let resume: (UInt64) -> @Sendable () -> Void

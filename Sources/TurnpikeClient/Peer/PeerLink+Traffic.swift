@@ -13,7 +13,9 @@ extension PeerLink: PathUser {
 
     var isSecure: Bool { dtls?.state == .established }
 
-    func noteUnreachable(_ peer: Endpoint, from base: ICEBase) { agent.noteUnreachable(peer, from: base) }
+    func noteUnreachable(_ peer: Endpoint, from base: ICEBase) {
+        if agent.noteUnreachable(peer, from: base) { noteDeadlineMoved() }
+    }
 
     func noteStream(isOpen: Bool, with peer: Endpoint, on base: ICEBase) {
         if isOpen { return agent.noteConnected(peer, on: base, now: now) }
@@ -41,7 +43,7 @@ extension PeerLink: PathUser {
         let isByPath = agent.path.map { $0.base == base && $0.remote == source } ?? false
         let isHeard = isByPath || unanswered.isFull && !agent.isInDoubt
         let isTaken = open(bytes, isForHandshake: isForHandshake, isAnswer: isHeard)
-        if isTaken { agent.noteReceived(on: base, from: source, now: now) }
+        if isTaken, agent.noteReceived(on: base, from: source, now: now) { noteDeadlineMoved() }
         settle()
         return isTaken
     }

@@ -81,6 +81,9 @@ final class ServerDirectory {
     /// What failed may work.
     func retry() { relays?.retry() }
 
+    /// A path waits for a relay.
+    func hurry() { relays?.hurry() }
+
     /// Whether the relays are there still.
     func check() { relays?.check() }
 

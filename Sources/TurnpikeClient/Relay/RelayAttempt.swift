@@ -120,6 +120,9 @@ final class RelayAttempt {
         run { $0.check(now: $1, into: &$2) }
     }
 
+    /// Sends again what is not answered yet, without waiting for its time.
+    func hurry() { run { $0.repeatRequests(now: $1, into: &$2) } }
+
     private func losePatience() {
         guard let asked = askedAt, heardAt < asked else { return askedAt = nil }
         askedAt = nil

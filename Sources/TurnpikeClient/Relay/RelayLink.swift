@@ -143,6 +143,9 @@ package final class RelayLink {
     /// Has the server say whether it is there still. If it does not, `.silent` follows.
     package func check() { winner?.check() }
 
+    /// Sends again what is not answered yet.
+    func hurry() { for attempt in attempts + [winner].compactMap({ $0 }) { attempt.hurry() } }
+
     /// Gives the allocation back. Nothing is told any more.
     package func close() {
         receive = nil

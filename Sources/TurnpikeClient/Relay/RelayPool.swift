@@ -123,6 +123,19 @@ package final class RelayPool {
     /// does not answer others begin.
     package func check() { for entry in entries where entry.isUp { entry.link?.check() } }
 
+    /// A path waits: what is under way is sent again at once, and servers that could not be reached are tried again.
+    package func hurry() {
+        let now = network.nowNanoseconds
+        for entry in entries {
+            if let link = entry.link {
+                link.hurry()
+            } else if entry.nextAt != .max, entry.failure?.isOfTheWay ?? true {
+                entry.nextAt = min(entry.nextAt, now)
+            }
+        }
+        wake()
+    }
+
     @discardableResult
     package func send(
         _ data: UnsafeRawBufferPointer,
@@ -218,7 +231,8 @@ package final class RelayPool {
 
     private func allocated(_ allocation: TURNAllocation, _ entry: RelayEntry) {
         entry.failure = nil
-        entry.pauseNanoseconds = ClientLimits.relayRetry
+        // One that keeps being lost is asked for less and less often.
+        entry.pauseNanoseconds = entry.upSince == 0 ? ClientLimits.relayReturn : entry.pauseNanoseconds
         entry.upSince = network.nowNanoseconds
         for relayed in allocation.relayed {
             let base = RelayBase(
@@ -252,6 +266,7 @@ package final class RelayPool {
         }
         let now = network.nowNanoseconds
         if wasUp, now &- entry.upSince >= ClientLimits.stableRelay {
+            entry.pauseNanoseconds = ClientLimits.relayReturn
             entry.nextAt = now
         } else if failure?.mayPass ?? true {
             entry.nextAt = now &+ entry.pauseNanoseconds

@@ -62,6 +62,13 @@ package struct RelayFailure: Error, Sendable, CustomStringConvertible {
         return failure.retryAfterSeconds != nil || failure.reason == .unverifiedAnswers
     }
 
+    /// The server was not heard, rather than having said no.
+    var isOfTheWay: Bool {
+        guard mayPass else { return false }
+        guard case .turn(let failure) = cause else { return true }
+        return !failure.isServersWord
+    }
+
     private var words: String {
         switch cause {
         case .network(let failure): "\(failure)"

@@ -81,6 +81,11 @@ final class SignalingLink {
     /// What failed may work.
     func retry() { if case .waiting = session.state { reconnect() } }
 
+    /// A connection waits for signaling: a server that could not be reached is tried again.
+    func hurry() {
+        if case .waiting = session.state, problem?.reason == .unreachable { reconnect() }
+    }
+
     /// Gives up what there is of a connection, and begins another one at once.
     func reconnect() {
         isUp = false
