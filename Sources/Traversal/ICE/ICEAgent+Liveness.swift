@@ -40,7 +40,7 @@ extension ICEAgent {
         }
     }
 
-    private func ask(_ pair: ICEPair) {
+    func ask(_ pair: ICEPair) {
         pair.liveness.nextCheck = after(
             jittered(pair === selected ? configuration.consentInterval : configuration.warmInterval)
         )
@@ -55,7 +55,7 @@ extension ICEAgent {
     /// Only a restart moves this peer, and takes its time after the death of the path.
     private var needsRestart: Bool { remote.map { !$0.supportsRenomination } ?? false }
 
-    private var death: UInt64 {
+    var death: UInt64 {
         needsRestart ? min(configuration.deathBeforeRestart, configuration.death) : configuration.death
     }
 

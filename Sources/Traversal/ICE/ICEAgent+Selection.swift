@@ -5,7 +5,12 @@ extension ICEAgent {
     /// that, and always on the controlling side, it is the best valid pair that lives (RFC 8445 sections 8.1.1 and
     /// 12.1).
     func choose() {
+        noteFall()
         var pool = pairs.filter(\.isAlive)
+        if prefersProven {
+            let proven = pool.filter { $0.heardAt >= fellAt }
+            if !proven.isEmpty { pool = proven }
+        }
         if role == .controlled, pool.contains(where: \.isNominated) {
             pool.removeAll { !$0.isNominated }
             // A peer that numbers its nominations means the last; one that nominates several, the best (section 8.1.1).
@@ -29,6 +34,25 @@ extension ICEAgent {
         guard best !== selected, !staysOnOldPath(insteadOf: best) else { return }
         if let selected { noteFallback(from: selected, to: best) }
         select(best)
+    }
+
+    /// The path has died. What killed it may have killed others, which are asked.
+    private func noteFall() {
+        guard let selected, !selected.isAlive else { return fallen = nil }
+        guard fallen !== selected else { return }
+        fallen = selected
+        // Others were asked when the path fell silent.
+        fellAt = selected.failure == .baseRemoved ? now : now &- min(now, death)
+        for pair in pairs where pair.isAlive && pair.heardAt < fellAt && pair.liveness.probing == nil { ask(pair) }
+    }
+
+    /// Since the last path has died, the one in its place has not been heard, or something else has. A pair that may be
+    /// dead as well gives way to one that is known to live, once it has had the time to answer.
+    private var prefersProven: Bool {
+        guard let selected, selected.isAlive else { return true }
+        guard selected.heardAt < fellAt else { return true }
+        guard let since = selected.liveness.probing?.since else { return false }
+        return now >= since.addingSaturated(max(configuration.probeSpacing / 2, selected.liveness.roundTrip &* 2))
     }
 
     private func select(_ pair: ICEPair?) {

@@ -77,6 +77,9 @@ package final class ICEAgent {
     var lostBaseAt: UInt64?
     /// Since when data goes out on the path with nothing coming in.
     var silentSince: UInt64?
+    /// The path that has died last, and since when pairs that were heard are known to have outlived it.
+    var fallen: ICEPair?
+    var fellAt: UInt64 = 0
     /// Another pair, by which the peer's data has come since then.
     var elsewhere: ICEPair?
     var roleChanges = 0

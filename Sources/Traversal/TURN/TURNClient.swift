@@ -205,9 +205,12 @@ package struct TURNClient {
 
     /// The client's address has changed, and the caller has a socket or connection from the new one: moves the
     /// allocation there (RFC 8016).
+    /// - Parameter server: another address of the server, as of the other family, that the new one leads to; nil where
+    ///   it is the same.
     /// - Returns: false when the server gave no ticket; a new client is needed then.
-    package mutating func moved(now: UInt64, into actions: inout [TURNAction]) -> Bool {
+    package mutating func moved(to server: Endpoint? = nil, now: UInt64, into actions: inout [TURNAction]) -> Bool {
         guard phase == .live, !ticket.isEmpty else { return false }
+        if let server { self.server = server }
         frames.reset()
         for pending in transactions.abandon() { putBack(pending, now: now) }
         isMoving = true

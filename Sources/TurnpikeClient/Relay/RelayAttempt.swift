@@ -39,6 +39,8 @@ final class RelayAttempt {
     private var certificateName: String
     /// The allocation is to move to the way that is coming up.
     private var isMoving = false
+    /// It moves to this other address of the server.
+    private var target: Endpoint?
     /// When the server was asked whether it is there, and when it was heard last.
     private var askedAt: UInt64?
     private var heardAt: UInt64 = 0
@@ -75,9 +77,12 @@ final class RelayAttempt {
         patience = network.alarm { [weak self] in self?.losePatience() }
     }
 
-    var endpoint: Endpoint { client.server }
+    var endpoint: Endpoint { target ?? client.server }
 
     var isLive: Bool { client.isLive }
+
+    /// The server lets the allocation move.
+    var isMobile: Bool { client.allocation?.isMobile ?? false }
 
     /// As `TURNClient` has it.
     var keepAliveNanoseconds: UInt64 {
@@ -127,14 +132,18 @@ final class RelayAttempt {
         guard let asked = askedAt, heardAt < asked else { return askedAt = nil }
         askedAt = nil
         if !isMoving, client.allocation?.isMobile == true, hasStayed { return move() }
+        // Its address of before leads nowhere from here, and this one not to the allocation.
+        if target != nil { return run { $0.connectionLost(into: &$2) } }
         tell?(.silent)
     }
 
     /// The machine's addresses have changed: takes the allocation along where the server lets it.
-    func move() {
+    /// - Parameter endpoint: where the server is reached from here, if that is another address than before.
+    func move(to endpoint: Endpoint? = nil) {
         guard client.isLive else { return }
-        guard client.allocation?.isMobile == true else { return run { $0.connectionLost(into: &$2) } }
+        guard isMobile else { return run { $0.connectionLost(into: &$2) } }
         isMoving = true
+        target = endpoint ?? target
         hasStayed = false
         askedAt = network.nowNanoseconds
         patience?.set(at: network.nowNanoseconds &+ ClientLimits.relayMoveTime)
@@ -178,15 +187,15 @@ final class RelayAttempt {
         // An allocation outlives the restart of a way to it.
         case .udp:
             return try PlainDatagrams(
-                to: client.server,
-                endsIfRefused: !client.isLive,
+                to: endpoint,
+                endsIfRefused: !client.isLive || target != nil,
                 network: network,
                 receive
             )
-        case .tcp: return network.connect(to: client.server, receive)
+        case .tcp: return network.connect(to: endpoint, receive)
         case .tls:
             return try SecureStream(
-                to: client.server,
+                to: endpoint,
                 serverName: certificateName,
                 trust: server.trust,
                 protocols: Self.protocols,
@@ -196,7 +205,7 @@ final class RelayAttempt {
             )
         case .dtls:
             return try SecureDatagrams(
-                to: client.server,
+                to: endpoint,
                 serverName: certificateName,
                 trust: server.trust,
                 protocols: Self.protocols,
@@ -217,12 +226,13 @@ final class RelayAttempt {
             if server.transport != .udp { tell?(.promising) }
             if isMoving {
                 isMoving = false
-                run { if !$0.moved(now: $1, into: &$2) { $0.connectionLost(into: &$2) } }
+                let target = target
+                run { if !$0.moved(to: target, now: $1, into: &$2) { $0.connectionLost(into: &$2) } }
             } else {
                 run { $0.start(now: $1, into: &$2) }
             }
         case .bytes(let bytes):
-            (heardAt, hasStayed) = (network.nowNanoseconds, true)
+            (heardAt, hasStayed, target) = (network.nowNanoseconds, true, nil)
             noteArrival(bytes)
             if server.transport == .udp, !client.isLive { tell?(.promising) }
             run { $0.receive(bytes, now: $1, into: &$2) }

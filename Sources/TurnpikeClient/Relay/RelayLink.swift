@@ -17,7 +17,8 @@ package final class RelayLink {
     private var receive: ((RelayEvent) -> Void)?
     private var alarm: (any Alarm)?
     private var credential: TURNCredential
-    /// Addresses not tried yet.
+    /// Those of its name, and those not tried yet.
+    private var found: [IPAddress] = []
     private var addresses: [IPAddress] = []
     private var attempts: [RelayAttempt] = []
     private var winner: RelayAttempt?
@@ -135,8 +136,16 @@ package final class RelayLink {
         }
         guard let winner else { return attempts.allSatisfy(goesOn) }
         if goesOn(winner) { return true }
-        guard isReachable(winner) else { return false }
-        winner.move()
+        if isReachable(winner) {
+            winner.move()
+            return true
+        }
+        // From here the server has to be reached by its address of the other family, unless it was one that another
+        // server has named.
+        guard winner.isMobile, found.contains(winner.endpoint.address),
+            let other = AddressRace.order(found, local: addresses).first
+        else { return false }
+        winner.move(to: Endpoint(address: other, port: winner.endpoint.port))
         return true
     }
 
@@ -155,6 +164,7 @@ package final class RelayLink {
     // MARK: Attempts
 
     private func resolved(_ found: [IPAddress]) {
+        self.found = found
         addresses = AddressRace.order(found, local: network.localAddresses().map(\.address))
         guard !addresses.isEmpty else { return end(RelayFailure(server: server, cause: .noFamily)) }
         beginNext()
