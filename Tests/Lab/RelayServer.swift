@@ -12,6 +12,11 @@ package final class RelayServer {
         package var ports: [UInt16] = [3_478, 3_479]
         package var tlsPorts: [UInt16] = [443, 5_349]
         package var relayPorts: ClosedRange<UInt16> = 49_152...65_535
+        /// Allocations go along with their clients (RFC 8016).
+        package var allowsMobility: Bool {
+            get { engine.allowsMobility }
+            set { engine.allowsMobility = newValue }
+        }
     }
 
     package let host: Host
@@ -26,6 +31,8 @@ package final class RelayServer {
     private var streams: [FiveTuple: RelayStream] = [:]
     private var records: [String: UserRecord] = [:]
     private var reply = [UInt8](repeating: 0, count: 2_048)
+    /// Requests that wait for what becomes of a move (RFC 8016).
+    private var parked: [UInt64: (bytes: [UInt8], tuple: FiveTuple)] = [:]
     private var internet: Internet { host.internet }
 
     package var realm: String { configuration.engine.realm }
@@ -103,6 +110,7 @@ package final class RelayServer {
         for stream in host.streams.all { stream.abort() }
         streams = [:]
         relays.closeAll()
+        parked = [:]
         engine = Self.engine(configuration, cryptography, relays, host.dice.next())
     }
 
@@ -143,10 +151,34 @@ package final class RelayServer {
 
     private func take(_ bytes: [UInt8], from tuple: FiveTuple) {
         let isChannel = bytes.first.map { $0 & 0xC0 == 0x40 } ?? false
+        // The first data by a new 5-tuple brings a mobile allocation there.
+        if isChannel, engine.allocation(of: tuple) == noIndex { call(tuple) }
         for _ in 0..<3 {
             let verdict = isChannel ? channelData(bytes, tuple) : message(bytes, tuple)
-            guard case .needsCredentials(let query) = verdict else { return perform(verdict, bytes, tuple) }
-            engine.learn(query, record(for: query))
+            switch verdict {
+            case .needsCredentials(let query): engine.learn(query, record(for: query))
+            case .arriving: call(tuple)
+            case .needsOwner(let request, _):
+                parked[request.number] = (bytes, tuple)
+                relays.moves.append(.asked(request))
+                return deliverMoves()
+            default: return perform(verdict, bytes, tuple)
+            }
+        }
+    }
+
+    private func call(_ tuple: FiveTuple) {
+        engine.callAllocation(to: tuple)
+        deliverMoves()
+    }
+
+    /// What workers would tell each other about an allocation that moves; here there is one, which tells itself.
+    private func deliverMoves() {
+        while !relays.moves.isEmpty {
+            let outcome = engine.receive(relays.moves.removeFirst(), at: internet.moment)
+            guard case .answer(let number) = outcome, let request = parked.removeValue(forKey: number) else { continue }
+            take(request.bytes, from: request.tuple)
+            engine.forgetAnswer(at: request.tuple)
         }
     }
 
@@ -193,12 +225,11 @@ package final class RelayServer {
 
     // MARK: Peers
 
-    func take(_ datagram: Datagram, for request: RelayRequest) {
-        guard engine.isCurrent(request.allocation, generation: request.generation) else { return }
+    func take(_ datagram: Datagram, for allocation: UInt32) {
         let count = UInt64(datagram.bytes.count)
         var run = PayloadRun(packets: 1, bytes: count, segmentBytes: count)
-        let verdict = engine.peerData(from: datagram.from, allocation: request.allocation, run: &run, now: internet.now)
-        let client = engine.client(of: request.allocation).tuple
+        let verdict = engine.peerData(from: datagram.from, allocation: allocation, run: &run, now: internet.now)
+        let client = engine.client(of: allocation).tuple
         switch verdict {
         case .channel(let number):
             var header = [UInt8](repeating: 0, count: ChannelData.headerLength)
@@ -218,13 +249,12 @@ package final class RelayServer {
         }
     }
 
-    func take(_ problem: Problem, for request: RelayRequest) {
-        guard engine.isCurrent(request.allocation, generation: request.generation) else { return }
+    func take(_ problem: Problem, for allocation: UInt32) {
         let report = PeerErrorReport(problem)
         let length = reply.withUnsafeMutableBytes {
-            engine.peerError(report, allocation: request.allocation, at: internet.moment, into: $0)
+            engine.peerError(report, allocation: allocation, at: internet.moment, into: $0)
         }
-        if let length { send(Array(reply.prefix(length)), to: engine.client(of: request.allocation).tuple) }
+        if let length { send(Array(reply.prefix(length)), to: engine.client(of: allocation).tuple) }
     }
 
     func expire(_ allocation: UInt32) { engine.expire(allocation: allocation, at: internet.moment) }

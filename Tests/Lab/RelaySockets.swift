@@ -6,6 +6,7 @@ final class RelaySockets: RelayHost {
     private struct Relay {
         var socket: UDPSocket
         var leg: RelayLeg
+        var allocation: UInt32
     }
 
     private struct Reservation {
@@ -22,6 +23,8 @@ final class RelaySockets: RelayHost {
     private var reservations: [UInt64: Reservation] = [:]
     private var expirySeconds: [UInt32: UInt64] = [:]
     private var lastDescriptor: Int32 = 2
+    /// What the server's one worker tells itself of clients that move, not yet delivered.
+    var moves: [MoveMessage] = []
     /// Tells the timers of a server from those of the one that ran before it.
     private var epoch = 0
 
@@ -35,6 +38,7 @@ final class RelaySockets: RelayHost {
     func closeAll() {
         for relay in open.values { relay.socket.close() }
         (open, live, reservations, expirySeconds) = ([:], [], [:], [:])
+        moves = []
         epoch += 1
     }
 
@@ -70,14 +74,18 @@ final class RelaySockets: RelayHost {
         let own = request.clientSide.family == family ? request.clientSide : host.address(family)
         guard let address = own, let socket = host.udp(port: port, at: address) else { return nil }
         lastDescriptor += 1
+        let descriptor = lastDescriptor
         let local = Endpoint(address, port)
         let leg = RelayLeg(descriptor: lastDescriptor, local: local, advertised: local)
-        open[lastDescriptor] = Relay(socket: socket, leg: leg)
+        open[lastDescriptor] = Relay(socket: socket, leg: leg, allocation: request.allocation)
         live.insert(local)
-        socket.onReceive = { [unowned self] in server?.take($0, for: request) }
-        socket.onProblem = { [unowned self] in server?.take($0, for: request) }
+        socket.onReceive = { [unowned self] in if let owner = owner(descriptor) { server?.take($0, for: owner) } }
+        socket.onProblem = { [unowned self] in if let owner = owner(descriptor) { server?.take($0, for: owner) } }
         return leg
     }
+
+    /// The allocation that has this relay now.
+    private func owner(_ descriptor: Int32) -> UInt32? { open[descriptor]?.allocation }
 
     func closeRelay(_ leg: RelayLeg) {
         guard let relay = open.removeValue(forKey: leg.descriptor) else { return }
@@ -100,11 +108,16 @@ final class RelaySockets: RelayHost {
 
     func report(_ event: AllocationEvent) {}
 
-    // There is one worker, and no relayed TCP: nothing is ever given away.
+    // There is no relayed TCP, and one worker, which takes what it has given away.
     func isLiveStreamRelay(_ endpoint: Endpoint) -> Bool { false }
-    func disownRelay(_ leg: RelayLeg) { closeRelay(leg) }
-    func adoptRelay(_ leg: RelayLeg, allocation: UInt32, isSecondary: Bool) -> Bool { false }
-    func send(_ message: MoveMessage, to worker: Int) {}
+    func disownRelay(_ leg: RelayLeg) {}
+    func send(_ message: MoveMessage, to worker: Int) { moves.append(message) }
+
+    func adoptRelay(_ leg: RelayLeg, allocation: UInt32, isSecondary: Bool) -> Bool {
+        guard open[leg.descriptor] != nil else { return false }
+        open[leg.descriptor]?.allocation = allocation
+        return true
+    }
 }
 
 /// A client's connection: cuts its bytes into frames with the real framer.

@@ -7,9 +7,9 @@ import Traversal
 
 /// Paths that come back, machines that were asleep, NATs that forget soon, and links that get worse and worse.
 @Suite struct ClientHealingTests {
-    private static let quality = LinkQuality(delayMilliseconds: 12, jitterMilliseconds: 3)
+    static let quality = LinkQuality(delayMilliseconds: 12, jitterMilliseconds: 3)
 
-    private static func world(
+    static func world(
         _ behavior: NATBehavior = .portRestricted,
         quality: LinkQuality = quality,
         seed: UInt64,

@@ -157,7 +157,7 @@ import Traversal
             try world.internet.run(seconds: outageSeconds + 12)
             let gap = traffic.longestGapSeconds(since: start)
             gaps.add(gap)
-            #expect(gap <= outageSeconds + (upset == .relayRestart ? 6 : 2), world.comment)
+            #expect(gap <= outageSeconds + 2, world.comment)
             #expect(try traffic.stop(), world.comment)
             #expect(traffic.misplaced == 0)
             #expect(world.alice.disconnections.isEmpty && world.bob.disconnections.isEmpty)

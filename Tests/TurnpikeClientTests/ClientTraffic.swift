@@ -50,6 +50,11 @@ final class ClientTraffic {
         world.internet.scheduler.after(seconds: 0.02) { [weak self] in self?.tick() }
     }
 
+    /// Something has just come to both.
+    var flows: Bool {
+        arrivals.values.allSatisfy { $0.last.map { $0 + 100_000_000 > world.internet.now } ?? false }
+    }
+
     /// The longest time since that moment in which nothing came to one of them.
     func longestGapSeconds(since start: UInt64) -> Double {
         let longest = arrivals.values.map { times in

@@ -108,6 +108,44 @@ import Traversal
 }
 
 extension ClientUplinkTests {
+    /// The server has an address of each family, and lets allocations move (RFC 8016) or not.
+    @Test(arguments: [true, false])
+    func aRelayGoesAlongFromOneFamilyToTheOther(isMobile: Bool) async {
+        let (gaps, kept) = (Figures(), Figures())
+        await withWorlds(runs(1)) { seed in
+            let world = try ClientWorld(
+                [.init(name: "alice", behavior: .symmetric), .init(name: "bob", behavior: .symmetric)],
+                quality: Self.quality,
+                v6: true,
+                isMobile: isMobile,
+                seed: seed
+            ) { _, configuration in configuration.turnServers[0].url += "?transport=udp" }
+            let attachment = world.internet.host("alice").interfaces[0]
+            for address in attachment.addresses where address.family == .ipv6 { attachment.remove(address) }
+            try world.start()
+            #expect(try world.meet(), world.comment)
+            let traffic = ClientTraffic(world)
+            for uplink in [Uplink.v6, .v4, .v6] {
+                try world.internet.run(seconds: 11)
+                let before = world.alice.client.servers.relays?.up.map(\.relayed) ?? []
+                #expect(!before.isEmpty)
+                let start = world.internet.now
+                world.replug("alice", uplink)
+                try world.internet.run(seconds: 5)
+                let relays = world.alice.client.servers.relays?.up ?? []
+                kept.add(relays.map(\.relayed) == before ? 1 : 0)
+                #expect(!relays.isEmpty && world.areOpen, world.comment)
+                gaps.add(traffic.longestGapSeconds(since: start))
+            }
+            #expect(try traffic.stop(), world.comment)
+            #expect(world.internet.relay("turn").allocationCount == (isMobile ? 2 : 5))
+            try world.close()
+        }
+        #expect(kept.quantile(0) == (isMobile ? 1 : 0) && kept.quantile(1) == kept.quantile(0))
+        #expect(gaps.quantile(1) <= 3)
+        print(gaps.text("from one family to the other \(isMobile ? "with" : "without") mobility: data stalls, s"))
+    }
+
     /// More networks than the lists of candidates and pairs hold addresses of.
     @Test(arguments: ["alice", "bob"])
     func aConnectionGoesAlongToFortyUplinksInARow(mover: String) async {

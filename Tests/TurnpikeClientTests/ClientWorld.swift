@@ -32,6 +32,7 @@ final class ClientWorld {
         _ homes: [Home],
         quality: LinkQuality = .access,
         v6: Bool = false,
+        isMobile: Bool = false,
         seed: UInt64,
         configure: (String, inout Configuration) -> Void = { _, _ in }
     ) throws {
@@ -40,7 +41,7 @@ final class ClientWorld {
         self.seed = seed
         let users = Dictionary(uniqueKeysWithValues: homes.map { ($0.name, Self.password($0.name)) })
         internet = Internet(seed: seed) { net in
-            net.relay("turn", users: users, v6: v6, quality)
+            net.relay("turn", users: users, v6: v6, quality) { $0.allowsMobility = isMobile }
             net.rendezvous("signaling", users: users, v6: v6, quality)
             for home in homes {
                 if let behavior = home.behavior {

@@ -39,6 +39,8 @@ final class RelayAttempt {
     private var certificateName: String
     /// The allocation is to move to the way that is coming up.
     private var isMoving = false
+    /// This machine has no way to anywhere, and the allocation waits for one.
+    private(set) var isResting = false
     /// It moves to this other address of the server.
     private var target: Endpoint?
     /// When the server was asked whether it is there, and when it was heard last.
@@ -119,14 +121,20 @@ final class RelayAttempt {
     /// Asks the server whether the allocation is there. If it does not answer, the allocation is moved to a way of its
     /// own; if it does not answer that either, `.silent` is told.
     func check() {
-        guard client.isLive, !isMoving, askedAt == nil else { return }
+        guard client.isLive, !isMoving, !isResting, askedAt == nil else { return }
         askedAt = network.nowNanoseconds
         patience?.set(at: network.nowNanoseconds &+ ClientLimits.relayAnswerTime)
         run { $0.check(now: $1, into: &$2) }
     }
 
     /// Sends again what is not answered yet, without waiting for its time.
-    func hurry() { run { $0.repeatRequests(now: $1, into: &$2) } }
+    func hurry() { if !isResting { run { $0.repeatRequests(now: $1, into: &$2) } } }
+
+    /// Waits for `move`.
+    func rest() {
+        (isResting, isMoving, askedAt) = (true, false, nil)
+        patience?.set(at: nil)
+    }
 
     private func losePatience() {
         guard let asked = askedAt, heardAt < asked else { return askedAt = nil }
@@ -142,7 +150,7 @@ final class RelayAttempt {
     func move(to endpoint: Endpoint? = nil) {
         guard client.isLive else { return }
         guard isMobile else { return run { $0.connectionLost(into: &$2) } }
-        isMoving = true
+        (isMoving, isResting) = (true, false)
         target = endpoint ?? target
         hasStayed = false
         askedAt = network.nowNanoseconds
@@ -237,6 +245,7 @@ final class RelayAttempt {
             if server.transport == .udp, !client.isLive { tell?(.promising) }
             run { $0.receive(bytes, now: $1, into: &$2) }
         case .writable: break
+        case .closed where isResting: carrier = nil
         case .closed(let failure):
             // An allocation that can move outlives its connection.
             if client.isLive, client.allocation?.isMobile == true, !isMoving { return move() }

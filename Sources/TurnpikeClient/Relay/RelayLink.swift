@@ -135,7 +135,12 @@ package final class RelayLink {
             !AddressRace.order([attempt.endpoint.address], local: addresses).isEmpty
         }
         guard let winner else { return attempts.allSatisfy(goesOn) }
-        if goesOn(winner) { return true }
+        if !winner.isResting, goesOn(winner) { return true }
+        if AddressRace.families(addresses).isEmpty, winner.isMobile {
+            // Between two networks there is a moment without any.
+            winner.rest()
+            return true
+        }
         if isReachable(winner) {
             winner.move()
             return true
