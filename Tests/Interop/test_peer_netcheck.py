@@ -9,7 +9,9 @@ import natlab
 import peertool
 from harness import free_port
 from natlab import NATLab
-from peertool import coturn, fingerprint, peer, report, servers
+from peerlab import HOST, PeerLab
+from peertool import coturn, fingerprint, of_a_server, peer, report, servers
+from webpages import refuse
 
 TRANSPORTS = ("udp", "tcp", "tls", "dtls")
 # What each kind is called, and what is said of it.
@@ -98,7 +100,8 @@ def test_the_lines_that_the_server_prints_are_all_it_takes(secured):
     done = peer("netcheck", environment=environment)
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.startswith("NAT type ") and "\x1b" not in done.stdout
-    assert done.stdout.count("  ok    ") == 5, done.stdout
+    # The signaling server's port is the usual one, which another run's may have.
+    assert done.stdout.split("Signaling server")[0].count("  ok    ") == 5, done.stdout
 
 
 def test_a_certificate_that_is_not_the_pinned_one_is_named_with_the_mend(secured):
@@ -133,6 +136,75 @@ def test_a_credential_that_has_expired_is_called_so(secured):
     environment = servers(f"turn:127.0.0.1:{secured.port}?transport=udp", TURN_USERNAME="1600000000:alice")
     found, _ = report("netcheck", environment=environment)
     assert found["turnServers"][0]["problem"]["code"] == "expired-credentials", found
+
+
+# What a person sees, start and end of the program included; a busy machine gets as much again.
+BOUND_SECONDS = 3
+
+
+@pytest.fixture(scope="module")
+def far(tmp_path_factory):
+    """All that a server has, 50 ms away, and networks that keep `netcheck` waiting for some of it."""
+    kinds = ("none", "port-restricted", "symmetric", "no-udp", "https-only")
+    with PeerLab(tmp_path_factory.mktemp("far"), *kinds, delay_ms=25) as lab:
+        yield lab
+
+
+def timed(lab, site, **changes):
+    began = time.monotonic()
+    found, _ = report("netcheck", environment=lab.environment | changes, namespace=site.client)
+    assert time.monotonic() - began < 2 * BOUND_SECONDS, found
+    return found
+
+
+def test_it_ends_in_time_on_every_network_and_tells_of_the_signaling_server(far):
+    for site in far.sites:
+        signaling = timed(far, site)["signalingServer"]
+        assert (signaling["works"], signaling["reached"], signaling["problem"]) == (True, True, None), signaling
+        assert (signaling["address"], signaling["tls"]) == (f"{HOST}:443", "TLSv1.3")
+        assert signaling["url"] == far.environment["SIGNALING_SERVER"]
+        # A round trip, and no handshake on top of it.
+        assert signaling["roundTripMilliseconds"] >= 50
+
+
+def test_what_is_wrong_with_the_signaling_server_is_named_in_time(far):
+    site = far.sites[1]
+    assert site.kind == "port-restricted"
+    for changes, reached, code in (
+        ({"SIGNALING_SERVER": f"wss://{HOST}:443/elsewhere"}, True, "not-a-signaling-server"),
+        # There it is TURN that answers, and at the next nobody.
+        ({"SIGNALING_SERVER": f"wss://{HOST}:3478/signal"}, True, "tls"),
+        ({"SIGNALING_SERVER": f"wss://{HOST}:8444/signal"}, False, "connection-refused"),
+        ({"TURNPIKE_CERT_FINGERPRINT": "sha256:" + "ab" * 32}, True, "certificate"),
+        ({"TURN_PASSWORD": "wrong"}, True, "wrong-credentials"),
+    ):
+        found = timed(far, site, **changes)
+        signaling = found["signalingServer"]
+        assert (signaling["works"], signaling["reached"]) == (False, reached), signaling
+        assert signaling["problem"]["code"] == code and signaling["problem"]["mend"], signaling
+        assert "signaling server" in found["verdict"]
+        # Nobody waits for it who does not need it.
+        assert found["tcp"]["mapping"] == "endpoint-independent", found["tcp"]
+
+
+def test_a_signaling_server_that_is_silent_keeps_nobody_waiting(far):
+    refuse(far.lab.server, "tcp sport 8445 drop")
+    found = timed(far, far.sites[1], SIGNALING_SERVER=f"wss://{HOST}:8445/signal")
+    signaling = found["signalingServer"]
+    assert signaling["problem"]["code"] == "no-answer" and not signaling["reached"], signaling
+    assert found["tcp"]["mapping"] == "endpoint-independent" and found["tcp"]["unsolicited"] is None, found["tcp"]
+
+
+def test_the_signaling_server_is_told_of_where_one_is_named(serve, secured):
+    environment = of_a_server(serve)
+    text = peer("netcheck", environment=environment).stdout
+    line = text[text.index("Signaling server\n"):].splitlines()[1]
+    assert line.startswith(f"  ok    {environment['SIGNALING_SERVER']}  ") and "TLS 1.3, the pinned certificate" in line
+    found, _ = report("netcheck", environment=servers(f"turn:127.0.0.1:{secured.port}"))
+    assert found["signalingServer"] is None
+    found, _ = report("netcheck", environment={
+        "STUN_SERVERS": environment["STUN_SERVERS"], "SIGNALING_SERVER": environment["SIGNALING_SERVER"]})
+    assert found["signalingServer"]["problem"]["code"] == "no-credentials", found
 
 
 def test_nobody_there_ends_in_time_with_status_1():

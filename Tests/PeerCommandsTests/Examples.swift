@@ -108,11 +108,26 @@ enum Example {
 
     static let silent = relay(.failed(Problem(.silent, "it does not answer", mend: "use TCP")))
 
-    static func report(_ nat: NATReport?, _ relays: [NetworkReport.Relay]) -> NetworkReport {
+    static func signaling(_ problem: Problem? = nil, isReached: Bool = true) throws -> NetworkReport.Signaling {
+        NetworkReport.Signaling(
+            url: try ServerURL("wss://turn.example:8443/signal", usual: .wss),
+            way: isReached
+                ? WebSocketWay(server: server, roundTripNanoseconds: 12_340_000, tls: "TLSv1.3") : nil,
+            trust: .fingerprints([[UInt8](repeating: 1, count: 32)]),
+            problem: problem
+        )
+    }
+
+    static func report(
+        _ nat: NATReport?,
+        _ relays: [NetworkReport.Relay],
+        signaling: NetworkReport.Signaling? = nil
+    ) -> NetworkReport {
         NetworkReport(
             ipv4: NetworkReport.Family(nat: nat, absence: nat == nil ? "no STUN server has such an address" : nil),
             ipv6: NetworkReport.Family(absence: "this machine has no IPv6 address"),
             relays: relays,
+            signaling: signaling,
             tookNanoseconds: 1_234_567_890
         )
     }

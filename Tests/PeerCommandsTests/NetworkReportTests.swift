@@ -96,8 +96,8 @@ import TurnpikeClient
         #expect(full.top == empty.top && full.family == empty.family)
         #expect(
             full.top == [
-                "ipv4", "ipv6", "issues", "natType", "peers", "portMapping", "stunServers", "tcp", "tookSeconds",
-                "turnServers", "verdict", "works",
+                "ipv4", "ipv6", "issues", "natType", "peers", "portMapping", "signalingServer", "stunServers", "tcp",
+                "tookSeconds", "turnServers", "verdict", "works",
             ]
         )
         #expect(
@@ -125,6 +125,51 @@ import TurnpikeClient
         #expect(relays[0]["roundTripMilliseconds"] as? Double == 12.34)
         let problem = try #require(relays[1]["problem"] as? [String: Any])
         #expect(problem["code"] as? String == "wrong-credentials")
+    }
+
+    @Test func theSignalingServerIsToldWithItsAddressItsTimeAndItsTLS() throws {
+        let report = Example.report(Example.nat(.open), [Example.working], signaling: try Example.signaling())
+        let line =
+            "  ok    wss://turn.example:8443/signal  203.0.113.10:3478  12.3 ms  TLS 1.3, the pinned certificate\n"
+        #expect(report.text(plain).contains("Signaling server\n" + line), "\(report.text(plain))")
+        #expect(!Verdict(report).text.contains("signaling"))
+        let document = try #require(try object(report)["signalingServer"] as? [String: Any])
+        #expect(document["address"] as? String == "203.0.113.10:3478" && document["tls"] as? String == "TLSv1.3")
+        #expect(document["works"] as? Bool == true && document["reached"] as? Bool == true)
+        #expect(document["roundTripMilliseconds"] as? Double == 12.34)
+        #expect(try object(Example.report(nil, []))["signalingServer"] is NSNull)
+    }
+
+    @Test func aSignalingServerThatIsNotReachedIsToldWithTheMend() throws {
+        let problem = Problem(.refused, "nothing listens there", mend: "check the port")
+        let signaling = try Example.signaling(problem, isReached: false)
+        let report = Example.report(Example.nat(.open), [Example.working], signaling: signaling)
+        #expect(
+            report.text(plain).contains(
+                "  no    wss://turn.example:8443/signal\n        nothing listens there\n        Mend: check the port\n"
+            )
+        )
+        let sentence = "The signaling server is not reached, and without it no peer is found: nothing listens there"
+        #expect(Verdict(report).text.contains(sentence), "\(Verdict(report).text)")
+        let document = try #require(try object(report)["signalingServer"] as? [String: Any])
+        #expect(document["works"] as? Bool == false && document["reached"] as? Bool == false)
+        #expect((document["problem"] as? [String: Any])?["code"] as? String == "connection-refused")
+    }
+
+    @Test func theSamePasswordIsNotBlamedTwice() throws {
+        let problem = Problem(SignalingFailure(.wrongCredentials, "it does not know them", mend: ""))
+        #expect(problem.mend?.contains("turnpike user passwd NAME") == true)
+        let report = Example.report(
+            Example.nat(.open),
+            [Example.wrongPassword],
+            signaling: try Example.signaling(problem)
+        )
+        let text = Verdict(report).text
+        #expect(
+            text.contains("The signaling server does not accept them either") && !text.contains("passwd"),
+            "\(text)"
+        )
+        #expect(report.text(plain).contains("  part  wss://turn.example:8443/signal"))
     }
 
     @Test func itWorksWhereAnythingHasAnswered() {

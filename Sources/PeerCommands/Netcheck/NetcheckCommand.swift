@@ -7,8 +7,8 @@ struct NetcheckCommand: AsyncParsableCommand {
         commandName: "netcheck",
         abstract: "Say what this network does to connections: its NAT, and which servers are reached how.",
         discussion: """
-            It asks the servers of STUN_SERVERS and TURN_SERVERS (or TURN_SERVER) with TURN_USERNAME and \
-            TURN_PASSWORD, and trusts certificates by TURNPIKE_CERT_FINGERPRINT, TURNPIKE_CA_FILE or the system's \
+            It asks the servers of STUN_SERVERS, TURN_SERVERS (or TURN_SERVER) and SIGNALING_SERVER with TURN_USERNAME \
+            and TURN_PASSWORD, and trusts certificates by TURNPIKE_CERT_FINGERPRINT, TURNPIKE_CA_FILE or the system's \
             authorities. To tell all about a NAT it takes a STUN server with two addresses, such as turnpike with \
             listen.alternate. The exit status is 0 where anything works, and 1 where nothing does.
             """

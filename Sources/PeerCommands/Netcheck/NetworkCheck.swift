@@ -17,6 +17,7 @@ final class NetworkCheck {
     private var streamNAT: StreamNATReport?
     private var isOver = false
     private var isSurveyLate = false
+    private var isSignalingOver: Bool { signalingServer == nil || survey?.signalingOutcome != .underWay }
 
     /// - Parameter finish: called once, on the loop.
     init(
@@ -83,10 +84,38 @@ final class NetworkCheck {
             self?.advance()
         }
         survey?.begin(streamServers, configuration)
-        streamDeadline = network.alarm { [weak self] in self?.advance() }
-        streamDeadline?.set(at: startedAt + Self.streamPatience)
+        streamDeadline = network.alarm { [weak self] in
+            self?.survey?.conclude()
+            self?.advance()
+        }
+        streamDeadline?.set(at: startedAt + ClientLimits.streamSurveyTime)
         // Before all is over, so that what was not answered in time can be told.
         for relay in relays { relay.start(patienceNanoseconds: patience / 10 * 9) }
+    }
+
+    private var signalingServer: ServerURL? {
+        configuration.signalingServer.flatMap { try? ServerURL($0, usual: .wss) }
+    }
+
+    private var signalingResult: NetworkReport.Signaling? {
+        guard let url = signalingServer, let survey else { return nil }
+        let problem: Problem? =
+            switch survey.signalingOutcome {
+            case .welcome: nil
+            case .failed(let failure): Problem(failure)
+            case .underWay:
+                Problem(
+                    .silent,
+                    "it has not answered in time",
+                    mend: "check the address in SIGNALING_SERVER, and that no firewall is between"
+                )
+            }
+        return NetworkReport.Signaling(
+            url: url,
+            way: survey.signalingWay,
+            trust: configuration.serverTrust,
+            problem: problem
+        )
     }
 
     private var stunServers: [(text: String, url: ServerURL)] {
@@ -102,6 +131,7 @@ final class NetworkCheck {
     /// Nothing follows where nothing came: a person waits for the report.
     private func giveUpOnTheSilent() {
         for relay in relays where relay.isSilent { relay.stop() }
+        survey?.giveUpOnTheSilent()
         isSurveyLate = true
         advance()
     }
@@ -121,7 +151,8 @@ final class NetworkCheck {
         for relay in relays where relay.server.transport.isStream {
             if let server = relay.answeringServer { monitor?.confirmRunning(server) }
         }
-        let hasStreams = streamNAT != nil || network.nowNanoseconds >= startedAt + Self.streamPatience
+        let isLate = network.nowNanoseconds >= startedAt + ClientLimits.streamSurveyTime
+        let hasStreams = streamNAT != nil && isSignalingOver || isLate
         guard relays.allSatisfy(\.isOver), hasSurveyed, hasStreams, mapping?.isSettled ?? true else { return }
         conclude()
     }
@@ -146,6 +177,7 @@ final class NetworkCheck {
         silenceDeadline?.set(at: nil)
         streamDeadline?.set(at: nil)
         monitor?.close()
+        let signaling = signalingResult
         survey?.close()
         for relay in relays { relay.stop() }
         let seconds = network.wallMilliseconds / 1_000
@@ -155,6 +187,7 @@ final class NetworkCheck {
             ipv6: family(.ipv6, monitor?.findings.ipv6),
             relays: relays.map { $0.result(nowSeconds: seconds) },
             tcp: streamNAT,
+            signaling: signaling,
             unasked: unasked,
             issues: configuration.issues.map(\.description),
             portMapping: mapping?.result(publicIP: publicIP),
@@ -192,8 +225,6 @@ final class NetworkCheck {
     private static let second: UInt64 = 1_000_000_000
     /// Nothing of a server was heard by then: three round trips to the other side of the world, with one lost.
     private static let silence = 2 * second + second / 2
-    /// A connection that is dropped is not known to be before two seconds, and nobody waits much longer for the rest.
-    private static let streamPatience = 3 * second
     /// Whoever has not answered in ten seconds is of no use to a connection that waits for it.
     private static let patience = 10 * second
     /// The longest lifetime that is tested, and the tests around it.

@@ -13,6 +13,7 @@ extension NetworkReport {
         let tcp: StreamDocument
         let stunServers: [StunDocument]
         let turnServers: [RelayDocument]
+        let signalingServer: OrNull<SignalingDocument>
         let peers: [PeerDocument]
         let issues: [String]
         let verdict: String
@@ -31,6 +32,7 @@ extension NetworkReport {
                     StunDocument(server: $0.url, works: false, problem: ProblemDocument($0.problem))
                 }
             turnServers = report.relays.map(RelayDocument.init)
+            signalingServer = OrNull(report.signaling.map(SignalingDocument.init))
             peers = report.outlook.map { PeerDocument(natType: $0.peer.word, $0.explanation) }
             issues = report.issues
             verdict = Verdict(report).text
@@ -183,6 +185,27 @@ extension NetworkReport {
                 relayedAddresses = []
             }
             problem = OrNull(relay.problem.map(ProblemDocument.init))
+        }
+    }
+
+    private struct SignalingDocument: Encodable {
+        let url: String
+        let address: OrNull<String>
+        let reached: Bool
+        /// It has let this user in.
+        let works: Bool
+        let roundTripMilliseconds: OrNull<Double>
+        /// The version.
+        let tls: OrNull<String>
+        let problem: OrNull<ProblemDocument>
+
+        init(_ signaling: Signaling) {
+            url = signaling.url.description
+            address = OrNull((signaling.way?.server).map { AddressText.text($0) })
+            (reached, works) = (signaling.way != nil, signaling.problem == nil)
+            roundTripMilliseconds = OrNull((signaling.way?.roundTripNanoseconds).map { (Double($0) / 1e6).thousandths })
+            tls = OrNull(signaling.way?.tls)
+            problem = OrNull(signaling.problem.map(ProblemDocument.init))
         }
     }
 

@@ -17,6 +17,7 @@ extension NetworkReport {
             lines += ["", style.bold("TURN servers")]
             lines += relayLines(style)
         }
+        if let signaling { lines += ["", style.bold("Signaling server")] + Self.signalingLines(signaling, style) }
         if !issues.isEmpty {
             lines += ["", style.bold("Environment")]
             lines += issues.map { "  \(style.bad("no  "))  \($0.escapedForTerminal)" }
@@ -143,10 +144,35 @@ extension NetworkReport {
         }
     }
 
+    private static func signalingLines(_ signaling: Signaling, _ style: Style) -> [String] {
+        var head = [signaling.url.description.escapedForTerminal]
+        if let way = signaling.way {
+            let address = AddressText.text(way.server)
+            if !head[0].contains(address) { head.append(address) }
+            head.append(Figure.time(nanoseconds: way.roundTripNanoseconds))
+            if let tls = way.tls { head.append("\(tls.replacing("TLSv", with: "TLS ")), \(signaling.trust.words)") }
+        }
+        let line = head.joined(separator: "  ")
+        guard let problem = signaling.problem else { return ["  \(style.good("ok  "))  \(line)"] }
+        let mark = signaling.way == nil ? style.bad("no  ") : style.warning("part")
+        return lines(mark, line, problem, indent: 8)
+    }
+
     private static func lines(_ mark: String, _ head: String, _ problem: Problem, indent: Int) -> [String] {
         let blanks = String(repeating: " ", count: indent)
         return ["  \(mark)  \(head.trimmedAtEnd)", blanks + problem.message]
             + (problem.mend.map { [blanks + "Mend: \($0)"] } ?? [])
+    }
+}
+
+extension ServerTrust {
+    /// Whose word is taken for the server's certificate.
+    fileprivate var words: String {
+        switch self {
+        case .system: "vouched for by an authority of this system"
+        case .authorities(let file): "vouched for by an authority in \(file.escapedForTerminal)"
+        case .fingerprints: "the pinned certificate"
+        }
     }
 }
 

@@ -56,6 +56,20 @@ package struct NetworkReport: Equatable, Sendable {
         }
     }
 
+    /// The signaling server.
+    package struct Signaling: Equatable, Sendable {
+        package var url: ServerURL
+        /// Nil where nothing of it was heard.
+        package var way: WebSocketWay?
+        package var trust: ServerTrust
+        /// Nil where it has let this user in.
+        package var problem: Problem?
+
+        package init(url: ServerURL, way: WebSocketWay?, trust: ServerTrust, problem: Problem?) {
+            (self.url, self.way, self.trust, self.problem) = (url, way, trust, problem)
+        }
+    }
+
     /// A STUN server whose name could not be resolved, or that could not be asked.
     package struct Unasked: Equatable, Sendable {
         package var url: String
@@ -72,6 +86,8 @@ package struct NetworkReport: Equatable, Sendable {
     package var relays: [Relay]
     /// What the NAT does with TCP, by IPv4; nil where that took too long.
     package var tcp: StreamNATReport?
+    /// Nil where none is named.
+    package var signaling: Signaling?
     package var unasked: [Unasked]
     /// What of the environment could not be used, with the mend; a line each.
     package var issues: [String]
@@ -84,6 +100,7 @@ package struct NetworkReport: Equatable, Sendable {
         ipv6: Family,
         relays: [Relay],
         tcp: StreamNATReport? = nil,
+        signaling: Signaling? = nil,
         unasked: [Unasked] = [],
         issues: [String] = [],
         portMapping: PortMappingInfo? = nil,
@@ -91,6 +108,7 @@ package struct NetworkReport: Equatable, Sendable {
     ) {
         (self.ipv4, self.ipv6, self.relays, self.tcp, self.unasked) = (ipv4, ipv6, relays, tcp, unasked)
         (self.issues, self.portMapping, self.tookNanoseconds) = (issues, portMapping, tookNanoseconds)
+        self.signaling = signaling
     }
 
     /// The family whose NAT stands for the whole: peers meet by IPv4 where they can, as more of them have it.

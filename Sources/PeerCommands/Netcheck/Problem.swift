@@ -14,6 +14,7 @@ package struct Problem: Error, Equatable, Sendable {
         case certificate = "certificate"
         case tls = "tls"
         case notTURN = "not-a-turn-server"
+        case notSignaling = "not-a-signaling-server"
         case forbidden
         case capacity = "no-capacity"
         case family = "no-relay-address"
@@ -81,9 +82,11 @@ extension Problem {
         return Problem(
             .wrongCredentials,
             words,
-            mend: "correct \(isAbout); on the server, turnpike user passwd NAME sets another password"
+            mend: "correct \(isAbout); \(Self.otherPassword)"
         )
     }
+
+    private static let otherPassword = "on the server, turnpike user passwd NAME sets another password"
 
     static func silenceMend(_ transport: TURNConfiguration.Transport) -> String {
         transport.isStream
@@ -102,6 +105,32 @@ extension Problem {
         case .tooLate:
             self.init(.silent, "the server was not reached in time", mend: Self.silenceMend(failure.server.transport))
         }
+    }
+
+    package init(_ failure: SignalingFailure) {
+        if failure.kind == .other, let cause = failure.cause {
+            self.init(cause)
+            if code == .notTURN { code = .notSignaling }
+            if code == .tls { mend = "check that SIGNALING_SERVER has the server's port for HTTPS" }
+            return
+        }
+        let code: Code =
+            switch failure.kind {
+            case .noCredentials: .noCredentials
+            case .wrongCredentials: .wrongCredentials
+            case .expiredCredentials: .expiredCredentials
+            case .forbidden: .forbidden
+            case .busy: .capacity
+            case .silent: .silent
+            case .foreign: .notSignaling
+            case .other: .other
+            }
+        self.init(
+            code,
+            failure.text.escapedForTerminal,
+            mend: failure.mend.isEmpty ? nil : failure.mend.escapedForTerminal
+        )
+        if code == .wrongCredentials { mend = "correct TURN_USERNAME and TURN_PASSWORD; \(Self.otherPassword)" }
     }
 
     package init(_ failure: NetworkFailure) {

@@ -10,7 +10,7 @@ package struct Verdict {
 
     package var text: String {
         guard report.works else { return nothing }
-        return [direct, help, relay, others].filter { !$0.isEmpty }.joined(separator: " ")
+        return [direct, help, relay, others, signaling].filter { !$0.isEmpty }.joined(separator: " ")
     }
 
     /// Nothing has answered as it should.
@@ -117,6 +117,16 @@ package struct Verdict {
         return "Of \(report.relays.count) ways to TURN servers, \(broken) \(verb) not work; see above."
     }
 
+    /// Who finds no peer needs no path.
+    private var signaling: String {
+        guard let problem = report.signaling?.problem else { return "" }
+        if problem.code == .wrongCredentials, report.relays.contains(where: { $0.problem?.code == problem.code }) {
+            return "The signaling server does not accept them either, and without it no peer is found."
+        }
+        let state = report.signaling?.way == nil ? "is not reached" : "does not let this machine in"
+        return "The signaling server \(state), and without it no peer is found: \(Self.mend(problem))."
+    }
+
     private static func mend(_ problem: Problem?) -> String {
         guard let problem else { return "the reason is not known" }
         switch problem.code {
@@ -133,7 +143,7 @@ extension Problem {
         switch code {
         case .noCredentials, .wrongCredentials, .expiredCredentials: 0
         case .certificate, .nameUnknown: 1
-        case .notTURN, .tls, .forbidden, .capacity, .family, .changedOnTheWay: 2
+        case .notTURN, .notSignaling, .tls, .forbidden, .capacity, .family, .changedOnTheWay: 2
         case .other, .refused, .addressUnavailable: 3
         case .silent: 4
         }

@@ -107,6 +107,9 @@ package enum ClientLimits {
     static let natServers = 8
     /// STUN servers that are asked over TCP until one answers.
     static let streamServersAsked = 3
+    /// A person waits three seconds for a look at the network, start and end of the program included. A connection that
+    /// is dropped is not known to be before two.
+    package static let streamSurveyTime = 2_900 * millisecond
     /// How often this machine's addresses are looked at, which is one system call.
     static let addressCheck = 3 * second
     /// From a change of addresses to asking the servers anew.

@@ -169,10 +169,27 @@ package protocol WebSocketLink: AnyObject {
     var localAddress: IPAddress? { get }
     /// What the server's clock showed when it took the WebSocket, in seconds since 1970; nil where it did not say.
     var serverSeconds: Int64? { get }
+    /// How it goes there; nil before the server's TCP has answered. It stays when the link has closed.
+    var way: WebSocketWay? { get }
     /// The other side answers by itself, and the link closes with `.timedOut` when it does not in time.
     func ping()
     /// - Parameter code: of RFC 6455 section 7.4.
     func close(code: UInt16)
+}
+
+/// The way to a server, as far as it was gone.
+package struct WebSocketWay: Equatable, Sendable {
+    package var server: Endpoint
+    /// From the question of its TCP to the answer.
+    package var roundTripNanoseconds: UInt64
+    /// Such as `TLSv1.3`; nil without TLS, and before its handshake is over.
+    package var tls: String?
+
+    package init(server: Endpoint, roundTripNanoseconds: UInt64, tls: String? = nil) {
+        self.server = server
+        self.roundTripNanoseconds = roundTripNanoseconds
+        self.tls = tls
+    }
 }
 
 package enum WebSocketEvent {
@@ -251,6 +268,8 @@ extension WebSocketLink {
     package var localAddress: IPAddress? { nil }
 
     package var serverSeconds: Int64? { nil }
+
+    package var way: WebSocketWay? { nil }
 }
 
 extension IPAddress {

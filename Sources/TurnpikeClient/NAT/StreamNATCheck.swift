@@ -49,6 +49,19 @@ package final class StreamNATCheck {
         ask(0)
     }
 
+    /// Tells what is known, and of the rest that it took too long.
+    func conclude(because reason: String) {
+        if !isMappingOver { report.mapping = .undetermined(reason) }
+        if !isProbeOver { report.unsolicited = .undetermined(reason) }
+        (isMappingOver, isProbeOver) = (true, true)
+        conclude()
+    }
+
+    /// Ends it where nothing was heard yet.
+    func giveUpOnTheSilent() {
+        if report.mapped == nil { conclude(because: Self.silence) }
+    }
+
     package func close() {
         finish = nil
         for query in queries { query.close() }
@@ -67,7 +80,7 @@ package final class StreamNATCheck {
 
     private func ask(_ index: Int) {
         guard index < servers.count, index < ClientLimits.streamServersAsked else {
-            return endAll("no STUN server has answered over TCP")
+            return endAll(Self.silence)
         }
         let server = servers[index]
         query(server, from: 0) { [weak self] result in
@@ -167,6 +180,8 @@ package final class StreamNATCheck {
     }
 
     // MARK: The end
+
+    private static let silence = "no STUN server has answered over TCP"
 
     private func endAll(_ reason: String) {
         (report.mapping, report.unsolicited) = (.undetermined(reason), .undetermined(reason))

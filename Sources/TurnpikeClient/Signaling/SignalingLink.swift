@@ -36,6 +36,11 @@ final class SignalingLink {
     /// Why there is no connection; nil while there is one, or the first is under way.
     private(set) var problem: SignalingError?
     private(set) var isUp = false
+    /// How the connection goes to the server, or the last one did.
+    var way: WebSocketWay? { link?.way ?? lastWay }
+    /// What of the network or the server ended the last connection.
+    private(set) var failure: NetworkFailure?
+    private var lastWay: WebSocketWay?
 
     private let network: any ClientNetwork
     private let trust: ServerTrust
@@ -207,6 +212,7 @@ final class SignalingLink {
         case .connect(let socket, let authorization): connect(socket, authorization)
         case .send(let text): link?.send(text)
         case .close(let code):
+            lastWay = link?.way
             link?.close(code: code)
             link = nil
         case .deliver(let event): deliver(event)
@@ -215,6 +221,7 @@ final class SignalingLink {
 
     private func connect(_ socket: UInt64, _ authorization: String?) {
         link?.close(code: 1_001)
+        (lastWay, failure) = (nil, nil)
         let request = WebSocketRequest(
             host: server.host,
             port: server.port,
@@ -225,6 +232,7 @@ final class SignalingLink {
             subprotocol: SignalingSession.subprotocol
         )
         link = network.openWebSocket(request) { [weak self] event in
+            if let self, case .closed(_, let failure) = event { (lastWay, self.failure) = (link?.way, failure) }
             self?.turn { session, now, actions in
                 switch event {
                 case .opened:

@@ -20,6 +20,8 @@ final class NIOWebSocketClient: WebSocketLink {
     private var failure: NetworkFailure?
     private var closeCode: UInt16 = 1006
     private(set) var serverSeconds: Int64?
+    private var reached: WebSocketWay?
+    private var tls: TLSSession?
 
     init(_ network: NIONetwork, _ request: WebSocketRequest, _ receive: @escaping (WebSocketEvent) -> Void) {
         self.network = network
@@ -37,6 +39,12 @@ final class NIOWebSocketClient: WebSocketLink {
     }
 
     var localAddress: IPAddress? { channel?.localAddress.flatMap(SystemAddress.endpoint)?.address.withoutLink }
+
+    var way: WebSocketWay? {
+        guard var way = reached else { return nil }
+        way.tls = tls.flatMap { $0.state == .handshaking || $0.state == .failed ? nil : $0.versionName }
+        return way
+    }
 
     func ping() {
         guard isOpen else { return }
@@ -78,6 +86,7 @@ final class NIOWebSocketClient: WebSocketLink {
         let share = ClientLimits.connectTime / UInt64(min(addresses.count, 4))
         let endpoint = Endpoint(address: addresses.removeFirst(), port: request.port)
         let bound = NIOLoopBound(self, eventLoop: network.loop)
+        let askedAt = network.nowNanoseconds
         let made = ClientBootstrap(group: network.loop)
             .connectTimeout(.nanoseconds(Int64(share)))
             .channelInitializer { channel in
@@ -88,6 +97,8 @@ final class NIOWebSocketClient: WebSocketLink {
             switch result {
             case .success(let channel):
                 guard self.receive != nil else { return channel.close(promise: nil) }
+                let roundTrip = self.network.nowNanoseconds &- askedAt
+                self.reached = WebSocketWay(server: endpoint, roundTripNanoseconds: roundTrip)
                 self.channel = channel
                 // It failed between its coming up and this.
                 if !channel.isActive { self.ended() }
@@ -99,7 +110,11 @@ final class NIOWebSocketClient: WebSocketLink {
     }
 
     private func fill(_ pipeline: ChannelPipeline.SynchronousOperations) throws {
-        if request.isSecure { try pipeline.addHandler(ClientTLSHandler(makeSession(), subject: subject)) }
+        if request.isSecure {
+            let session = try makeSession()
+            tls = session
+            try pipeline.addHandler(ClientTLSHandler(session, subject: subject))
+        }
         let opener = WebSocketOpener(request, self)
         let openerBox = NIOLoopBound(opener, eventLoop: network.loop)
         let bound = NIOLoopBound(self, eventLoop: network.loop)
