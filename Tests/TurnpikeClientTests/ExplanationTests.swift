@@ -17,6 +17,11 @@ import Traversal
         "theirs lets in only who it has sent to", "theirs gives each destination another port, at random",
     ]
 
+    private static let both = [
+        "Each side's address is public", "Each NAT lets anybody in", "Each NAT lets in the hosts",
+        "Each NAT lets in only who it has sent to", "Each NAT gives each destination another port, at random",
+    ]
+
     private static func facts(_ type: NATType) -> NetworkFacts {
         NetworkFacts(type: type, ports: type == .symmetric ? .random : nil)
     }
@@ -46,8 +51,12 @@ import Traversal
             for (column, remote) in Self.kinds.enumerated() {
                 let found = relayed(Self.facts(local), Self.facts(remote))
                 let mark = Array(Self.table[row])[column]
-                #expect(found.reason.hasPrefix(Self.mine[row]), "\(found)")
-                #expect(found.reason.contains(Self.theirs[column]), "\(found)")
+                if row == column {
+                    #expect(found.reason.hasPrefix(Self.both[row]) && !found.reason.contains("; "), "\(found)")
+                } else {
+                    #expect(found.reason.hasPrefix(Self.mine[row]), "\(found)")
+                    #expect(found.reason.contains(Self.theirs[column]), "\(found)")
+                }
                 #expect(found.cause == (mark == "D" ? .firewall : .unpredictablePorts), "\(found)")
                 switch mark {
                 case "D": #expect(found.advice.contains("Let UDP out, and answers in"), "\(found)")
@@ -151,7 +160,7 @@ import Traversal
         let found = Explanation.forecast(inside, Self.facts(.open))
         #expect(found.reason.hasPrefix("Your address is in the same private network as the server"))
         inside.note(host: try #require(AddressText.address("198.51.100.7")))
-        #expect(Explanation.forecast(inside, Self.facts(.open)).reason.hasPrefix("Your address is public and open"))
+        #expect(Explanation.forecast(inside, Self.facts(.open)).reason.hasPrefix("Each side's address is public and open"))
     }
 
     // MARK: Layers and families
@@ -282,8 +291,25 @@ import Traversal
         #expect(cause(Self.path(.host, .host, "192.168.1.3:4000")) == .localNetwork)
         #expect(cause(Self.path(.host, .host, "198.51.100.3:4000")) == .reachable)
         #expect(cause(Self.path(.host, .host, "[2001:db8::7]:4000")) == .ipv6)
+        #expect(cause(Self.path(.host, .host, "[fe80::7]:4000")) == .localNetwork)
+        #expect(cause(Self.path(.host, .host, "[::1]:4000")) == .localNetwork)
+        #expect(cause(Self.path(.host, .host, "127.0.0.1:4000")) == .localNetwork)
         #expect(cause(Self.path(.serverReflexive, .peerReflexive, "198.51.100.3:4000")) == .punched)
         #expect(cause(Self.path(.serverReflexive, .serverReflexive, "198.51.100.3:4000", isTCP: true)) == .punched)
+    }
+
+    @Test func whoeverIsOpenIsReachedWithoutAPunch() {
+        let path = Self.path(.serverReflexive, .host, "198.51.100.3:4000")
+        for (here, there) in [(NATType.symmetric, NATType.open), (.open, .portRestricted)] {
+            let found = Explanation(Situation(local: Self.facts(here), remote: Self.facts(there), path: path))
+            #expect(found.cause == .reachable && found.isDirect, "\(found)")
+            #expect(found.reason.hasSuffix("The open side was reached as it is: the path is direct."), "\(found)")
+            expectProse(found)
+        }
+        var firewalled = Self.facts(.open)
+        firewalled.isFirewalled = true
+        let found = Explanation(Situation(local: firewalled, remote: Self.facts(.portRestricted), path: path))
+        #expect(found.cause == .punched, "\(found)")
     }
 
     @Test func aGuessedPortIsToldFromAnOrdinaryPunch() {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Synchronization
 import TurnpikeClient
 
 struct ConnectCommand: AsyncParsableCommand {
@@ -44,9 +45,10 @@ struct ConnectCommand: AsyncParsableCommand {
             showsAttempts: explain,
             log: log
         )
-        if isExplaining { await tell(coordinator, connection, log) }
-        let watch = Task { if isExplaining { await follow(happenings, coordinator, connection, log) } }
-        let patience = Task { if isExplaining { await explainRelay(coordinator, connection, log) } }
+        let reasons = Reasons(connection, log)
+        if isExplaining { await tell(coordinator, connection, reasons, log) }
+        let watch = Task { if isExplaining { await follow(happenings, coordinator, connection, reasons, log) } }
+        let patience = Task { if isExplaining { await explainRelay(coordinator, connection, reasons) } }
         let others = Task { await OtherChannels.write(connection, to: console) }
         let sending = Task.detached { await StandardInput.send(to: connection, from: console) }
         var failure: (any Error)?
@@ -63,45 +65,30 @@ struct ConnectCommand: AsyncParsableCommand {
         if let failure { throw failure }
     }
 
-    private func tell(_ coordinator: P2PCoordinator, _ connection: Connection, _ log: EventLog) async {
+    private func tell(
+        _ coordinator: P2PCoordinator,
+        _ connection: Connection,
+        _ reasons: Reasons,
+        _ log: EventLog
+    ) async {
         let nat = await coordinator.getNATInfo()
         if !log.isJSON {
             let strategy = await coordinator.recommendedStrategy(for: connection.peerId)
             let why = nat.unknownBecause.map { " (\($0.escapedForTerminal))" } ?? ""
             log.tell(EventLine(.note), "NAT here: \(nat.type.rawValue)\(why)")
             if let tcp = nat.tcp, let mapping = tcp.mapping {
-                log.tell(
-                    EventLine(.note),
-                    "TCP here: mapping \(mapping), from outside \(tcp.unsolicited ?? "not known")"
-                )
+                let inbound = tcp.unsolicited.map { ", connections from outside \($0)" } ?? ""
+                log.tell(EventLine(.note), "TCP here: mapping \(mapping)\(inbound)")
             }
             log.tell(EventLine(.note), "expected: \(strategy.method.word), \(strategy.description)")
         }
         let line = EventLine(.connected, connection).with { $0.natType = nat.type.rawValue }
         log.tell(line, "connected \(PeerSession.words(connection))")
-        await tellWhy(coordinator, connection, log)
+        reasons.tell(await coordinator.explanation(of: connection))
         let memory = await coordinator.pathMemory(of: connection)?.words ?? ""
         if !memory.isEmpty {
-            log.tell(EventLine(.memory, peer: connection.peerId, message: memory), "before: \(memory)")
+            log.tell(EventLine(.memory, peer: connection.peerId, message: memory), "memory: \(memory)")
         }
-    }
-
-    @discardableResult
-    private func tellWhy(
-        _ coordinator: P2PCoordinator,
-        _ connection: Connection,
-        _ log: EventLog
-    ) async -> Explanation? {
-        guard let why = await coordinator.explanation(of: connection) else { return nil }
-        Self.tell(why, connection, log)
-        return why
-    }
-
-    private static func tell(_ why: Explanation, _ connection: Connection, _ log: EventLog) {
-        log.tell(
-            EventLine(.explanation, peer: connection.peerId).with { $0.explanation = why },
-            "why: \(why.description.escapedForTerminal)"
-        )
     }
 
     /// Tells of other paths, as they come and go.
@@ -109,6 +96,7 @@ struct ConnectCommand: AsyncParsableCommand {
         _ events: AsyncStream<Event>,
         _ coordinator: P2PCoordinator,
         _ connection: Connection,
+        _ reasons: Reasons,
         _ log: EventLog
     ) async {
         for await event in events {
@@ -116,7 +104,7 @@ struct ConnectCommand: AsyncParsableCommand {
             case .pathChanged(let changed, let path) where changed === connection:
                 let words = path == nil ? "no path at the moment" : "now \(PeerSession.words(connection))"
                 log.tell(EventLine(.path, connection), words)
-                if path != nil { await tellWhy(coordinator, connection, log) }
+                if path != nil { reasons.tell(await coordinator.explanation(of: connection)) }
             case .disconnected(let ended, let reason) where ended === connection:
                 log.tell(
                     EventLine(.disconnected, peer: connection.peerId, message: reason),
@@ -128,16 +116,38 @@ struct ConnectCommand: AsyncParsableCommand {
     }
 
     /// A connection that stays on the relay has no event to tell of it: when all was tried, that is told once.
-    private func explainRelay(_ coordinator: P2PCoordinator, _ connection: Connection, _ log: EventLog) async {
+    private func explainRelay(_ coordinator: P2PCoordinator, _ connection: Connection, _ reasons: Reasons) async {
         var said = await coordinator.explanation(of: connection)?.cause
         while said != nil {
             do {
                 try await Task.sleep(for: .seconds(1))
             } catch { return }
             guard let found = await coordinator.explanation(of: connection), connection.isOpen else { return }
-            if !found.isDirect, found.cause != said { Self.tell(found, connection, log) }
+            if !found.isDirect, found.cause != said { reasons.tell(found) }
             said = found.cause
         }
+    }
+}
+
+/// Tells why a connection is direct or is not. A person is not told the same twice in a row, whatever path it was;
+/// programs have it with each path.
+private final class Reasons: Sendable {
+    private let connection: Connection
+    private let log: EventLog
+    private let last = Mutex<Explanation?>(nil)
+
+    init(_ connection: Connection, _ log: EventLog) { (self.connection, self.log) = (connection, log) }
+
+    func tell(_ why: Explanation?) {
+        guard let why else { return }
+        let isNew = last.withLock { last in
+            defer { last = why }
+            return last != why
+        }
+        log.tell(
+            EventLine(.explanation, peer: connection.peerId).with { $0.explanation = why },
+            isNew ? "why: \(why.description.escapedForTerminal)" : nil
+        )
     }
 }
 

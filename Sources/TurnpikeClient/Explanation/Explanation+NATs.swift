@@ -53,10 +53,10 @@ extension Explanation {
     /// Both ends in a sentence without its full stop; empty where neither is known.
     static func both(_ situation: Situation) -> String {
         let (here, there) = (situation.local, situation.remote)
-        guard let mine = clause(here, "Your NAT", "Your") else {
-            return clause(there, "The peer's NAT", "The peer's") ?? ""
-        }
-        return clause(there, "theirs", "the peer's").map { "\(mine); \($0)" } ?? mine
+        guard let mine = clause(here, .mine) else { return clause(there, .theirs) ?? "" }
+        let known = [clause(here, .each), clause(there, .each)]
+        if let same = known[0], same == known[1] { return same }
+        return clause(there, .theirsToo).map { "\(mine); \($0)" } ?? mine
     }
 
     /// Neither lets the other in by what can be known beforehand.
@@ -67,12 +67,38 @@ extension Explanation {
         }
     }
 
+    /// Whose NAT, address, router or network a clause is about.
+    private enum Owner {
+        case mine, theirs
+        /// Behind a clause about the other's.
+        case theirsToo
+        /// Both, if the same holds for either.
+        case each
+
+        var nat: String {
+            switch self {
+            case .mine: "Your NAT"
+            case .theirs: "The peer's NAT"
+            case .theirsToo: "theirs"
+            case .each: "Each NAT"
+            }
+        }
+
+        /// Before a noun.
+        var whose: String {
+            switch self {
+            case .mine: "Your"
+            case .theirs: "The peer's"
+            case .theirsToo: "the peer's"
+            case .each: "Each side's"
+            }
+        }
+    }
+
     /// What a side does, as a clause; nil where it is not known.
-    /// - Parameters:
-    ///   - nat: the subject, such as `Your NAT`.
-    ///   - whose: the same before another noun.
-    private static func clause(_ facts: NetworkFacts, _ nat: String, _ whose: String) -> String? {
-        switch facts.type {
+    private static func clause(_ facts: NetworkFacts, _ owner: Owner) -> String? {
+        let (nat, whose) = (owner.nat, owner.whose)
+        return switch facts.type {
         case .open where facts.isFirewalled:
             "\(whose) address is public, behind a firewall that lets in only who was sent to, port by port"
         case .open where facts.isSeenFromInsideOnly: "\(whose) address is in the same private network as the server"

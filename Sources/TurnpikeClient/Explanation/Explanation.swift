@@ -94,7 +94,11 @@ extension Explanation {
     }
 
     private init(direct path: Path, _ situation: Situation) {
-        if path.remoteAddress.hasPrefix("[") {
+        if let address = path.address, address.isLoopback {
+            self.init(cause: .localNetwork, reason: "The path is direct inside this machine.", advice: "")
+        } else if let address = path.address, address.isLinkLocal {
+            self.init(cause: .localNetwork, reason: "The path is direct inside the local network.", advice: "")
+        } else if path.remoteAddress.hasPrefix("[") {
             self.init(cause: .ipv6, reason: "The path is direct by IPv6, which has no NAT on the way.", advice: "")
         } else if path.method == .direct, let address = path.address, address.isPrivate {
             self.init(cause: .localNetwork, reason: "The path is direct inside the local network.", advice: "")
@@ -106,11 +110,19 @@ extension Explanation {
             )
         } else {
             let pair = Self.both(situation)
+            let isReached = !situation.isGuessed && [situation.local, situation.remote].contains(where: \.isReachable)
+            let way = path.isTCP ? ", by TCP" : ""
             let end =
                 situation.isGuessed
                 ? "The port was guessed: the path is direct."
-                : "Both sides have sent until the other was let in\(path.isTCP ? ", by TCP" : ""): the path is direct."
-            self.init(cause: .punched, reason: pair.isEmpty ? end : "\(pair). \(end)", advice: "")
+                : isReached
+                    ? "The open side was reached as it is\(way): the path is direct."
+                    : "Both sides have sent until the other was let in\(way): the path is direct."
+            self.init(
+                cause: isReached ? .reachable : .punched,
+                reason: pair.isEmpty ? end : "\(pair). \(end)",
+                advice: ""
+            )
         }
     }
 
@@ -215,6 +227,8 @@ extension Explanation {
 extension Path {
     /// Where data is sent to.
     var address: IPAddress? {
-        remoteAddress.lastIndex(of: ":").flatMap { AddressText.address(remoteAddress[..<$0]) }
+        guard let colon = remoteAddress.lastIndex(of: ":") else { return nil }
+        let text = remoteAddress[..<colon]
+        return AddressText.address(text.hasPrefix("[") ? text.dropFirst().dropLast() : text)
     }
 }

@@ -42,6 +42,9 @@ package struct NetworkFacts: Hashable, Sendable {
     /// The kind as far as it decides who is let in: a firewall without a NAT does as a port-restricted one.
     var filteringType: NATType { type == .open && isFirewalled ? .portRestricted : type }
 
+    /// Everybody may send to it.
+    var isReachable: Bool { type == .open && !isFirewalled && !isSeenFromInsideOnly }
+
     /// The server is in the same private network, so what a NAT does to others was not seen.
     package var isSeenFromInsideOnly: Bool {
         let known = publicAddresses.union(hostAddresses)
@@ -111,7 +114,12 @@ extension IPAddress {
         isIPv4 ? !isPrivate && !isCarrierGrade && !isLinkLocalOrLoopback : isGlobalIPv6
     }
 
-    fileprivate var isLinkLocalOrLoopback: Bool { isIPv4 && (v4 >> 24 == 127 || v4 >> 16 == 0xA9FE) }
+    fileprivate var isLinkLocalOrLoopback: Bool { isIPv4 && (isLoopback || isLinkLocal) }
+
+    var isLoopback: Bool { isIPv4 ? v4 >> 24 == 127 : high == 0 && low == 1 }
+
+    /// RFC 3927, RFC 4291 section 2.5.6.
+    var isLinkLocal: Bool { isIPv4 ? v4 >> 16 == 0xA9FE : high >> 54 == 0x3FA }
 
     /// Whether two hosts may be on one link: the same 256 addresses, or the same IPv6 network.
     func isNear(_ other: IPAddress) -> Bool {

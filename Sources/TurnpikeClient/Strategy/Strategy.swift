@@ -80,6 +80,12 @@ extension Strategy {
                 description: "\(pair): what is not known is tried; a TURN server helps if it fails.",
                 requiresTurn: true
             )
+        case (.open, .open):
+            self.init(
+                method: .direct,
+                description: "\(pair): each side is reached as it is.",
+                requiresTurn: false
+            )
         case (.open, _), (_, .open):
             self.init(
                 method: .direct,
