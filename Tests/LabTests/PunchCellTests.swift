@@ -7,7 +7,7 @@ import Traversal
 /// a thousand runs: `LAB_RUNS=1000`. With `LAB_LOSS=5` each link, and signaling, loses five packets of a hundred.
 @Suite struct PunchCellTests {
     enum Cell: String, CaseIterable, Sendable {
-        case counting, countingWithLoss, random, randomWithLoss, block, bothCounting, preserving, nasty
+        case counting, countingWithLoss, random, randomWithLoss, block, bothCounting, preserving, nasty, remembering
 
         var lossRatio: Double {
             LabLoss.ratio(usual: self == .countingWithLoss || self == .randomWithLoss ? 0.02 : 0)
@@ -20,6 +20,7 @@ import Traversal
             case .random, .randomWithLoss: (0.97, 12)
             case .block: (0.99, 3)
             case .bothCounting: (0.95, 12)
+            case .remembering: (0.99, 4)
             }
         }
 
@@ -33,6 +34,7 @@ import Traversal
                 return (steady, .symmetric.with { $0.allocation = .chunked(ports: size) })
             case .bothCounting: return (PunchCellTests.counting(&dice), PunchCellTests.counting(&dice))
             case .preserving: return (steady, .symmetric.with { $0.allocation = .preserving })
+            case .remembering: return (steady, PunchCellTests.remembering)
             case .nasty: return (steady.with { $0.remembersUnsolicited = true }, PunchCellTests.counting(&dice))
             }
         }
@@ -46,6 +48,11 @@ import Traversal
         let ways: [NATBehavior.Allocation] = [.preserving, .random, .sequential(step: 1), .chunked(ports: 1_024)]
         let way = ways[Int(dice.below(UInt64(ways.count)))]
         return .portRestricted.with { $0.allocation = way }
+    }
+
+    /// It lets in what is for itself, and takes note of it.
+    private static let remembering = NATBehavior.portRestricted.with {
+        ($0.remembersUnsolicited, $0.overloading) = (true, .unlessSameDestination)
     }
 
     /// With up to twenty connections a second that others behind it make.

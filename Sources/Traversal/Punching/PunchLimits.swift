@@ -67,6 +67,8 @@ package enum PunchLimits {
     static let guessAttempts = 6
     static let meetingTime = 800 * millisecond
     static let meetingAttempts = 8
+    /// Two turns of each side.
+    static let fixedAttempts = 4
     /// Between two passes over a handful of ports, and between the packets of one opener among a few.
     static let passPause = 80 * millisecond
     static let openerPause = 150 * millisecond

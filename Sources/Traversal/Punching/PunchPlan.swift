@@ -16,6 +16,9 @@ package enum PunchPlan: Hashable, Sendable {
     case ask(Ports)
     /// The other half of that: sockets that send to the peer's one address, so that their ports let it in.
     case open(Ports)
+    /// Both have one address for everybody, and have not met all the same: each tells the port that a server has seen of
+    /// a fresh socket, and one sends before it tells.
+    case fixed
     /// Both sides count: each sends from a row of sockets to one port in the middle of the other's row.
     case meet(ownStep: Int, peerStep: Int)
 
@@ -27,6 +30,7 @@ package enum PunchPlan: Hashable, Sendable {
         else { return nil }
         let guessesGaps = own.wish == .always || peer.wish == .always
         switch (kind(of: own, guessesGaps), kind(of: peer, guessesGaps)) {
+        case (.steady, .steady): return .fixed
         case (.steady, .changing(let ports)): return ports.map { .ask($0) }
         case (.changing(let ports), .steady): return ports.map { .open($0) }
         case (.changing(.counted(let own)), .changing(.counted(let peer))):
@@ -70,16 +74,19 @@ package enum PunchPlan: Hashable, Sendable {
     package var isSearch: Bool {
         switch self {
         case .ask(.block), .ask(.any), .open(.block), .open(.any): true
-        case .ask, .open, .meet: false
+        case .ask, .open, .meet, .fixed: false
         }
     }
 
-    /// Whether this side begins; of two that count the offerer does.
+    /// Whether there is nothing to guess.
+    package var isCertain: Bool { self == .fixed }
+
+    /// Whether this side begins; of two that are alike the offerer does.
     package func begins(isOfferer: Bool) -> Bool {
         switch self {
         case .ask: true
         case .open: false
-        case .meet: isOfferer
+        case .meet, .fixed: isOfferer
         }
     }
 }

@@ -150,6 +150,7 @@ package final class Puncher {
             switch plan {
             case .ask: startAsking()
             case .meet: propose()
+            case .fixed: beginFixed()
             case .open: break
             }
         }
@@ -175,6 +176,9 @@ package final class Puncher {
             case (.ready(let number, let endpoint), .open): open(number, toward: endpoint)
             case (.opened(let number, let address, let ports), .ask): search(number, at: address, ports)
             case (.measure(let number), .meet) where !begins: measure(number)
+            case (.ready(let number, let endpoint), .fixed): openFixed(number, toward: endpoint)
+            case (.opened(let number, let address, let ports), .fixed): approachFixed(number, at: address, ports)
+            case (.measure(let number), .fixed) where !begins: measureFixed(number)
             case (.base(let number, let endpoint), .meet): approach(number, endpoint)
             case (.cancel, _): end(.cancelled)
             default: refuse()
@@ -241,6 +245,7 @@ package final class Puncher {
         case .ask: continueAsking()
         case .open: continueOpening()
         case .meet: continueMeeting()
+        case .fixed: continueFixed()
         }
     }
 
@@ -394,7 +399,7 @@ package final class Puncher {
     private func prepared(_ number: Int) {
         guard lingersUntil == nil else { return }
         switch plan {
-        case .ask: sample(number)
+        case .ask, .fixed: sample(number)
         case .open: preparedToOpen(number)
         case .meet: preparedToMeet(number)
         }
@@ -412,6 +417,7 @@ package final class Puncher {
         case .ask: tellReady(sample)
         case .open: tellPortsIfMeasured()
         case .meet: tellBase(sample)
+        case .fixed: measuredFixed(sample)
         }
     }
 }

@@ -1,3 +1,4 @@
+import Signaling
 import Traversal
 
 extension PeerClient {
@@ -43,7 +44,7 @@ extension PeerSession {
         let path = phase == .ended ? nil : link?.agent.path.map { Path($0) }
         var situation = Situation(local: host.networkFacts, remote: remote, path: path)
         situation.isSettled = direct.allSatisfy { $0.state == .failed } && !pairs.isEmpty
-        situation.isGuessed = link?.agent.path.map { foundBy($0) != nil } ?? false
+        situation.isGuessed = link?.agent.path.flatMap(foundBy).map { $0 != .udpHolePunch } ?? false
         situation.isHeard = direct.contains { $0.requestsReceived > 0 }
         situation.hasRelay = pairs.contains { $0.localType == .relayed || $0.remoteType == .relayed }
         if isRelayOnly {

@@ -67,6 +67,8 @@ extension ClientLimits {
 
     /// Before hundreds of packets leave, checks have a few round trips.
     static let searchPatience = 500 * millisecond
+    /// Where ordinary checks should meet, and did not in this time, one side's NAT may have taken note of what came first.
+    static let certainPatience = 1 * second
     /// After a search that found nothing: NATs are sometimes other than they were measured. Longer than
     /// `PunchLimits.searchRest`, which is the peer's as well.
     static let searchPauses = [25, 60].map { $0 * second }

@@ -70,12 +70,15 @@ final class PunchDriver {
     var summary: String? {
         guard let puncher, let outcome = puncher.outcome else { return nil }
         let counters = puncher.counters
-        return "the NATs' ports were guessed (\(searches) searches, the last with \(counters.probesSent) packets): "
+        let what = newestPlan?.isCertain == true ? "fresh sockets were tried" : "the NATs' ports were guessed"
+        return "\(what) (\(searches) searches, the last with \(counters.probesSent) packets): "
             + (outcome == .hit ? "a way was found" : "no way was found")
     }
 
     /// What the newest search was; nil before the first.
-    var method: PathMethod? { newestPlan.map { $0.isSearch ? .birthday : .portPrediction } }
+    var method: PathMethod? {
+        newestPlan.map { $0.isCertain ? .udpHolePunch : $0.isSearch ? .birthday : .portPrediction }
+    }
 
     /// Whether that socket is one on which a search has heard the peer.
     func hasFound(_ base: ICEBase) -> Bool { held.values.contains { $0.base == base } }
@@ -132,7 +135,7 @@ final class PunchDriver {
     private var isDirect: Bool { link.agent.path.map { !$0.isRelayed } ?? false }
 
     /// A handful of packets leave as candidates are gathered, hundreds only while data goes over a relay.
-    private func isDue(_ plan: PunchPlan) -> Bool { plan.isSearch ? isRelayed : !isDirect }
+    private func isDue(_ plan: PunchPlan) -> Bool { plan.isSearch || plan.isCertain ? isRelayed : !isDirect }
 
     private func tellReport(_ report: PunchReport) {
         guard told != report else { return }
@@ -150,11 +153,15 @@ final class PunchDriver {
         guard let plan = plan(facts.report), plan.begins(isOfferer: link.isOfferer), isDue(plan), !isSearching,
             nextSearch == nil, misses <= missesMax(plan)
         else { return }
-        // Before the long search ordinary checks have their time; what was found and lost may come back by itself.
-        let isKnownToHelp = plan.isSearch && memory()?.bestDirect?.method == .birthday
-        let patience = hasBeenDirect || (plan == .ask(.any) && !isKnownToHelp) ? ClientLimits.searchPatience : 0
-        nextSearch = max(link.now &+ patience, restsUntil)
+        nextSearch = max(link.now &+ patience(plan), restsUntil)
         setAlarm()
+    }
+
+    /// Before the long search ordinary checks have their time; what was found and lost may come back by itself.
+    private func patience(_ plan: PunchPlan) -> UInt64 {
+        if plan.isCertain { return ClientLimits.certainPatience }
+        let isKnownToHelp = plan.isSearch && memory()?.bestDirect?.method == .birthday
+        return hasBeenDirect || plan == .ask(.any) && !isKnownToHelp ? ClientLimits.searchPatience : 0
     }
 
     /// Between networks where searches have led nowhere time and again, one is enough to see whether that still holds.

@@ -40,6 +40,7 @@ import Testing
                 case .ask(let ports): #expect(mirrored == .open(ports))
                 case .open(let ports): #expect(mirrored == .ask(ports))
                 case .meet(let own, let peer): #expect(mirrored == .meet(ownStep: peer, peerStep: own))
+                case .fixed: #expect(mirrored == .fixed)
                 case nil: #expect(mirrored == nil)
                 }
             }
@@ -71,10 +72,11 @@ import Testing
         #expect(Self.plan(home, counting) == .ask(.counted(step: 2)))
         #expect(Self.plan(block, home) == .open(.block(20_000...20_400)))
         #expect(Self.plan(counting, counting) == .meet(ownStep: 2, peerStep: 2))
-        // Ordinary checks get in where the port does not matter, and between two of one address for everybody.
+        // Ordinary checks get in where the port does not matter, and as a rule between two of one address for everybody.
         #expect(Self.plan((.independent, .address, .preserving), random) == nil)
         #expect(Self.plan((.independent, .none, .preserving), random) == nil)
-        #expect(Self.plan(home, home) == nil)
+        #expect(Self.plan(home, home) == .fixed)
+        #expect(Self.plan(home, (.independent, .address, .preserving)) == nil)
         // Both ports would have to be found.
         #expect(Self.plan(random, random) == nil && Self.plan(random, counting) == nil)
         #expect(Self.plan(block, block) == nil && Self.plan(block, counting) == nil)

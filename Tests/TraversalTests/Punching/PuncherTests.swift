@@ -180,6 +180,32 @@ import Testing
         #expect(again.count == 1)
     }
 
+    /// The one who opens sends before the other knows where to, and in the next attempt it is the other way round.
+    @Test func whereNothingIsGuessedTheSidesTakeTurnsInSendingFirst() throws {
+        let bench = try Bench(.fixed)
+        try bench.answerServer(Self.seen)
+        guard case .tell(.ready(1, Self.seen))? = bench.actions.last else {
+            Issue.record("\(bench.actions)")
+            return
+        }
+        let sent = bench.step { $0.take(.opened(attempt: 1, at: Self.peer, .list([6_001])), now: $1, into: &$2) }
+        #expect(Self.probes(sent).map(\.to) == [Endpoint(address: Self.peer, port: 6_001)])
+        // Nobody was heard: now the peer is to say where it is.
+        let turned = bench.run(seconds: 1)
+        let asks = turned.contains { if case .tell(.measure(attempt: 2)) = $0 { true } else { false } }
+        #expect(asks)
+        bench.step { $0.take(.ready(attempt: 2, at: Endpoint(address: Self.peer, port: 7_000)), now: $1, into: &$2) }
+        try bench.answerServer(Self.seen)
+        guard bench.actions.count == 2, case .send(_, let target, _, let limit) = bench.actions[0],
+            case .tell(.opened(2, Self.seen.address, .list([Self.seen.port]))) = bench.actions[1]
+        else {
+            Issue.record("\(bench.actions)")
+            return
+        }
+        #expect(target == Endpoint(address: Self.peer, port: 7_000) && limit == 5)
+        #expect(!bench.run(seconds: 20).isEmpty && bench.puncher.outcome == .missed)
+    }
+
     @Test func openersBeginWithASmallHopLimitAndSocketsAreClosedInTheEnd() throws {
         let bench = try Bench(.open(.any))
         let ready = PunchMessage.ready(attempt: 1, at: Endpoint(address: Self.peer, port: 7_000))
