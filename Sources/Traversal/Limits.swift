@@ -135,6 +135,9 @@ package enum Limits {
     package static let lifetimesSeconds: [UInt64] = [
         10, 20, 24, 28, 33, 39, 47, 56, 66, 79, 94, 112, 134, 160, 190, 228, 272, 325,
     ]
+    /// What keep-alives go by: four fifths of a lifetime, and every 25 s at the most, which is enough for all that
+    /// lives longer than 31 s.
+    package static let keepAliveLifetimesSeconds: [UInt64] = [8, 12, 17, 22, 27, 33]
     static let lifetimeCopies = 5
     static let lifetimeSpacing = 200 * millisecond
     static let lifetimeCopiesProved = 3

@@ -44,7 +44,8 @@ public struct NATInfo: Sendable, Hashable, Codable {
     public var portAllocation: String?
     /// The step between outside ports that are given out one after the other.
     public var portStep: Int?
-    /// How long a mapping lives without traffic, in seconds at least.
+    /// How long a mapping lives without traffic, in seconds at least: known half a minute after the start, and looked
+    /// at up to 33 s, for keep-alives need no more.
     public var lifetimeAtLeastSeconds: Int?
     /// And below how many seconds; `nil` where it outlived the longest test.
     public var lifetimeBelowSeconds: Int?

@@ -85,6 +85,7 @@ final class DiscoveryWorld {
         asking endpoints: [Endpoint] = [first],
         isKnownToRun: Bool = false,
         measuresLifetime: Bool = false,
+        lifetimes: NATLifetimeSearch? = nil,
         host: IPAddress? = nil,
         lossPercent: Int = 0,
         delayMilliseconds: UInt64 = 20,
@@ -98,7 +99,7 @@ final class DiscoveryWorld {
         self.host = host ?? (nat.mapping == .none ? IPAddress("198.51.100.1") : IPAddress("192.168.1.2"))
         discovery = BehaviourDiscovery(
             servers: endpoints.map { BehaviourDiscovery.Server($0, isKnownToRun: isKnownToRun) },
-            measuresLifetime: measuresLifetime,
+            lifetimes: lifetimes ?? (measuresLifetime ? .thorough : .none),
             with: ReplayableCryptography(seed: seed, try OpenSSLCryptography())
         )
     }

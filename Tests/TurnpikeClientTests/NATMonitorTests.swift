@@ -11,7 +11,7 @@ import TurnpikeClient
         var moves: [[LocalAddress]] = []
 
         init(_ network: LabNetwork, _ servers: [NATServer]) {
-            monitor = NATMonitor(measuresLifetime: false, network: network) { [unowned self] event in
+            monitor = NATMonitor(lifetimes: .none, network: network) { [unowned self] event in
                 switch event {
                 case .changed(let found): findings.append(found)
                 case .moved(let addresses): moves.append(addresses)

@@ -71,7 +71,7 @@ final class NetworkCheck {
                 )
             }
         }
-        monitor = NATMonitor(measuresLifetime: measuresLifetime, network: network) { [weak self] event in
+        monitor = NATMonitor(lifetimes: measuresLifetime ? .thorough : .none, network: network) { [weak self] event in
             if case .changed = event { self?.advance() }
         }
         monitor?.use(natServers)

@@ -18,11 +18,11 @@ extension BehaviourDiscovery {
 
     private static func socket(_ index: Int) -> Int { proberSocket + 1 + index }
 
-    private static var indices: Range<Int> { 0..<Limits.lifetimesSeconds.count + 1 }
+    private var indices: Range<Int> { 0..<lifetimes.count + 1 }
 
     /// When the idle socket with that number is asked for, after it was last heard of.
-    private static func idleTime(_ index: Int) -> UInt64 {
-        index == 0 ? Limits.second : Limits.lifetimesSeconds[index - 1] * Limits.second
+    private func idleTime(_ index: Int) -> UInt64 {
+        index == 0 ? Limits.second : lifetimes[index - 1] * Limits.second
     }
 
     /// - Returns: false when there is nothing to measure.
@@ -36,7 +36,7 @@ extension BehaviourDiscovery {
         }
         lifetime.isRunning = true
         open(Self.proberSocket, into: &actions)
-        for index in Self.indices { open(Self.socket(index), into: &actions) }
+        for index in indices { open(Self.socket(index), into: &actions) }
         return true
     }
 
@@ -48,7 +48,7 @@ extension BehaviourDiscovery {
 
     mutating func lifetimeMapped(_ index: Int, _ mapped: Endpoint, now: UInt64, into actions: inout [Action]) {
         lifetime.mapped[index] = mapped
-        alarms[.lifetime(index)] = now.addingSaturated(Self.idleTime(index))
+        alarms[.lifetime(index)] = now.addingSaturated(idleTime(index))
     }
 
     /// One request for an answer to the idle socket, and a plain one beside it that shows whether the way lost it.
@@ -97,8 +97,8 @@ extension BehaviourDiscovery {
             alarms[.lifetime(index)] = nil
             close(socket, into: &actions)
             guard index > 0 else { return true }
-            let isLongest = index == Limits.lifetimesSeconds.count
-            let known = NATLifetime(atLeastSeconds: Limits.lifetimesSeconds[index - 1], lessThanSeconds: nil)
+            let isLongest = index == lifetimes.count
+            let known = NATLifetime(atLeastSeconds: lifetimes[index - 1], lessThanSeconds: nil)
             if known.atLeastSeconds > report.lifetime.value?.atLeastSeconds ?? 0 {
                 report.lifetime = .determined(known)
                 actions.append(.refined(report))
@@ -135,15 +135,15 @@ extension BehaviourDiscovery {
         guard index > 0 else { return lifetimeFailed("the server does not answer to another port", into: &actions) }
         guard lifetime.proved[index, default: 0] >= Limits.lifetimeCopiesProved else {
             // The way was bad just then. The next longer time will tell as well, if there is one.
-            if index == Limits.lifetimesSeconds.count { lifetimeFailed("too many packets were lost", into: &actions) }
+            if index == lifetimes.count { lifetimeFailed("too many packets were lost", into: &actions) }
             return
         }
         guard lifetime.proberMapped?.address == lifetime.mapped[index]?.address else {
             return lifetimeFailed("the NAT gives sockets different outside addresses", into: &actions)
         }
-        let alive = lifetime.alive.filter { $0 > 0 }.map { Limits.lifetimesSeconds[$0 - 1] }.max() ?? 0
+        let alive = lifetime.alive.filter { $0 > 0 }.map { lifetimes[$0 - 1] }.max() ?? 0
         report.lifetime = .determined(
-            NATLifetime(atLeastSeconds: alive, lessThanSeconds: Limits.lifetimesSeconds[index - 1])
+            NATLifetime(atLeastSeconds: alive, lessThanSeconds: lifetimes[index - 1])
         )
         actions.append(.refined(report))
         endLifetime(into: &actions)

@@ -34,8 +34,11 @@ extension BehaviourDiscovery {
         actions.append(.concluded(report))
         // Socket 0 stays open for the caller, whose mapping it is; all others have done their work.
         for socket in sockets.keys.sorted() where socket != 0 { close(socket, into: &actions) }
-        if measuresLifetime, !beginLifetime(into: &actions) { actions.append(.refined(report)) }
-        if !measuresLifetime { endQuietly() }
+        if lifetimes.isEmpty {
+            endQuietly()
+        } else if !beginLifetime(into: &actions) {
+            actions.append(.refined(report))
+        }
     }
 
     private mutating func judge() {

@@ -7,7 +7,7 @@ import STUN
 ///     sockets 1, 2  fresh ones that ask for answers from elsewhere: whom the filter lets in
 ///     sockets 3-6   one after the other: how ports are given out
 ///     socket 7      speaks to socket 0 by its outside address, and the other way round: hairpinning
-///     sockets 8-17  stay idle for a while, in the background: how long mappings live
+///     sockets 8-    stay idle for a while, in the background: how long mappings live
 package struct BehaviourDiscovery {
     package struct Server: Sendable {
         package var endpoint: Endpoint
@@ -108,7 +108,8 @@ package struct BehaviourDiscovery {
     static let proberSocket = 8
 
     let servers: [Server]
-    let measuresLifetime: Bool
+    /// Times in seconds, of which each has a socket that is idle for so long.
+    let lifetimes: [UInt64]
     let cryptography: any Cryptography
     package internal(set) var report = NATReport()
     var transactions = TransactionTable<Probe>()
@@ -140,11 +141,11 @@ package struct BehaviourDiscovery {
 
     /// - Parameters:
     ///   - servers: of one family, the preferred ones first; what is past the limit is not asked.
-    ///   - measuresLifetime: in the background, for up to five and a half minutes, with twenty more sockets.
-    package init(servers: [Server], measuresLifetime: Bool = false, with cryptography: any Cryptography) {
+    ///   - lifetimes: what of mappings' lives is found out, in the background.
+    package init(servers: [Server], lifetimes: NATLifetimeSearch = .none, with cryptography: any Cryptography) {
         let family = servers.first?.endpoint.family
         self.servers = Array(servers.filter { $0.endpoint.family == family }.prefix(Limits.discoveryServers))
-        self.measuresLifetime = measuresLifetime
+        self.lifetimes = lifetimes.seconds
         self.cryptography = cryptography
         knownToRun = Set(servers.filter(\.isKnownToRun).map(\.endpoint))
     }

@@ -46,13 +46,30 @@ package enum NATPortAllocation: Hashable, Sendable {
     case random
 }
 
+/// What is found out of how long mappings live.
+package enum NATLifetimeSearch: Sendable {
+    case none
+    /// How often they have to be used: half a minute, with eight more sockets.
+    case forKeepAlives
+    /// To a tenth: up to five and a half minutes, with twenty more sockets.
+    case thorough
+
+    var seconds: [UInt64] {
+        switch self {
+        case .none: []
+        case .forKeepAlives: Limits.keepAliveLifetimesSeconds
+        case .thorough: Limits.lifetimesSeconds
+        }
+    }
+}
+
 /// How long a mapping lives without traffic.
 package struct NATLifetime: Equatable, Sendable {
     package var atLeastSeconds: UInt64
     /// Nil where it outlived the longest test.
     package var lessThanSeconds: UInt64?
 
-    /// Nothing more will be found out: it has ended, or lives longer than is looked.
+    /// Nothing more will be found out by a thorough search: it has ended, or lives longer than is looked.
     package var isFinal: Bool { lessThanSeconds != nil || atLeastSeconds == Limits.lifetimesSeconds.last }
 
     package init(atLeastSeconds: UInt64, lessThanSeconds: UInt64?) {

@@ -41,7 +41,7 @@ package final class NATMonitor {
     package private(set) var findings = NATFindings()
 
     private let network: any ClientNetwork
-    private let measuresLifetime: Bool
+    private let lifetimes: NATLifetimeSearch
     private var receive: ((Event) -> Void)?
     private var alarm: (any Alarm)?
     private var servers: [NATServer] = []
@@ -54,14 +54,14 @@ package final class NATMonitor {
     private var found: [[IPAddress]] = []
     private var beginsAt: UInt64?
 
-    /// - Parameter measuresLifetime: how long mappings live, for up to five minutes with ten more sockets.
+    /// - Parameter lifetimes: what is found out of how long mappings live.
     package init(
-        measuresLifetime: Bool,
+        lifetimes: NATLifetimeSearch,
         network: any ClientNetwork,
         _ receive: @escaping (Event) -> Void
     ) {
         self.network = network
-        self.measuresLifetime = measuresLifetime
+        self.lifetimes = lifetimes
         self.receive = receive
         alarm = network.alarm { [weak self] in self?.wake() }
     }
@@ -132,7 +132,7 @@ package final class NATMonitor {
             runs[family] = NATRun(
                 endpoints,
                 known: known,
-                measuresLifetime: measuresLifetime,
+                lifetimes: lifetimes,
                 network: network
             ) { [weak self] report in self?.take(report, family) }
         }

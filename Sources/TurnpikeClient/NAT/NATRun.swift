@@ -19,7 +19,7 @@ final class NATRun {
     init(
         _ endpoints: [Endpoint],
         known: Set<IPAddress>,
-        measuresLifetime: Bool,
+        lifetimes: NATLifetimeSearch,
         network: any ClientNetwork,
         _ receive: @escaping (NATReport) -> Void
     ) {
@@ -29,7 +29,7 @@ final class NATRun {
         family = endpoints.first?.family ?? .ipv4
         discovery = BehaviourDiscovery(
             servers: endpoints.map { .init($0, isKnownToRun: known.contains($0.address)) },
-            measuresLifetime: measuresLifetime,
+            lifetimes: lifetimes,
             with: network.cryptography
         )
         alarm = network.alarm { [weak self] in self?.run { $0.advance(now: $1, into: &$2) } }

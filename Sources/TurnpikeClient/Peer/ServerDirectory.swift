@@ -48,7 +48,7 @@ final class ServerDirectory {
             contexts: contexts
         ) { [weak self] in self?.take($0) }
         relays?.keepAliveNanoseconds = min(Limits.keepAlive, client.context.keepAliveNanoseconds)
-        monitor = NATMonitor(measuresLifetime: true, network: client.network) { [weak self] in self?.take($0) }
+        monitor = NATMonitor(lifetimes: .forKeepAlives, network: client.network) { [weak self] in self?.take($0) }
         update()
     }
 

@@ -48,7 +48,7 @@ package final class NATProbe {
         }
         discovery = BehaviourDiscovery(
             servers: servers ?? [BehaviourDiscovery.Server(internet.relay("turn").endpoint(family))],
-            measuresLifetime: measuresLifetime,
+            lifetimes: measuresLifetime ? .thorough : .none,
             with: cryptography
         )
         agent.step { machine, now, actions in machine.start(now: now, into: &actions) }
