@@ -206,15 +206,16 @@ public actor P2PCoordinator {
 
     /// How peers can be reached from here, as far as the NAT tells: against one behind the usual home router.
     public func getRecommendedStrategy() -> Strategy {
-        let nat = getNATInfo()
-        return Strategy(for: nat.typeForPeers, isSequential: nat.portAllocation == "sequential")
+        Strategy(for: NetworkFacts(getNATInfo()), guesses: guessesPorts)
     }
 
     /// The same for a given peer. Its NAT is known once it has sent an offer or an answer.
     public func recommendedStrategy(for peer: PeerID) -> Strategy {
-        guard let remote = client?.peerNATs[peer] else { return getRecommendedStrategy() }
-        return Strategy(for: getNATInfo().typeForPeers, and: remote)
+        guard let remote = client?.networkFacts(of: peer) else { return getRecommendedStrategy() }
+        return Strategy(for: NetworkFacts(getNATInfo()), and: remote, guesses: guessesPorts)
     }
+
+    private var guessesPorts: Bool { configuration.symmetricPunching != .never }
 
     /// Why a connection is direct or is not, and what would help: from the NATs of both sides, as far as the peer has
     /// told of its own, and from what was tried.

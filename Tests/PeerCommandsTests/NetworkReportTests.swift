@@ -51,13 +51,22 @@ import TurnpikeClient
         #expect(
             report.text(plain).contains(
                 "Peers behind NATs\n  directly    Open, Full Cone, Restricted, Port-Restricted\n"
-                    + "  by relay    Symmetric\n"
+                    + "  by guessing Symmetric\n  by relay    none\n"
+            )
+        )
+        var counting = Example.nat(.symmetric)
+        counting.allocation = .determined(.sequential(step: 1))
+        #expect(
+            Example.report(counting, [Example.working]).text(plain).contains(
+                "  directly    Open, Full Cone, Restricted\n"
+                    + "  by guessing Port-Restricted, Symmetric that counts its ports\n  by relay    Symmetric\n"
             )
         )
         let blocked = Example.report(Example.nat(.blocked), [Example.working]).text(plain)
         #expect(blocked.contains("  directly    none\n"))
         let peers = try #require(try object(report)["peers"] as? [[String: Any]])
         #expect(peers.map { $0["direct"] as? Bool } == [true, true, true, true, false])
+        #expect(peers.map { $0["way"] as? String } == ["direct", "direct", "direct", "direct", "guessed"])
         #expect(peers.last?["cause"] as? String == "unpredictable-ports")
         #expect((peers.last?["reason"] as? String)?.contains("gives each destination another port") == true)
         #expect(try object(Example.report(nil, []))["peers"] as? [String] == [])

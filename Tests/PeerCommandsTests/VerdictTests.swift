@@ -11,7 +11,7 @@ import TurnpikeClient
         (NATName.open, "every peer that gets UDP through will be reached directly"),
         (.fullCone, "Nearly every peer will be reached directly"),
         (.restricted, "Nearly every peer will be reached directly"),
-        (.portRestricted, "those behind a Symmetric NAT only by luck"),
+        (.portRestricted, "those behind a Symmetric NAT mostly by guessing its port"),
         (.symmetric, "only peers that are Open, Full Cone or Restricted"),
     ])
     func eachKindOfNATHasItsOwnExpectation(_ name: NATName, _ words: String) {

@@ -20,6 +20,32 @@ import Testing
         }
     }
 
+    /// What is guessed, as `PunchPlan` has it: the NAT's ports have to be known, and one side's address to be the same
+    /// for everybody, or both to count.
+    @Test func aPortThatCanBeGuessedIsPunched() {
+        let home = NetworkFacts(type: .portRestricted)
+        for ports in [NetworkFacts.Ports.sequential, .preserving, .chunked, .random] {
+            let symmetric = NetworkFacts(type: .symmetric, ports: ports)
+            for strategy in [
+                Strategy(for: symmetric), Strategy(for: symmetric, and: home), Strategy(for: home, and: symmetric),
+            ] {
+                #expect(strategy.method == .udpHolePunch && strategy.requiresTurn, "\(ports)")
+                #expect(strategy.description.contains("guessing"), "\(strategy.description)")
+            }
+            for other in [NetworkFacts.Ports.sequential, .preserving, .chunked, .random] {
+                let strategy = Strategy(for: symmetric, and: NetworkFacts(type: .symmetric, ports: other))
+                let isGuessed = ports == .sequential && other == .sequential
+                #expect(strategy.method == (isGuessed ? .udpHolePunch : .turnRelay), "\(ports) and \(other)")
+            }
+            #expect(Strategy(for: symmetric, guesses: false).method == .turnRelay)
+            #expect(Strategy(for: home, and: symmetric, guesses: false).method == .turnRelay)
+        }
+        var firewalled = NetworkFacts(type: .open)
+        firewalled.isFirewalled = true
+        let counting = NetworkFacts(type: .symmetric, ports: .sequential)
+        #expect(Strategy(for: firewalled, and: counting).method == .udpHolePunch)
+    }
+
     @Test(arguments: NATType.allCases)
     func withoutUDPOnOneSideThereIsARelay(other: NATType) {
         #expect(Strategy(for: .blocked, and: other).method == .turnRelay)

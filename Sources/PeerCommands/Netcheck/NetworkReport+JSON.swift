@@ -33,7 +33,7 @@ extension NetworkReport {
                 }
             turnServers = report.relays.map(RelayDocument.init)
             signalingServer = OrNull(report.signaling.map(SignalingDocument.init))
-            peers = report.outlook.map { PeerDocument(natType: $0.peer.word, $0.explanation) }
+            peers = report.outlook.map { PeerDocument(natType: $0.peer.word, $0.way, $0.explanation) }
             issues = report.issues
             verdict = Verdict(report).text
             tookSeconds = (Double(report.tookNanoseconds) / 1e9).thousandths
@@ -96,11 +96,14 @@ extension NetworkReport {
     private struct PeerDocument: Encodable {
         let natType: String
         let direct: Bool
+        /// `direct`, `guessed` or `relay`.
+        let way: String
         let cause: String
         let reason: String
         let advice: String
 
-        init(natType: String, _ explanation: Explanation) {
+        init(natType: String, _ way: Way, _ explanation: Explanation) {
+            self.way = way.rawValue
             (self.natType, direct, cause) = (natType, explanation.isDirect, explanation.cause.rawValue)
             (reason, advice) = (explanation.reason, explanation.advice)
         }

@@ -81,13 +81,14 @@ extension NetworkReport {
     /// Which peers are reached how, by the names of their NATs.
     private func peerLines(_ style: Style) -> [String] {
         guard works, !outlook.isEmpty else { return [] }
-        func names(_ isIncluded: (Explanation) -> Bool) -> String {
-            let names = outlook.filter { isIncluded($0.explanation) }.map(\.peer.word)
+        func names(_ way: Way) -> String {
+            var names = outlook.filter { $0.way == way }.map(\.peer.word)
+            if way == .guessed, guessesBothSides { names.append("Symmetric that counts its ports") }
             return names.isEmpty ? "none" : names.joined(separator: ", ")
         }
         return [
-            "", style.bold("Peers behind NATs"), "  directly    \(names(\.isDirect))",
-            "  by relay    \(names { !$0.isDirect })",
+            "", style.bold("Peers behind NATs"), "  directly    \(names(.direct))", "  by guessing \(names(.guessed))",
+            "  by relay    \(names(.relay))",
         ]
     }
 

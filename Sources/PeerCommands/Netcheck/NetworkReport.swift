@@ -130,14 +130,28 @@ package struct NetworkReport: Equatable, Sendable {
         return facts
     }
 
+    /// How a peer is reached.
+    enum Way: String, Sendable {
+        case direct
+        /// Ports are guessed, while the relay carries the data.
+        case guessed
+        case relay
+    }
+
     /// What is to be expected of peers behind each kind of NAT, in the order of the original's names; none where
     /// nothing is known of this side's.
-    var outlook: [(peer: NATName, explanation: Explanation)] {
+    var outlook: [(peer: NATName, way: Way, explanation: Explanation)] {
         guard leading.nat?.name.value != nil else { return [] }
         return [NATName.open, .fullCone, .restricted, .portRestricted, .symmetric].map { name in
-            (name, Explanation.forecast(facts, NetworkFacts(peer: name)))
+            let (here, there) = (facts, NetworkFacts(peer: name))
+            let explanation = Explanation.forecast(here, there)
+            let way: Way = explanation.isDirect ? .direct : PortGuess(here, there) == nil ? .relay : .guessed
+            return (name, way, explanation)
         }
     }
+
+    /// Peers whose NAT is `Symmetric` too and counts its ports, as this one does.
+    var guessesBothSides: Bool { PortGuess(facts, NetworkFacts(type: .symmetric, ports: .sequential)) == .bothNext }
 
     /// Whether anything at all has answered as it should.
     package var works: Bool {

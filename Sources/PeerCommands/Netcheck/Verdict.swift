@@ -56,11 +56,13 @@ package struct Verdict {
         case .determined(.fullCone), .determined(.restricted):
             return "Nearly every peer will be reached directly."
         case .determined(.portRestricted):
-            return "Most peers will be reached directly, but those behind a Symmetric NAT only by luck."
+            return "Most peers will be reached directly, those behind a Symmetric NAT mostly by guessing its port."
         case .determined(.symmetric):
             return
                 "This NAT gives each destination another port, \(Self.ports(nat.allocation.value)), so only peers that "
-                + "are Open, Full Cone or Restricted will be reached directly for sure."
+                + "are Open, Full Cone or Restricted will be reached directly for sure"
+                + (report.outlook.contains { $0.way == .guessed }
+                    ? ", and Port-Restricted ones mostly, by guessing." : ".")
         case .determined(.blocked):
             return report.facts.hasOnlyPort443
                 ? "This network lets nothing through but TCP to port 443, so connections go through the relay."

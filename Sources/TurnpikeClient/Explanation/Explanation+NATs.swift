@@ -127,12 +127,10 @@ extension Explanation {
         let (here, there) = (situation.local, situation.remote)
         let symmetric = [here, there].filter { $0.type == .symmetric }
         let conclusion: String
-        if symmetric.allSatisfy(\.isPredictable) {
-            conclusion = "a direct UDP path takes guessing the next port, which often succeeds"
+        if let guess = PortGuess(here, there) {
+            conclusion = "a direct UDP path takes \(guess.expectation)"
         } else if symmetric.count == 2 {
             conclusion = "no direct UDP path, for neither side can tell where to send to"
-        } else if symmetric.contains(where: { $0.ports == .chunked }) {
-            conclusion = "a direct UDP path takes guessing the port out of that block"
         } else {
             conclusion = "no direct UDP path without guessing"
         }

@@ -22,10 +22,18 @@ public struct Strategy: Sendable, Hashable, Codable {
 }
 
 extension Strategy {
+    /// Where nothing is known of how the NAT gives out ports.
+    init(for local: NATType) { self.init(for: NetworkFacts(type: local)) }
+
+    /// The same between two.
+    init(for local: NATType, and remote: NATType) {
+        self.init(for: NetworkFacts(type: local), and: NetworkFacts(type: remote))
+    }
+
     /// Against an unknown peer: one behind the usual home router, which is `Port-Restricted`.
-    /// - Parameter isSequential: whether the NAT gives out ports one after the other.
-    init(for local: NATType, isSequential: Bool = false) {
-        switch local {
+    /// - Parameter guesses: whether ports are guessed at all.
+    init(for local: NetworkFacts, guesses: Bool = true) {
+        switch local.type {
         case .open:
             self.init(
                 method: .direct,
@@ -36,17 +44,22 @@ extension Strategy {
             self.init(
                 method: .udpHolePunch,
                 description: "UDP hole punching reaches every peer but those behind a Symmetric NAT"
-                    + (local == .portRestricted ? ", for which a TURN server is needed." : ", and most of those."),
+                    + (local.type != .portRestricted
+                        ? ", and most of those."
+                        : guesses
+                            ? ": their ports are guessed, while a TURN server carries the data."
+                            : ", for which a TURN server is needed."),
                 requiresTurn: false
             )
         case .symmetric:
             let reachable = "Peers that are Open, Full Cone or Restricted are reached by UDP hole punching; "
+            let guess = guesses ? PortGuess(local, NetworkFacts(type: .portRestricted)) : nil
             self.init(
-                method: .turnRelay,
+                method: guess == nil ? .turnRelay : .udpHolePunch,
                 description: reachable
-                    + (isSequential
-                        ? "others need a TURN server, though this NAT gives out ports in sequence."
-                        : "others need a TURN server."),
+                    + (guess.map {
+                        "Port-Restricted ones take \($0.expectation); until then, and for others, a TURN server helps."
+                    } ?? "others need a TURN server."),
                 requiresTurn: true
             )
         case .blocked:
@@ -65,9 +78,18 @@ extension Strategy {
     }
 
     /// Between two NATs; the table is the same in both directions.
-    init(for local: NATType, and remote: NATType) {
-        let pair = "\(local.rawValue) and \(remote.rawValue)"
-        switch (local, remote) {
+    /// - Parameter guesses: whether both sides guess ports.
+    init(for local: NetworkFacts, and remote: NetworkFacts, guesses: Bool = true) {
+        let pair = "\(local.type.rawValue) and \(remote.type.rawValue)"
+        if guesses, let guess = PortGuess(local, remote) {
+            self.init(
+                method: .udpHolePunch,
+                description: "\(pair): it takes \(guess.expectation); until then data goes over a TURN server.",
+                requiresTurn: true
+            )
+            return
+        }
+        switch (local.type, remote.type) {
         case (.blocked, _), (_, .blocked):
             self.init(
                 method: .turnRelay,
