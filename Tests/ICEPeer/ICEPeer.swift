@@ -251,6 +251,7 @@ final class ICEPeer {
                 }
             case .path(let path): tell(path)
             case .restartWanted: tell("restart-wanted")
+            case .datagramBytes: break
             case .role(let role): tell("role", "\"role\": \"\(role)\"")
             case .state(let state): tell("state", "\"state\": \"\(state)\", \"role\": \"\(agent.role)\"")
             case .failed(let report): tell("report", "\"text\": \(quoted(report.description))")

@@ -27,7 +27,9 @@ extension ICEAgent {
             if pair.isPending { fail(pair, .asymmetric) }
             return true
         }
-        if let mapped, isSuccess {
+        if let bytes = check.probeBytes {
+            noteProbe(bytes, on: pair, isSuccess: isSuccess)
+        } else if let mapped, isSuccess {
             succeed(pair, transaction, check, mapped)
         } else {
             fail(pair, check, code: ICEMessage.errorCode(message))

@@ -39,6 +39,9 @@ extension ICEAgent {
         let pair = ICEPair(local, foundation: foundation(of: local), remote: candidate, at: endpoint, session)
         pair.priority = priority(pair)
         pair.heardAt = now
+        if remote.takesPadding, local.transport == .udp {
+            pair.pathMTU = PathMTUSearch(isIPv4: endpoint.address.isIPv4)
+        }
         if pairs.count >= ICELimits.pairs {
             counters.pairsBeyondLimit &+= 1
             guard let idle = pairToReplace(by: pair) else { return nil }
@@ -225,6 +228,14 @@ extension ICEAgent {
     @discardableResult
     func send(_ pair: ICEPair, nominating: Bool = false) -> (TransactionID, [UInt8]) {
         let transaction = cryptography.randomTransaction()
+        let request = request(on: pair, nominating: nominating)
+        let bytes = request.encoded(transaction, key: pair.key, with: cryptography)
+        note(transaction, request, of: pair)
+        transmit(pair, bytes)
+        return (transaction, bytes)
+    }
+
+    func request(on pair: ICEPair, nominating: Bool) -> ICERequest {
         var request = ICERequest(
             username: pair.username,
             priority: pair.local.checkPriority,
@@ -234,7 +245,11 @@ extension ICEAgent {
         // A nomination is told with each check of its pair, so that the peer can tell it from one that is over.
         request.usesCandidate = role == .controlling && (nominating || nominated === pair)
         if request.usesCandidate, remote?.supportsRenomination == true { request.nomination = pair.nominationNumber }
-        let bytes = request.encoded(transaction, key: pair.key, with: cryptography)
+        return request
+    }
+
+    /// The request may be answered from now on.
+    func note(_ transaction: TransactionID, _ request: ICERequest, of pair: ICEPair) {
         checks[transaction] = ICECheck(
             pair: pair,
             sent: now,
@@ -246,8 +261,6 @@ extension ICEAgent {
         if pair.transactions.count > ICELimits.transactionsPerPair {
             checks[pair.transactions.removeFirst()] = nil
         }
-        transmit(pair, bytes)
-        return (transaction, bytes)
     }
 
     private func transmit(_ pair: ICEPair, _ bytes: [UInt8]) {

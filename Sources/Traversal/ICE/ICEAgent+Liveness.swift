@@ -41,6 +41,7 @@ extension ICEAgent {
     }
 
     func ask(_ pair: ICEPair) {
+        if isSilent(pair) { pair.pathMTU?.noteSilence(now: now) }
         pair.liveness.nextCheck = after(
             jittered(pair === selected ? configuration.consentInterval : configuration.warmInterval)
         )
@@ -160,6 +161,7 @@ extension ICEAgent {
         pair.liveness.consentEnd = after(configuration.consentLifetime)
         pair.liveness.lastAnswer = now
         pair.liveness.probing = nil
+        pair.pathMTU?.noteHeard(now: now)
         if pair === selected { (silentSince, elsewhere) = (nil, nil) }
         guard !pair.liveness.isAlive else { return }
         pair.liveness.revivals += 1
@@ -189,6 +191,7 @@ extension ICEAgent {
         for lookup in lookups { if let time = lookup.nextAt { consider(time) } }
         if remote != nil, hasWork { consider(nextPace) }
         if remote != nil, let time = streamDeadline { consider(time) }
+        if let time = pathMTUDeadline { consider(time) }
         if let checkingSince, state == .checking || state == .disconnected, let end = patienceEnd(checkingSince),
             !pairs.contains(where: { $0.isPending || $0.state == .succeeded })
         {

@@ -56,6 +56,7 @@ extension ICEAgent {
     }
 
     private func select(_ pair: ICEPair?) {
+        if let pair { takePathMTU(to: pair) }
         selected = pair
         (silentSince, elsewhere) = (nil, nil)
         if let pair {

@@ -50,8 +50,9 @@ package final class ICEAgent {
     var nextTrial: UInt64?
 
     var selected: ICEPair?
-    /// The path as the caller was told of it last.
+    /// The path as the caller was told of it last, and how long its datagrams may be.
     var announced: ICEPath?
+    var announcedBytes = ICELimits.datagramBytes
     /// In the order in which they were asked for.
     var permits: [Permit] = []
     var refusals: [Refusal] = []
@@ -208,11 +209,14 @@ package final class ICEAgent {
     }
 
     /// Data was sent on the path. If none comes back, the path is asked whether it lives.
+    /// - Parameter bytes: the datagram's length.
     /// - Returns: whether `nextDeadline` may have come nearer, so that an alarm has to be set anew.
     @discardableResult
-    package func noteSent(now: UInt64) -> Bool {
+    package func noteSent(_ bytes: Int = 0, now: UInt64) -> Bool {
         self.now = max(self.now, now)
-        guard silentSince == nil, selected != nil else { return false }
+        guard let selected else { return false }
+        let isNearer = selected.pathMTU?.noteSent(bytes, now: self.now) ?? false
+        guard silentSince == nil else { return isNearer }
         silentSince = self.now
         return true
     }
@@ -225,6 +229,7 @@ package final class ICEAgent {
         let plain = Endpoint(address: source.address.withoutLink, port: source.port)
         guard let selected else { return false }
         if selected.local.base == base, selected.remoteEndpoint == plain {
+            selected.pathMTU?.noteHeard(now: self.now)
             (silentSince, elsewhere) = (nil, nil)
             return false
         }
@@ -262,6 +267,8 @@ package final class ICEAgent {
         retransmit()
         watch()
         choose()
+        probePathMTU()
+        announceDatagramBytes()
         announcePath()
         nominate()
         openStreams()
@@ -291,6 +298,8 @@ struct ICECheck {
     let usesCandidate: Bool
     /// The sample of the round trip is void then: nobody knows which one was answered.
     var isRetransmitted = false
+    /// How long it is, where it asks whether the path carries as much.
+    var probeBytes: Int?
 }
 
 /// A check that came before the peer's credentials.

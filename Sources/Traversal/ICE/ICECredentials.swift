@@ -38,6 +38,9 @@ package struct ICERemoteParameters: Hashable, Sendable {
     package var isLite: Bool
     /// `renomination` among its `a=ice-options`: of several nominations it follows the one with the highest number.
     package var supportsRenomination: Bool
+    /// `Self.padding` among its `a=ice-options`: it answers checks with PADDING, so that they may ask what the path
+    /// carries. To others the attribute is one that they have to understand and do not (RFC 8489 section 14).
+    package var takesPadding = false
     /// The peer's `a=ice-pacing` in nanoseconds; nil where it says nothing (RFC 8839 section 5.5).
     package var pacing: UInt64?
 
@@ -53,11 +56,14 @@ package struct ICERemoteParameters: Hashable, Sendable {
             isLite: isLite,
             supportsRenomination: options.contains(Self.renomination)
         )
+        takesPadding = options.contains(Self.padding)
         pacing = pacingMilliseconds.map { UInt64($0) * 1_000_000 }
     }
 
     /// The token of `a=ice-options` by which an agent says that it follows numbered nominations.
     package static let renomination = "renomination"
+    /// The token by which a program of this library says that it takes part in path MTU discovery.
+    package static let padding = "turnpike-path-mtu"
 
     package init(credentials: ICECredentials, isLite: Bool = false, supportsRenomination: Bool = false) {
         self.credentials = credentials

@@ -33,6 +33,25 @@ package enum ICELimits {
     package static let nameBytes = 255
     /// The longest message written here: a USERNAME of 513 bytes and 100 bytes of other attributes.
     static let messageBytes = 1_024
+    /// The longest datagram that every path carries: of the 1,280 bytes that IPv6 asks of every link (RFC 8200 section
+    /// 5), IPv6 and UDP take 48, a Send indication about an IPv6 peer 48, and DTLS on the way to a relay 37.
+    package static let datagramBytes = 1_147
+    /// What direct paths are asked for, by their narrowest links: IPv6's least; tunnels; WireGuard in an Ethernet
+    /// frame, with IPv6 outside, and what DSL and mobile carriers leave; PPPoE; Ethernet.
+    static let probedLinkBytes = [1_280, 1_400, 1_420, 1_452, 1_492, 1_500]
+    /// MAX_PROBES of RFC 8899 section 5.1.2.
+    static let probes = 3
+    /// PROBE_TIMER, of which RFC 8899 section 5.1.1 wants a second at least, or twice the round trip.
+    static let probeTime: UInt64 = 1_000_000_000
+    /// PMTU_RAISE_TIMER of RFC 8899 section 5.1.1.
+    static let raiseInterval: UInt64 = 600_000_000_000
+    /// A size in use is confirmed so often while data need it: a probe in a second in which data flow costs nothing,
+    /// and what no longer arrives is noticed within two.
+    static let confirmationInterval: UInt64 = 1_000_000_000
+    /// Between two probes of a size that did arrive: with three of them it is known before SCTP waits for seconds.
+    static let confirmationTime: UInt64 = 200_000_000
+    /// Datagrams of data are so much shorter at most than they may be: SCTP pads to words, and ciphers differ.
+    static let slackBytes = 32
     /// Unknown attributes listed in a 420, so that the answer is no longer than what provoked it.
     static let unknownAttributesListed = 8
     /// Connections over TCP that begin at one moment: two hosts with two addresses and a NAT each have no more to try,

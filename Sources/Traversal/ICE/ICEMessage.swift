@@ -19,15 +19,27 @@ struct ICERequest {
     var usesCandidate = false
     /// 0 for none.
     var nomination: UInt32 = 0
+    /// What the message is filled up to, with PADDING; a multiple of 4. Nil for one as short as can be.
+    var lengthBytes: Int?
 
     /// - Returns: nothing when a credential is longer than the limits allow.
     func encoded(_ transaction: TransactionID, key: [UInt8], with cryptography: any Cryptography) -> [UInt8] {
-        ICEMessage.build(MessageType(.binding, .request), transaction, key: key, with: cryptography) { builder in
+        let room = max(ICELimits.messageBytes, lengthBytes ?? 0)
+        return ICEMessage.build(
+            MessageType(.binding, .request),
+            transaction,
+            key: key,
+            with: cryptography,
+            roomBytes: room
+        ) { builder in
             builder.append(.username, username)
             builder.append(.priority, priority)
             builder.append(role == .controlling ? .iceControlling : .iceControlled, tieBreaker)
             if usesCandidate { builder.append(.useCandidate, []) }
             if nomination > 0 { builder.append(.nomination, nomination) }
+            if let lengthBytes {
+                builder.append(paddingBytes: max(0, lengthBytes - builder.count - ICEMessage.paddedTailBytes))
+            }
         }
     }
 
@@ -58,6 +70,8 @@ struct ICERequest {
 }
 
 enum ICEMessage {
+    /// PADDING's own header, MESSAGE-INTEGRITY and FINGERPRINT.
+    static let paddedTailBytes = 4 + 24 + 8
     static let roleConflict: UInt32 = 4 << 8 | 87
     static let badRequest: UInt32 = 4 << 8
     static let unknownAttribute: UInt32 = 4 << 8 | 20
@@ -91,9 +105,10 @@ enum ICEMessage {
         _ transaction: TransactionID,
         key: [UInt8],
         with cryptography: any Cryptography,
+        roomBytes: Int = ICELimits.messageBytes,
         _ attributes: (inout MessageBuilder) -> Void
     ) -> [UInt8] {
-        withUnsafeTemporaryAllocation(byteCount: ICELimits.messageBytes, alignment: 8) { space in
+        withUnsafeTemporaryAllocation(byteCount: roomBytes, alignment: 8) { space in
             var builder = MessageBuilder(type, transaction, into: space)
             attributes(&builder)
             key.withUnsafeBytes { builder.append(.sha1, key: $0, with: cryptography) }
@@ -127,5 +142,7 @@ enum ICEMessage {
 
     private static let understood: Set<AttributeType> = [
         .username, .messageIntegrity, .messageIntegritySHA256, .priority, .useCandidate,
+        // RFC 5780 section 7.6: of a probe of the path MTU.
+        .padding,
     ]
 }

@@ -65,6 +65,8 @@ final class ICEPair {
     var mapped: Endpoint?
     var mappedType: ICECandidateType
     var liveness = ICELiveness()
+    /// How long datagrams may be; nil where the peer does not take probes.
+    var pathMTU: PathMTUSearch?
     var isUnreachable = false
     /// Answers with 487.
     var refusals = 0

@@ -48,6 +48,8 @@ package enum ICEAction: Hashable, Sendable {
     /// Data goes this way from now on; nil when it may go nowhere. It comes whenever the value changes: another pair is
     /// in use, or the peer's address turned out to be a relay's, or the pair was nominated.
     case path(ICEPath?)
+    /// The path carries datagrams of up to so many bytes from now on; `ICELimits.datagramBytes` until it is told.
+    case datagramBytes(Int)
     /// Data leaves by `path`, and all is not well: the path before has died, and this peer follows to the new one by
     /// nothing but new credentials on both sides; or the last direct pair, or the last to fall back to, has been silent
     /// for so long that it is given up (RFC 7675 section 5.1). Call `restart`, and send an offer (RFC 8445 section 9).

@@ -346,7 +346,7 @@ final class PeerLink {
                 beginHandshake()
                 if path != nil { sendUnanswered() }
             case .state(let state): outputs.append(.state(state))
-            case .role, .failed: break
+            case .role, .failed, .datagramBytes: break
             }
         }
         if !due.isEmpty, phase != .ended { setAlarm() }

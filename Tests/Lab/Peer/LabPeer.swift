@@ -253,7 +253,7 @@ package final class LabPeer {
             if state == .connected { tidy() }
             if state == .failed, signaling.isOfferer, !signaling.awaitsAnswer { restart() }
         case .failed(let report): reports.append(report)
-        case .resolve, .role: break
+        case .resolve, .role, .datagramBytes: break
         }
     }
 

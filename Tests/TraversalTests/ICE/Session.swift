@@ -38,15 +38,21 @@ extension SimulatedNetwork {
         return candidates
     }
 
-    func describe(_ peer: SimulatedPeer, _ candidates: [ICECandidate], renomination: Bool = true) -> Description {
+    func describe(
+        _ peer: SimulatedPeer,
+        _ candidates: [ICECandidate],
+        renomination: Bool = true,
+        padding: Bool = true
+    ) -> Description {
         var candidates = candidates
         for index in candidates.indices {
             candidates[index].usernameFragment = peer.agent.localCredentials.usernameFragment
         }
-        let parameters = ICERemoteParameters(
+        var parameters = ICERemoteParameters(
             credentials: peer.agent.localCredentials,
             supportsRenomination: renomination
         )
+        parameters.takesPadding = padding
         return Description(parameters: parameters, candidates: candidates)
     }
 
@@ -67,11 +73,12 @@ extension SimulatedNetwork {
         _ offerer: SimulatedPeer,
         _ answerer: SimulatedPeer,
         signaling: UInt64 = 30 * milliseconds,
-        renomination: Bool = true
+        renomination: Bool = true,
+        padding: Bool = true
     ) {
-        let offer = describe(offerer, gather(offerer), renomination: renomination)
+        let offer = describe(offerer, gather(offerer), renomination: renomination, padding: padding)
         after(signaling) { [self] in
-            let answer = describe(answerer, gather(answerer), renomination: renomination)
+            let answer = describe(answerer, gather(answerer), renomination: renomination, padding: padding)
             accept(offer, by: answerer)
             after(signaling) { [self] in accept(answer, by: offerer) }
         }

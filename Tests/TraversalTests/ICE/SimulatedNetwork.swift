@@ -126,6 +126,8 @@ final class SimulatedPeer {
     var reports: [ICEReport] = []
     /// When data came in.
     var arrivals: [UInt64] = []
+    /// How long datagrams may be, with the time of each change.
+    var sizes: [(at: UInt64, bytes: Int)] = []
     /// Every message that was sent, for tests of the wire.
     var sent: [(base: ICEBase, to: Endpoint, bytes: [UInt8])] = []
     var answers = true
@@ -153,6 +155,8 @@ final class SimulatedNetwork {
     var lossPercent = 0
     var delay = 20 * milliseconds
     var jitter = 5 * milliseconds
+    /// What is longer does not pass by a direct path, and nobody says so.
+    var longestDatagramBytes = Int.max
     /// Nothing passes but by the relays.
     var isDirectCut = false
     var isRelayCut = false
@@ -234,6 +238,7 @@ final class SimulatedNetwork {
             case .restartWanted: peer.onRestartWanted?()
             case .resolve(let name): peer.names.append(name)
             case .path(let path): peer.paths.append((now, path))
+            case .datagramBytes(let bytes): peer.sizes.append((now, bytes))
             case .state(let state): peer.states.append((now, state))
             case .failed(let report): peer.reports.append(report)
             case .role: break
@@ -247,6 +252,15 @@ final class SimulatedNetwork {
         guard let path = peer.agent.path else { return }
         sendData(peer, by: path)
         peer.agent.noteSent(now: now)
+    }
+
+    /// As much as fits.
+    func sendLongData(_ peer: SimulatedPeer) {
+        guard let path = peer.agent.path else { return }
+        let count = peer.agent.datagramBytes
+        transmit(peer, path.base, path.remote, [22] + [UInt8](repeating: 0, count: count - 1))
+        // As the client does where time has come nearer.
+        if peer.agent.noteSent(count, now: now) { act(peer) { peer.agent.advance(now: now, into: &$0) } }
     }
 
     /// By a path of the caller's choice.
@@ -286,6 +300,7 @@ final class SimulatedNetwork {
     ) {
         let reachesRelay = peers.contains { $0.relay == target }
         if isDirectCut, !isRelayed, !reachesRelay { return }
+        if bytes.count > longestDatagramBytes, !isRelayed, !reachesRelay { return }
         if isRelayCut, reachesRelay { return }
         if isLost || drops?(source, target) == true { return }
         after(transit) { [self] in arrive(bytes, from: source, to: target) }
