@@ -187,6 +187,15 @@ static inline int turnpike_sctp_set_path(
     return turnpike_sctp_set(socket, IPPROTO_SCTP, SCTP_PEER_ADDR_PARAMS, &path, sizeof path);
 }
 
+// Data are cut for packets of so many bytes: the endpoint's before it connects, and the association's after.
+static inline int turnpike_sctp_set_segment(struct socket *socket, uint32_t packet_limit) {
+    // usrsctp adds the headers of SCTP over IPv4 and of a chunk to the value, and takes off SCTP's and the chunk's
+    // again, whatever the packets go by.
+    const uint32_t headers = 20 + sizeof(struct sctp_common_header) + 16;
+    struct sctp_assoc_value value = {.assoc_id = 0, .assoc_value = packet_limit - headers};
+    return turnpike_sctp_set(socket, IPPROTO_SCTP, SCTP_MAXSEG, &value, sizeof value);
+}
+
 static inline int turnpike_sctp_configure(struct socket *socket, const struct turnpike_sctp_options *options) {
     int one = 1, result;
     if (usrsctp_set_non_blocking(socket, 1) != 0) return -errno;

@@ -80,6 +80,9 @@ extension DataChannelAssociation {
                 try socket.setPacketLimit(packetLimitBytes, isConnected: true)
             }
         }
+        if let segmentLimitBytes, let socket {
+            _ = Self.failure { () throws(SCTPSocket.Failure) in try socket.setSegmentLimit(segmentLimitBytes) }
+        }
         emit(.opened)
         for id in channels.keys.sorted() { open(id) }
     }

@@ -24,6 +24,8 @@ package final class DataChannelAssociation {
 
     /// The longest packet handed out.
     package private(set) var packetLimitBytes: Int
+    /// The longest packet that data are cut for; nil for `packetLimitBytes`.
+    package private(set) var segmentLimitBytes: Int?
     /// Packets of the peer's that were dropped since usrsctp would have stayed with them for ever.
     package private(set) var malformedPackets: UInt64 = 0
 
@@ -241,6 +243,19 @@ package final class DataChannelAssociation {
         }
         if let failure { throw .stack(errno: failure.code) }
         packetLimitBytes = bytes
+    }
+
+    /// Changes the packets that data are cut for, from what is sent next on. It may rise and fall, as `packetLimitBytes`
+    /// cannot: usrsctp never again cuts data for longer packets than the shortest limit that it had. Packets of several
+    /// chunks are as long as `packetLimitBytes` still, and so are those that are sent again and were longer.
+    package func setSegmentLimit(_ bytes: Int) throws(DataChannelError) {
+        guard Self.isPossible(bytes) else { throw .packetLimit(bytes: bytes) }
+        guard let socket else { throw .closed }
+        let failure = stack.run { _ in
+            Self.failure { () throws(SCTPSocket.Failure) in try socket.setSegmentLimit(bytes) }
+        }
+        if let failure { throw .stack(errno: failure.code) }
+        segmentLimitBytes = bytes
     }
 
     /// What usrsctp says of the path; nil once the association is over.

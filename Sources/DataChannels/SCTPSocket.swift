@@ -92,6 +92,11 @@ struct SCTPSocket {
         try check(turnpike_sctp_set_path(socket, address, options.remotePort, isConnected, limit, &settings))
     }
 
+    /// Data are cut for packets of so many bytes, of the association if there is one, or else of the one to come.
+    func setSegmentLimit(_ bytes: Int) throws(Failure) {
+        try check(turnpike_sctp_set_segment(socket, UInt32(clamping: bytes)))
+    }
+
     var status: sctp_status? {
         var status = sctp_status()
         return turnpike_sctp_status(socket, &status) == 0 ? status : nil

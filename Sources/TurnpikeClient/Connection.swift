@@ -22,6 +22,10 @@ public final class Connection: Sendable {
         public var bytesReceived = 0
         /// How often data took another path.
         public var pathChanges = 0
+        /// The longest UDP datagram that data goes in at the moment. Every path carries 1,147 bytes; a direct one to
+        /// another program of this library is asked for more as soon as there is enough to send, up to 1,472, and for
+        /// less when what was sent no longer arrives.
+        public var datagramBytes = ClientLimits.datagramBytes
     }
 
     private struct State {
@@ -143,6 +147,8 @@ public final class Connection: Sendable {
             return true
         }
     }
+
+    func note(datagramBytes: Int) { state.withLock { $0.statistics.datagramBytes = datagramBytes } }
 
     func note(roundTripNanoseconds: UInt64?) { state.withLock { $0.roundTripNanoseconds = roundTripNanoseconds } }
 

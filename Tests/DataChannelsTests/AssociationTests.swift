@@ -231,6 +231,33 @@ import Testing
         }
     }
 
+    /// Data are cut for the path there is, up and down, in packets of the association's limit.
+    @Test func aSegmentLimitRisesAndFalls() async throws {
+        try await SCTPTime.virtual {
+            var options = DataChannelOptions()
+            options.packetLimitBytes = 1_435
+            let pair = try PeerPair(client: options, server: options)
+            for side in PeerPair.Side.allCases { try pair[side].setSegmentLimit(1_110) }
+            try pair.connect()
+            let channel = try pair.client.openChannel(.init(label: "x"))
+            #expect(pair.run { $0.has(.channelOpened(channel, byPeer: true), .server) })
+            for (count, limit) in [1_110, 1_435, 1_110, 700, 1_200].enumerated() {
+                try pair.client.setSegmentLimit(limit)
+                var longest = 0
+                pair.tamper = { packet in
+                    // DATA (RFC 9260 section 3.3.1) at the front of its packet.
+                    if packet[12] == 0 { longest = max(longest, 12 + Int(packet[14]) << 8 + Int(packet[15])) }
+                }
+                #expect(pair.client.send(pattern(60_000, seed: count), on: channel.id) == .sent)
+                #expect(pair.run { $0.messages(channel.id, .server).count == count + 1 })
+                #expect(pair.messages(channel.id, .server).last == pattern(60_000, seed: count))
+                #expect(limit - 4...limit ~= longest, "\(limit)")
+                #expect(pair.longestPacket <= 1_435)
+            }
+            #expect(throws: DataChannelError.packetLimit(bytes: 100)) { try pair.client.setSegmentLimit(100) }
+        }
+    }
+
     /// The path may be known to be narrow before the association begins, or while it does.
     @Test(arguments: [false, true], [600, 1_400])
     func aPacketLimitHoldsFromTheFirstPacketOn(isConnecting: Bool, bytes: Int) async throws {

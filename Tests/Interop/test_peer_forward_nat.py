@@ -9,7 +9,7 @@ import time
 
 from forwarding import forwarding
 from harness import PASSWORD, wait_until
-from namespaces import inside, ip
+from namespaces import inside, ip, run
 from natlab import SERVER, NATLab
 from peertool import running
 
@@ -113,4 +113,42 @@ def test_a_download_with_loss_goes_on_over_the_relay_when_the_direct_path_is_cut
         program.wait_for("by turn-relay", after=said)
         seconds = download.wait()
         print(f"8 MiB in {seconds:.1f} s, cut at {before}")
+        assert "is gone" not in program.said()
+
+
+# What is longer than 1,400 bytes and forwarded, and what the router says of packets that are too long.
+WATCH = """
+table ip watch {
+    counter long { }
+    counter silenced { }
+    chain forward { type filter hook forward priority -200; ip length > 1400 udp dport != 0 counter name long; }
+    chain output {
+        type filter hook output priority -200;
+        icmp type destination-unreachable icmp code frag-needed counter name silenced drop;
+    }
+}
+"""
+
+
+def packets(router, counter):
+    said = run("ip", "netns", "exec", router, "nft", "list", "counter", "ip", "watch", counter).stdout
+    return int(said.split("packets")[1].split()[0])
+
+
+def test_a_download_outlives_a_link_that_becomes_narrower_and_does_not_say_so(serve, tmp_path):
+    with carried(serve, tmp_path, 8 << 20, delay_ms=10) as (lab, download, program):
+        router = lab.sites[0].router
+        run("ip", "netns", "exec", router, "nft", "-f", "-", input=WATCH)
+        download.start(lab.sites[1].client, *program.ports)
+        wait_until(lambda: download.received > 2 << 20, DOWNLOAD_SECONDS, "a quarter has come")
+        assert packets(router, "long") > 100 and packets(router, "silenced") == 0
+        # Of the home that sends. It forwards nothing longer, and its own word of that is dropped.
+        ip("link", "set", "wan", "mtu", "1300", namespace=router)
+        before, narrowed = download.received, time.monotonic()
+        wait_until(lambda: download.received > before + (1 << 19), DOWNLOAD_SECONDS, "it goes on")
+        again = time.monotonic() - narrowed
+        seconds = download.wait()
+        print(f"8 MiB in {seconds:.1f} s, narrowed at {before}; half a megabyte more {again:.1f} s later")
+        assert packets(router, "silenced") > 0
+        assert "by turn-relay" not in program.said()[program.said().index("by udp-hole-punch"):]
         assert "is gone" not in program.said()

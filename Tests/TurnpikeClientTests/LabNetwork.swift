@@ -199,6 +199,8 @@ private final class LabPort: DatagramPort {
             }
         }
         socket.onProblem = { [weak self, weak network] problem in
+            // A system says of no address that it cannot be reached because one datagram was too long.
+            if case .tooBig = problem.kind { return }
             network?.run { if self?.socket != nil { receive(.unreachable(problem.destination)) } }
         }
     }

@@ -36,6 +36,8 @@ package enum ICELimits {
     /// The longest datagram that every path carries: of the 1,280 bytes that IPv6 asks of every link (RFC 8200 section
     /// 5), IPv6 and UDP take 48, a Send indication about an IPv6 peer 48, and DTLS on the way to a relay 37.
     package static let datagramBytes = 1_147
+    /// What a link of Ethernet's 1,500 bytes carries by IPv4. No path between two networks is known to carry more.
+    package static let longestDatagramBytes = 1_472
     /// What direct paths are asked for, by their narrowest links: IPv6's least; tunnels; WireGuard in an Ethernet
     /// frame, with IPv6 outside, and what DSL and mobile carriers leave; PPPoE; Ethernet.
     static let probedLinkBytes = [1_280, 1_400, 1_420, 1_452, 1_492, 1_500]

@@ -71,6 +71,7 @@ final class PathRouter {
     /// Who has sent to a peer, the last first.
     private var routes: [Route: [ObjectIdentifier]] = [:]
     private var nextBase: UInt32 = 1
+    private var pieces = PartialRecords<Route>()
     /// What came and was nobody's.
     private(set) var ignored: UInt64 = 0
 
@@ -173,6 +174,7 @@ final class PathRouter {
     @discardableResult
     func receive(_ bytes: UnsafeRawBufferPointer, on base: ICEBase, from source: Endpoint) -> Bool {
         let plain = Endpoint(address: source.address.withoutLink, port: source.port)
+        if let piece = RecordPiece(bytes) { return receive(piece, on: base, from: plain) }
         let isTaken =
             switch Demultiplexer.kind(bytes) {
             case .stun: receiveCheck(bytes, on: base, from: plain)
@@ -181,6 +183,22 @@ final class PathRouter {
             }
         if !isTaken { ignored &+= 1 }
         return isTaken
+    }
+
+    /// - Returns: whether it was the last of a record, and somebody's.
+    private func receive(_ piece: RecordPiece, on base: ICEBase, from source: Endpoint) -> Bool {
+        let route = Route(base: base, peer: source)
+        guard routes[route] != nil else {
+            ignored &+= 1
+            return false
+        }
+        guard let record = pieces.add(piece, from: route) else { return false }
+        return record.withUnsafeBytes { record in
+            // A piece that holds another would lead here for ever.
+            let isTaken = Demultiplexer.kind(record) == .dtls && receiveRecord(record, on: base, from: source)
+            if !isTaken { ignored &+= 1 }
+            return isTaken
+        }
     }
 
     func noteStream(isOpen: Bool, with peer: Endpoint, on base: ICEBase) {

@@ -1,3 +1,5 @@
+import Traversal
+
 /// The bounds of connections, each with its reason. Times are nanoseconds.
 extension ClientLimits {
     // MARK: Ways
@@ -82,14 +84,17 @@ extension ClientLimits {
 
     // MARK: DTLS and SCTP
 
-    /// The longest datagram that every path carries: of the 1,280 bytes that IPv6 asks of every link (RFC 8200 section
-    /// 5), IPv6 and UDP take 48, a Send indication about an IPv6 peer 48, and DTLS on the way to a relay 37.
-    static let datagramBytes = 1_147
+    /// The longest datagram that every path carries.
+    static let datagramBytes = ICELimits.datagramBytes
+    /// Records in pieces that wait for the others, of all connections; who sends pieces sends those of a record at once.
+    static let partialRecords = 64
+    /// A record of the widest path goes by the narrowest in two.
+    static let piecesPerRecord = 4
     /// The longest record of a handshake: less the envelope, with user name fragments of usual length.
     static let handshakeBytes = 1_080
     /// Data that were sent since the peer was heard, for the next path: a window of SCTP's after some round trips.
     static let unansweredRecords = 64
-    static let unansweredRecordBytes = 1_200
+    static let unansweredRecordBytes = ICELimits.longestDatagramBytes
     /// Longer than any answer that SCTP holds back, and shorter than it takes ICE to find a path dead.
     static let silence = 300 * millisecond
     /// Between the checks of a connection (RFC 8445 section 14.2): a peer that does not ask for less gets the usual 50.

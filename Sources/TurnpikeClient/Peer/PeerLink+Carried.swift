@@ -78,6 +78,7 @@ extension PeerLink {
             throw LinkProblem("its part of SCTP's handshake is not the answer to ours", .signaling)
         }
         association.remoteMaxMessageBytes = data.maxMessageBytes
+        try fit(association, to: data)
         self.association = association
         carried.hasAssociations = true
         holdHello(prepared, flight)
@@ -167,7 +168,7 @@ extension PeerLink {
             let ahead = agent.pathAhead
         else { return false }
         carried.datagramsAhead += 1
-        context.router.send(record, to: ahead.remote, on: ahead.base, for: self)
+        send(record, to: ahead.remote, on: ahead.base)
         return true
     }
 

@@ -133,7 +133,7 @@ extension PeerLink: PathUser {
         _ data: DataSection?
     ) throws(DataChannelError) -> DataChannelAssociation {
         var options = DataChannelOptions()
-        options.packetLimitBytes = DTLSSession.plaintextLimitBytes(packetLimitBytes: ClientLimits.datagramBytes)
+        options.packetLimitBytes = packetLimitBytes(for: data)
         if let data {
             options.remotePort = data.sctpPort
             options.remoteMaxMessageBytes = data.maxMessageBytes
@@ -143,7 +143,9 @@ extension PeerLink: PathUser {
         if isOfLibrary { options.retransmissions = ClientLimits.retransmissions }
         let wake = wake
         context.tellTime()
-        return try DataChannelAssociation(role, options: options) { wake.raise() }
+        let association = try DataChannelAssociation(role, options: options) { wake.raise() }
+        try association.setSegmentLimit(segmentLimitBytes)
+        return association
     }
 
     private func end(_ reason: AssociationCloseReason) {
@@ -227,8 +229,8 @@ extension PeerLink: PathUser {
             }
             return
         }
-        context.router.send(record, to: path.remote, on: path.base, for: self)
-        if agent.noteSent(now: now) { noteDeadlineMoved() }
+        send(record, to: path.remote, on: path.base)
+        if agent.noteSent(record.count, now: now) { noteDeadlineMoved() }
     }
 
     private static func explanation(_ dtls: DTLSSession) -> String {

@@ -13,6 +13,8 @@ final class PeerLink {
         case candidatesEnded
         case path(ICEPath?)
         case state(ICEState)
+        /// The longest datagram that the path takes now.
+        case datagramBytes(Int)
         /// Nothing but new credentials moves the peer to a path that works.
         case restartWanted
         /// To be told to the peer by signaling: there is no path yet, or none that is known to work.
@@ -75,6 +77,9 @@ final class PeerLink {
     var unanswered = UnansweredRecords()
     /// Some of them had no path to go by.
     var isUnsent = false
+    /// Of the next record that goes in pieces.
+    var nextPieces: UInt32 = 0
+    var fittedBytes = ClientLimits.datagramBytes
     let wake = WakeFlag()
 
     private let output: (Output) -> Void
@@ -152,7 +157,10 @@ final class PeerLink {
         var description = TransportDescription(
             iceUfrag: agent.localCredentials.usernameFragment,
             icePassword: agent.localCredentials.password,
-            iceOptions: ["trickle", "ice2", ICERemoteParameters.renomination, HandshakeEnvelope.option],
+            iceOptions: [
+                "trickle", "ice2", ICERemoteParameters.renomination, HandshakeEnvelope.option,
+                ICERemoteParameters.padding,
+            ],
             setup: isOffer ? .either : dtlsRole == .client ? .active : .passive,
             fingerprints: [
                 DataChannels.CertificateFingerprint(
@@ -346,7 +354,8 @@ final class PeerLink {
                 beginHandshake()
                 if path != nil { sendUnanswered() }
             case .state(let state): outputs.append(.state(state))
-            case .role, .failed, .datagramBytes: break
+            case .datagramBytes(let bytes): fit(bytes)
+            case .role, .failed: break
             }
         }
         if !due.isEmpty, phase != .ended { setAlarm() }

@@ -157,6 +157,7 @@ final class PeerSession {
         case .candidatesEnded: tellEnd()
         case .path(let path): take(path)
         case .state(let state): if state == .failed, phase == .connecting { failAttempt(.noPath, nil) }
+        case .datagramBytes(let bytes): connection?.note(datagramBytes: bytes)
         case .restartWanted: if phase == .open, !hasOffered { restart() }
         case .flight(let flight): tell(signal: HandshakeFlight.signalKind, flight.members)
         case .secured: break
@@ -198,6 +199,7 @@ final class PeerSession {
         phase = .open
         (retryAt, deadline) = (nil, nil)
         host.opening(self)
+        if let link { connection?.note(datagramBytes: link.agent.datagramBytes) }
         if waiters.isEmpty { announce() }
         satisfy()
         setAlarm()

@@ -33,6 +33,7 @@ final class NIODatagramPort: DatagramPort {
         // IPv4 has sockets of its own, also on the wildcard and the same port.
         if !address.isIPv4 { Self.set(descriptor, CInt(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
         if isShared { Self.set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1) }
+        if remote == nil, !isShared { Self.forbidFragments(descriptor, isIPv4: address.isIPv4) }
         Self.set(descriptor, SOL_SOCKET, SO_RCVBUF, CInt(ClientLimits.datagramBufferBytes))
         Self.set(descriptor, SOL_SOCKET, SO_SNDBUF, CInt(ClientLimits.datagramBufferBytes))
         guard SystemAddress.with(wanted, { bind(descriptor, $0, $1) }) == 0 else {
@@ -159,6 +160,16 @@ final class NIODatagramPort: DatagramPort {
     private static func anyLocal(_ wildcard: IPAddress) -> IPAddress {
         LocalInterfaces.addresses().first { $0.address.family == wildcard.family }?.address
             ?? (wildcard.isIPv4 ? IPAddress(v4: 0x7F00_0001) : IPAddress(high: 0, low: 1))
+    }
+
+    /// RFC 8899 section 3: what is too long for a path is lost on it, and not sent in fragments, which NATs and
+    /// firewalls lose more often. What the system believes of the path, by word of anybody's ICMP, counts for nothing.
+    private static func forbidFragments(_ descriptor: CInt, isIPv4: Bool) {
+        if isIPv4 {
+            set(descriptor, CInt(IPPROTO_IP), IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
+        } else {
+            set(descriptor, CInt(IPPROTO_IPV6), IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE)
+        }
     }
 
     private static func set(_ descriptor: CInt, _ level: CInt, _ option: CInt, _ value: CInt) {
