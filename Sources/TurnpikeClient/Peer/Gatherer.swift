@@ -8,6 +8,9 @@ final class Gatherer {
         case added(ICELocalCandidate)
         /// The socket or relay is gone, with all its candidates.
         case removed(ICEBase)
+        /// The NAT that the socket at this address is behind has another address than before: what stood through it is
+        /// over.
+        case renumbered(IPAddress)
         /// Whatever is found from here on was not to be expected.
         case completed
     }
@@ -267,7 +270,13 @@ final class Gatherer {
         // RFC 8445 section 5.1.3: one that equals its base says nothing new.
         guard mapped != socket.port.local, !isKnown else { return }
         // The NAT has rebound: the address before leads nowhere.
-        candidates.removeAll { $0.type == .serverReflexive && $0.base == base && $0.server == server.address }
+        func isBefore(_ candidate: ICELocalCandidate) -> Bool {
+            candidate.type == .serverReflexive && candidate.base == base && candidate.server == server.address
+        }
+        let wasElsewhere = candidates.contains { isBefore($0) && $0.endpoint.address != mapped.address }
+        candidates.removeAll(where: isBefore)
+        // First, so that peers are told by a connection that works.
+        if wasElsewhere { onChange(.renumbered(socket.address)) }
         add(
             ICELocalCandidate(
                 base: base,

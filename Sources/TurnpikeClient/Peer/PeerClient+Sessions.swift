@@ -145,11 +145,16 @@ extension PeerClient: SessionHost {
     }
 
     func take(_ change: Gatherer.Change) {
+        if case .renumbered(let address) = change {
+            signaling?.noteRenumbered(address)
+            return
+        }
         for session in sessions.values {
             switch change {
             case .added(let candidate): session.link?.add(candidate)
             case .removed(let base): session.link?.remove(base)
             case .completed: session.link?.endCandidates()
+            case .renumbered: break
             }
         }
         mapPorts(after: change)

@@ -83,6 +83,10 @@ final class SignalingLink {
         reconnect()
     }
 
+    /// A connection from this address went through a NAT that has another address now, which the server answers with a
+    /// reset at best.
+    func noteRenumbered(_ address: IPAddress) { if isUp, link?.localAddress == address.withoutLink { reconnect() } }
+
     /// What failed may work.
     func retry() { if case .waiting = session.state { reconnect() } }
 
