@@ -81,8 +81,9 @@ def nat_moves(healing):
     """The provider gives the home another public address."""
     site = healing.lab.sites[0]
     old, site.outside = site.outside, next(ADDRESSES)
-    ip("addr", "add", site.outside + "/24", "dev", "wan", namespace=site.router)
+    # With the first address of a network the others of it go as well.
     ip("addr", "del", old + "/24", "dev", "wan", namespace=site.router)
+    ip("addr", "add", site.outside + "/24", "dev", "wan", namespace=site.router)
     run("ip", "netns", "exec", site.router, "nft", "flush", "ruleset")
     kernelnats.make(site.router, site.kind, site.outside)
     kernelnats.forget(site.router)

@@ -44,6 +44,29 @@ import Traversal
         #expect(!world.events.contains { if case .refused = $0 { true } else { false } })
     }
 
+    /// Between the transmissions of a request there may be eight seconds; who waits for the server does not wait so long.
+    @Test func whatIsNotAnsweredIsRepeatedWhenThereIsAHurry() throws {
+        let world = try world()
+        var copies: [[UInt8]] = []
+        world.onRequest = {
+            copies.append($0)
+            return nil
+        }
+        world.perform { $0.check(now: $1, into: &$2) }
+        world.advance(seconds: 2)
+        let count = copies.count
+        for _ in 0..<3 { world.perform { $0.repeatRequests(now: $1, into: &$2) } }
+        #expect(copies.count == count + 1, "not more than once in a moment")
+        #expect(copies.last == copies.first, "a repetition is identical (RFC 8489 section 6.2.1)")
+        world.onRequest = { $0 }
+        world.advance(seconds: 1)
+        world.perform { $0.repeatRequests(now: $1, into: &$2) }
+        let refreshes = world.requests[.refresh]
+        world.perform { $0.repeatRequests(now: $1, into: &$2) }
+        #expect(world.requests[.refresh] == refreshes, "it was answered")
+        #expect(world.failure == nil && world.client.isLive)
+    }
+
     @Test func anOutageThatOutlivesTheAllocationIsNamedWhenItEnds() throws {
         let world = try world()
         world.advance(seconds: 500)

@@ -91,6 +91,30 @@ import Traversal
         #expect(pairs.contains { $0.remote.address == IPAddress(v4: 0xC0A9_0000 + 499) }, "\(one.agent.report)")
     }
 
+    /// Its own path has died, and it tells that by what it sends.
+    @Test func aPeerThatSendsByAnotherPairIsFollowedThere() throws {
+        let network = SimulatedNetwork(seed: 6)
+        let one = try network.addPeer(.portRestricted, role: .controlling)
+        let other = try network.addPeer(.portRestricted, role: .controlled)
+        network.isDirectCut = true
+        network.connect(one, other)
+        #expect(network.run(for: 10 * seconds) { network.isRelayed })
+        let relayed = try #require(other.agent.path)
+        network.isDirectCut = false
+        #expect(network.run(for: 60 * seconds) { network.isDirect })
+        network.run(for: 2 * seconds)
+        network.isDirectCut = true
+        var isOver = false
+        network.every(20 * milliseconds) {
+            guard !isOver else { return }
+            network.sendData(one)
+            network.sendData(other, by: relayed)
+        }
+        // Without that it takes 1.6 s.
+        #expect(network.run(for: 900 * milliseconds) { one.agent.path?.isRelayed ?? false }, "\(one.agent.report)")
+        isOver = true
+    }
+
     /// What is not the peer's takes nobody's place, be the list as old as it may.
     @Test func whatDoesNotAuthenticateTakesNoRoom() throws {
         let (network, one, other) = try connected(5)
