@@ -83,13 +83,7 @@ public struct NATInfo: Sendable, Hashable, Codable {
         filtering = report.filtering.value.map(Self.text)
         hairpin = report.hairpin.value
         firewalled = report.isFirewalled.value
-        switch report.allocation.value {
-        case .preserving: portAllocation = "preserving"
-        case .sequential(let step): (portAllocation, portStep) = ("sequential", step)
-        case .chunked: portAllocation = "chunked"
-        case .random: portAllocation = "random"
-        case nil: break
-        }
+        (portAllocation, portStep) = Self.words(report.allocation.value)
         lifetimeAtLeastSeconds = (report.lifetime.value?.atLeastSeconds).map { Int(clamping: $0) }
         lifetimeBelowSeconds = (report.lifetime.value?.lessThanSeconds).map { Int(clamping: $0) }
     }
@@ -112,6 +106,16 @@ public struct NATInfo: Sendable, Hashable, Codable {
         }
     }
 
+    fileprivate static func words(_ allocation: NATPortAllocation?) -> (String?, Int?) {
+        switch allocation {
+        case .preserving: ("preserving", nil)
+        case .sequential(let step): ("sequential", step)
+        case .chunked: ("chunked", nil)
+        case .random: ("random", nil)
+        case nil: (nil, nil)
+        }
+    }
+
     private static func text(_ filtering: NATFiltering) -> String {
         switch filtering {
         case .endpointIndependent: "endpoint-independent"
@@ -129,6 +133,12 @@ public struct TCPNATInfo: Sendable, Hashable, Codable {
     public var publicPort: Int?
     /// On what the outside address depends, in the words of `NATInfo.mapping`; `nil` where it is not known.
     public var mapping: String?
+    /// How outside ports are chosen, in the words of `NATInfo.portAllocation`; `nil` where they do not depend on the
+    /// destination, or it is not known.
+    public var portAllocation: String?
+    /// The step between outside ports that are given out one after the other; `nil` where they are not. A peer aims at
+    /// the next ones.
+    public var portStep: Int?
     /// What becomes of a connection that nobody asked for: `accepted`, `dropped` or `refused`; `nil` where it is not
     /// known.
     public var unsolicited: String?
@@ -137,6 +147,7 @@ public struct TCPNATInfo: Sendable, Hashable, Codable {
         publicIP = report.mapped.map { AddressText.text($0.address) }
         publicPort = report.mapped.map { Int($0.port) }
         mapping = report.mapping.value.map(NATInfo.text)
+        (portAllocation, portStep) = NATInfo.words(report.allocation)
         unsolicited = report.unsolicited.value?.rawValue
     }
 }

@@ -46,6 +46,18 @@ import TurnpikeClient
         #expect(Verdict(report).text.contains(verdict) && Verdict(report).text.contains("Set the router to "))
     }
 
+    @Test func whatATCPPortThatChangesGoesByIsTold() throws {
+        var report = Example.report(Example.nat(.symmetric), [])
+        var tcp = StreamNATReport()
+        tcp.mapping = .determined(.addressAndPortDependent)
+        report.tcp = tcp
+        #expect(!report.text(plain).contains("TCP ports"))
+        report.tcp?.allocation = .sequential(step: 2)
+        #expect(report.text(plain).contains("\n  TCP ports   sequential: each 2 above the last"))
+        let document = try #require(try object(report)["tcp"] as? [String: Any])
+        #expect(document["portAllocation"] as? String == "sequential" && document["portStep"] as? Int == 2)
+    }
+
     @Test func itTellsWhichPeersAreReachedHow() throws {
         let report = Example.report(Example.nat(.portRestricted), [Example.working])
         #expect(

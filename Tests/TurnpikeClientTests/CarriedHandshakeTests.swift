@@ -43,6 +43,8 @@ private final class Bench: SessionHost {
 
     let networkFacts = NetworkFacts()
     let serverClock: ServerClock? = nil
+    let aimFacts: StreamAim.Facts? = nil
+    let aimsStreams = false
     let punchFacts: PunchFacts? = nil
     func networkFacts(of peer: PeerID) -> NetworkFacts? { nil }
     func pathMemory(from local: PeerID, to remote: PeerID) -> PathMemory? { nil }

@@ -94,6 +94,66 @@ import Traversal
         print("\(manner): \(met.text("direct by TCP")); \(times.text("seconds"))")
     }
 
+    /// A home, and a NAT that counts its ports and has others' connections as well: the home connects to the few that
+    /// can be the next.
+    @Test(arguments: [false, true], [false, true])
+    func aHomeMeetsANATThatCountsByTCP(isTurned: Bool, isAtOnce: Bool) async {
+        let (times, met) = (Figures(), Figures())
+        await withWorlds(runs(4)) { seed in
+            var dice = Dice(seed: seed, for: "a home and one that counts")
+            let step = [1, 1, 2, -1][Int(dice.below(4))]
+            let rate = dice.chance(0.3) ? 0 : 20 * dice.unit()
+            let home = Self.home(isTurned ? "bob" : "alice", .portRestricted, &dice)
+            let counting = ClientWorld.Home(
+                name: isTurned ? "alice" : "bob",
+                behavior: .symmetric.with {
+                    ($0.allocation, $0.backgroundFlowsPerSecond) = (.sequential(step: step), rate)
+                },
+                firewall: .noUDP
+            )
+            let quality = Self.quality(seed, lossRatio: LabLoss.ratio())
+            let world = try ClientWorld([home, counting], quality: quality, seed: seed)
+            if isAtOnce {
+                // The caller does not know yet what its NAT does.
+                world.bob.start()
+                try world.internet.run(seconds: 5)
+                world.alice.client.start {}
+            } else {
+                try world.start(atMostSeconds: 30)
+                try world.internet.run(seconds: 3)
+            }
+            let began = world.internet.seconds
+            #expect(try world.meet(atMostSeconds: 10), world.comment)
+            let isDirect = try world.internet.run(while: { !areDirectByTCP(world) }, atMostSeconds: 5)
+            met.add(isDirect ? 1 : 0)
+            if isDirect {
+                times.add(world.internet.seconds - began)
+                #expect(try world.exchange(atMostSeconds: 10), world.comment)
+            } else {
+                print("seed \(seed): \(world.comment)")
+            }
+            try world.close()
+        }
+        #expect(met.mean >= 0.9)
+        print("one that counts\(isTurned ? " calls" : "")\(isAtOnce ? " at once" : ""): \(met.text("direct by TCP")); \(times.text("seconds"))")
+    }
+
+    /// Both count: what the one aims at has moved on by then, so nobody aims.
+    @Test func twoNATsThatCountStayOnTheRelayByTCP() async {
+        await withWorlds(runs(1)) { seed in
+            let homes = ["alice", "bob"].map {
+                ClientWorld.Home(name: $0, behavior: .symmetricSequential, firewall: .noUDP)
+            }
+            let world = try ClientWorld(homes, seed: seed)
+            try world.start()
+            try world.internet.run(seconds: 3)
+            #expect(try world.meet(), world.comment)
+            try world.internet.run(seconds: 10)
+            #expect(world.areRelayed, world.comment)
+            try world.close()
+        }
+    }
+
     /// With loss on every link, where a lost segment costs a second.
     @Test func lossDelaysTheMeetingByTCPAndDoesNotPreventIt() async {
         let times = Figures()

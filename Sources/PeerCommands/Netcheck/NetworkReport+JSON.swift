@@ -67,11 +67,7 @@ extension NetworkReport {
             filtering = OrNull(nat?.filtering.value?.code)
             hairpin = OrNull(nat?.hairpin.value)
             portAllocation = OrNull(nat?.allocation.value?.code)
-            if case .sequential(let step)? = nat?.allocation.value {
-                portStep = OrNull(step)
-            } else {
-                portStep = OrNull(nil)
-            }
+            portStep = OrNull(nat?.allocation.value?.step)
             firewalled = OrNull(nat?.isFirewalled.value)
             lifetimeAtLeastSeconds = OrNull(nat?.lifetime.value?.atLeastSeconds)
             lifetimeBelowSeconds = OrNull(nat?.lifetime.value?.lessThanSeconds)
@@ -137,6 +133,9 @@ extension NetworkReport {
         let publicAddress: OrNull<String>
         let localAddress: OrNull<String>
         let mapping: OrNull<String>
+        /// Where they depend on the destination.
+        let portAllocation: OrNull<String>
+        let portStep: OrNull<Int>
         /// What becomes of a connection that nobody asked for.
         let unsolicited: OrNull<String>
         let unknownBecause: [String: String]
@@ -145,6 +144,8 @@ extension NetworkReport {
             publicAddress = OrNull((report?.mapped).map { AddressText.text($0) })
             localAddress = OrNull((report?.local).map { AddressText.text($0) })
             mapping = OrNull(report?.mapping.value?.code)
+            portAllocation = OrNull(report?.allocation?.code)
+            portStep = OrNull(report?.allocation?.step)
             unsolicited = OrNull(report?.unsolicited.value?.rawValue)
             let late = "it was not found out in time"
             var reasons: [String: String] = [:]

@@ -47,10 +47,12 @@ extension NetworkReport {
 
     private func streamLines(_ style: Style) -> [String] {
         guard let tcp else { return [] }
-        return [
-            Self.row("TCP mapping", tcp.mapping, style) { $0.words },
-            Self.row("TCP inbound", tcp.unsolicited, style) { $0.words },
-        ]
+        var lines = [Self.row("TCP mapping", tcp.mapping, style) { $0.words }]
+        if let allocation = tcp.allocation {
+            lines.append(Self.row("TCP ports", .determined(allocation), style) { $0.words })
+        }
+        lines.append(Self.row("TCP inbound", tcp.unsolicited, style) { $0.words })
+        return lines
     }
 
     private static func row<Value: Equatable & Sendable>(
@@ -226,6 +228,9 @@ extension NATPortAllocation {
     }
 
     var code: String { words.code }
+
+    /// Of one that counts.
+    var step: Int? { if case .sequential(let step) = self { step } else { nil } }
 }
 
 extension NATLifetime {

@@ -14,6 +14,9 @@ package enum UnsolicitedStream: String, Sendable, CaseIterable {
 package struct StreamNATReport: Equatable, Sendable {
     package var mapping: Determination<NATMapping> = .undetermined("nothing was asked yet")
     package var unsolicited: Determination<UnsolicitedStream> = .undetermined("nothing was asked yet")
+    /// How outside ports are given out where they depend on the destination; nil where that is not known, or does not
+    /// matter.
+    package var allocation: NATPortAllocation?
     /// A port of this machine, and what the server saw of it.
     package var local: Endpoint?
     package var mapped: Endpoint?
@@ -26,4 +29,29 @@ package struct StreamNATReport: Equatable, Sendable {
         if second != third { return .addressAndPortDependent }
         return first == second ? .endpointIndependent : .addressDependent
     }
+
+    /// From what one server sees of fresh ports, one after the other.
+    /// - Parameter others: outside ports that were seen besides.
+    package static func allocation(
+        _ samples: [(local: UInt16, mapped: UInt16)],
+        others: [UInt16]
+    ) -> NATPortAllocation? {
+        PortPattern.allocation(samples.map { .init(local: $0.local, mapped: $0.mapped) }, others: others).value
+    }
+
+    /// The ports that a NAT which counts may have given between two that a server has seen, the likeliest first.
+    package static func ports(between before: UInt16?, _ behind: UInt16?, step: Int) -> [UInt16] {
+        PortGuesses.between(before, behind, step: step)
+    }
+
+    /// By how much a NAT counts of which no more is known than two ports that it gave one soon after the other; 0 where
+    /// it does not seem to count. What lies between them is all there is to be tried, so that one is as good as more.
+    package static func step(from before: UInt16?, to behind: UInt16?) -> Int {
+        guard let before, let behind else { return 0 }
+        let distance = Int(behind) - Int(before)
+        return abs(distance) <= Limits.sequentialDistance ? distance.signum() : 0
+    }
+
+    /// How many fresh ports show it.
+    package static let allocationSamples = Limits.allocationSamples + 1
 }

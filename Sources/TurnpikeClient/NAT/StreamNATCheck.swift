@@ -2,7 +2,8 @@ import Signaling
 import Traversal
 
 /// Finds out what the NATs on the way do with TCP: from one port it asks a server at both its addresses, and on another
-/// one it listens while the server connects to it. Some seconds, and four connections.
+/// one it listens while the server connects to it. Some seconds, and four connections. Where each destination sees
+/// another port, five more show how those are given out.
 package final class StreamNATCheck {
     /// Asks the signaling server to connect to a port of ours.
     package typealias Prober = (
@@ -18,6 +19,7 @@ package final class StreamNATCheck {
     private var ports: [any StreamPort] = []
     private var queries: [StreamQuery] = []
     private var seen: [Endpoint?] = [nil, nil, nil]
+    private var samples: [(local: UInt16, mapped: UInt16)] = []
     private var unanswered = 0
     private var isMappingOver = false
     private var isProbeOver = false
@@ -114,12 +116,12 @@ package final class StreamNATCheck {
                 guard let self else { return }
                 if case .success(let answer) = result { seen[index + 1] = answer.mapped }
                 unanswered -= 1
-                if unanswered == 0 { compare() }
+                if unanswered == 0 { compare(server) }
             }
         }
     }
 
-    private func compare() {
+    private func compare(_ server: Endpoint) {
         if let first = seen[0], let second = seen[1], let third = seen[2] {
             report.mapping = .determined(StreamNATReport.mapping(first, second, third))
         } else if let first = seen[0], let other = seen[1] ?? seen[2], first != other {
@@ -127,10 +129,25 @@ package final class StreamNATCheck {
         } else {
             report.mapping = .undetermined("the server does not answer over TCP at its second address")
         }
-        endMapping()
+        if report.mapping.value?.isIndependent == false { sample(server) } else { endMapping() }
+    }
+
+    /// From one fresh port after the other.
+    private func sample(_ server: Endpoint) {
+        guard samples.count < StreamNATReport.allocationSamples, let own = ports.first?.local.address,
+            let port = try? network.openStreams(at: own, port: 0, { _ in })
+        else { return endMapping() }
+        ports.append(port)
+        query(server, from: ports.count - 1) { [weak self] result in
+            guard let self else { return }
+            guard case .success(let answer) = result else { return endMapping() }
+            samples.append((port.local.port, answer.mapped.port))
+            sample(server)
+        }
     }
 
     private func endMapping() {
+        report.allocation = StreamNATReport.allocation(samples, others: seen.compactMap { $0?.port })
         isMappingOver = true
         conclude()
     }

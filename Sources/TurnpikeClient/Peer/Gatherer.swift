@@ -49,6 +49,7 @@ final class Gatherer {
     private let onChange: (Change) -> Void
     private var sockets: [IPAddress: Socket] = [:]
     private var servers: [Endpoint] = []
+    private var streamServers: [Endpoint] = []
     private var awaitsServers = true
     private var queries: [ReflexiveQuery] = []
     private var completeBy: UInt64 = .max
@@ -77,13 +78,17 @@ final class Gatherer {
     }
 
     /// The STUN servers' addresses. They may come again, with more of them.
-    func ask(_ found: [Endpoint], areAll: Bool) {
+    /// - Parameter byStream: those that are asked over TCP.
+    func ask(_ found: [Endpoint], byStream: [Endpoint], areAll: Bool) {
         let fresh = found.filter { !servers.contains($0) }.prefix(ClientLimits.stunServers - servers.count)
         servers += fresh
         for socket in sockets.values {
             for server in fresh { query(socket, server) }
         }
-        if !fresh.isEmpty { streams.use(servers) }
+        let others = byStream.filter { !streamServers.contains($0) }
+            .prefix(ClientLimits.stunServers - streamServers.count)
+        streamServers += others
+        if !others.isEmpty { streams.use(streamServers) }
         if areAll { awaitsServers = false }
         completeIfDone()
         setAlarm()
@@ -302,6 +307,9 @@ final class Gatherer {
     func refreshStreams() { streams.refresh() }
 
     func noteStreams() { completeIfDone() }
+
+    /// A server that has answered over TCP by IPv4, and where it was asked from.
+    var streamServer: (server: Endpoint, address: IPAddress)? { streams.answered }
 
     /// The NAT has rebound.
     func forgetReflexive(of base: ICEBase) {

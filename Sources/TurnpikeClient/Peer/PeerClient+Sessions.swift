@@ -83,6 +83,19 @@ extension PeerClient: SessionHost {
         return PunchFacts(report: own, server: server, address: address)
     }
 
+    var aimFacts: StreamAim.Facts? {
+        let tcp = servers.nat.tcp
+        guard configuration.symmetricPunching != .never, tcp == nil || tcp?.portStep != nil,
+            let answered = gatherer.streamServer
+        else { return nil }
+        return StreamAim.Facts(server: answered.server, address: answered.address, step: tcp?.portStep)
+    }
+
+    var aimsStreams: Bool {
+        let mapping = servers.nat.tcp?.mapping
+        return configuration.symmetricPunching != .never && (mapping == nil || mapping == "endpoint-independent")
+    }
+
     // MARK: What comes
 
     func take(_ event: SignalingLink.Event) {

@@ -65,11 +65,17 @@ extension ClientLimits {
     /// begins by itself.
     static let planPatience = 2 * second
 
+    /// How long before the moment, and after it, a server is asked what port comes next. The connections leave within a
+    /// few milliseconds.
+    static let aimMargin = 10 * millisecond
+    /// Ports that a peer is told to try, each of which takes a connection.
+    static let aimedPorts = 10
+
     // MARK: Guessing ports
 
     /// Before hundreds of packets leave, checks have a few round trips.
     static let searchPatience = 500 * millisecond
-    /// Where ordinary checks should meet, and did not in this time, one side's NAT may have taken note of what came first.
+    /// Where ordinary checks should meet, and did not in this time, a NAT may have taken note of what came first.
     static let certainPatience = 1 * second
     /// After a search that found nothing: NATs are sometimes other than they were measured. Longer than
     /// `PunchLimits.searchRest`, which is the peer's as well.

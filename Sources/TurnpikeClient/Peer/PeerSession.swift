@@ -47,6 +47,8 @@ final class PeerSession {
     var signalUsers: [String: SignalUser] = [:]
     /// Of the link there is; nil where relays alone may be used.
     var punch: PunchDriver?
+    /// Of the link there is; nil where no ports are measured.
+    var streamAim: StreamAim?
 
     var attempts = 0
     var retryAt: UInt64?
@@ -148,6 +150,7 @@ final class PeerSession {
         old.finish(.closed)
         // Its goodbye went by the sockets that are closed here.
         punch?.close()
+        streamAim?.close()
     }
 
     private func take(_ output: PeerLink.Output) {

@@ -17,6 +17,8 @@ final class ServerDirectory {
     private var bases: [UInt32: RelayWayToPool] = [:]
     private var hasRelaysSettled = false
     private var asked: [NATServer] = []
+    /// Those that are asked over TCP.
+    private var askedByStream: [NATServer] = []
     /// Of IPv4's NATs; nil while nothing is known.
     private(set) var natReport: NATReport?
     private(set) var nat = NATInfo(unknownBecause: "nothing was asked yet")
@@ -73,8 +75,10 @@ final class ServerDirectory {
         relays?.move(to: addresses.map(\.address))
         monitor?.look()
         // Of a family that was of no use before.
-        for server in asked { resolve(server) }
+        for server in allAsked { resolve(server) }
     }
+
+    private var allAsked: [NATServer] { asked + askedByStream.filter { !asked.contains($0) } }
 
     func keepAlive(_ interval: UInt64) { relays?.keepAliveNanoseconds = min(Limits.keepAlive, interval) }
 
@@ -91,13 +95,16 @@ final class ServerDirectory {
         guard let relays, let monitor else { return }
         hasRelaysSettled = false
         relays.use(relayServers())
-        let servers = stunServers()
+        let (servers, streamServers) = (stunServers(), streamServers())
         // Having nobody to ask is an answer as well.
-        guard servers != asked || asked.isEmpty else { return }
-        asked = servers
-        isNATKnown = false
-        monitor.use(servers)
-        for server in servers where resolved[server] == nil { resolve(server) }
+        let isOther = servers != asked || asked.isEmpty
+        guard isOther || streamServers != askedByStream else { return }
+        (asked, askedByStream) = (servers, streamServers)
+        if isOther {
+            isNATKnown = false
+            monitor.use(servers)
+        }
+        for server in allAsked where resolved[server] == nil { resolve(server) }
         askGatherer()
     }
 
@@ -120,6 +127,21 @@ final class ServerDirectory {
             if url?.scheme == .turn, url?.transport != .tcp { add(url) }
         }
         return servers
+    }
+
+    /// The same and those that are named for TCP alone, which come first: of the others nobody has said that they have
+    /// it.
+    private func streamServers() -> [NATServer] {
+        let named = fromSignaling.flatMap(\.urls).filter { $0.hasPrefix("turn:") }
+        var servers: [NATServer] = []
+        for text in client.configuration.turnServers.map(\.url) + named {
+            guard let url = try? ServerURL(text, usual: .turn), url.scheme == .turn, url.transport == .tcp else {
+                continue
+            }
+            let server = NATServer(host: url.host, port: url.port)
+            if !servers.contains(server) { servers.append(server) }
+        }
+        return servers + stunServers().filter { !servers.contains($0) }
     }
 
     private func relayServers() -> [RelayServer] {
@@ -179,8 +201,11 @@ final class ServerDirectory {
     }
 
     private func askGatherer() {
-        let endpoints = asked.flatMap { resolved[$0] ?? [] }
-        client.gatherer.ask(endpoints, areAll: isResolving == 0)
+        client.gatherer.ask(
+            asked.flatMap { resolved[$0] ?? [] },
+            byStream: askedByStream.flatMap { resolved[$0] ?? [] },
+            areAll: isResolving == 0
+        )
         checkStreams()
     }
 
@@ -189,7 +214,7 @@ final class ServerDirectory {
         guard streamCheck == nil, monitor != nil, isResolving == 0, let signaling = client.signaling, signaling.isUp
         else { return }
         // NATs are IPv4's, and what connects back does so to the address that signaling comes from.
-        let endpoints = asked.flatMap { resolved[$0] ?? [] }.filter { $0.family == .ipv4 }
+        let endpoints = askedByStream.flatMap { resolved[$0] ?? [] }.filter { $0.family == .ipv4 }
         guard !endpoints.isEmpty else { return }
         let check = StreamNATCheck(
             endpoints,

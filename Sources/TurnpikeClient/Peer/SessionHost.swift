@@ -32,6 +32,10 @@ protocol SessionHost: AnyObject {
     func report(_ method: PathMethod, worked: Bool, milliseconds: UInt64, from local: PeerID, to remote: PeerID)
     /// Nil without a signaling server.
     var serverClock: ServerClock? { get }
+    /// What measuring the next ports over TCP takes; nil where the NAT does not count, or guesses are not wanted.
+    var aimFacts: StreamAim.Facts? { get }
+    /// Whether connections from here may go to ports that the peer's NAT has given: all seem to come from one port.
+    var aimsStreams: Bool { get }
     /// What guessing ports takes; nil while it is not known, or where it is not wanted.
     var punchFacts: PunchFacts? { get }
     /// Called, on any thread, when the program has read what a session waited for.

@@ -14,6 +14,8 @@ final class StreamGatherer {
         /// Of `servers`.
         var nextServer = 0
         var mapped: Endpoint?
+        /// Who has told that.
+        var server: Endpoint?
         /// No server has answered; when they are asked again, and after how long the last time.
         var retryAt: UInt64 = .max
         var pause = ClientLimits.streamQueryPause
@@ -33,6 +35,13 @@ final class StreamGatherer {
 
     /// No question is under way for the first time.
     var isSettled: Bool { !ports.values.contains { $0.mapped == nil && $0.query.map { !$0.isOver } ?? false } }
+
+    /// A server that has answered by IPv4, and the address it was asked from.
+    var answered: (server: Endpoint, address: IPAddress)? {
+        ports.compactMap { address, port in port.server.map { (server: $0, address: address) } }
+            .filter { $0.address.isIPv4 }
+            .max { (ports[$0.address]?.preference ?? 0) < (ports[$1.address]?.preference ?? 0) }
+    }
 
     /// An address that has a socket for UDP.
     /// - Parameter port: of that socket; with the same one, a rule of a firewall is easier to write.
@@ -81,7 +90,7 @@ final class StreamGatherer {
         gatherer.remove(port.base)
     }
 
-    /// The same servers as over UDP: those that have both answer both.
+    /// Servers over UDP as well, since those that have both answer both.
     func use(_ servers: [Endpoint]) {
         self.servers = servers
         for (address, port) in ports where port.query == nil { ask(address) }
@@ -159,6 +168,7 @@ final class StreamGatherer {
 
     private func learn(_ mapped: Endpoint, _ port: Port, _ address: IPAddress, _ server: Endpoint) {
         ports[address]?.mapped = mapped
+        ports[address]?.server = server
         // RFC 8445 section 5.1.3: one that equals its base says nothing new.
         guard mapped != port.port.local, port.mapped != mapped else { return }
         gatherer.forgetReflexive(of: port.base)
