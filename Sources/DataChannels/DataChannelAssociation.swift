@@ -245,9 +245,10 @@ package final class DataChannelAssociation {
         packetLimitBytes = bytes
     }
 
-    /// Changes the packets that data are cut for, from what is sent next on. It may rise and fall, as `packetLimitBytes`
-    /// cannot: usrsctp never again cuts data for longer packets than the shortest limit that it had. Packets of several
-    /// chunks are as long as `packetLimitBytes` still, and so are those that are sent again and were longer.
+    /// Changes the packets that data are cut for, from what is sent next on. It may rise and fall, as
+    /// `packetLimitBytes` cannot: usrsctp never again cuts data for longer packets than the shortest limit that it had.
+    /// Packets of several chunks are as long as `packetLimitBytes` still, and so are those that are sent again and were
+    /// longer.
     package func setSegmentLimit(_ bytes: Int) throws(DataChannelError) {
         guard Self.isPossible(bytes) else { throw .packetLimit(bytes: bytes) }
         guard let socket else { throw .closed }

@@ -44,7 +44,8 @@ import Traversal
         #expect(!world.events.contains { if case .refused = $0 { true } else { false } })
     }
 
-    /// Between the transmissions of a request there may be eight seconds; who waits for the server does not wait so long.
+    /// Between the transmissions of a request there may be eight seconds; who waits for the server does not wait so
+    /// long.
     @Test func whatIsNotAnsweredIsRepeatedWhenThereIsAHurry() throws {
         let world = try world()
         var copies: [[UInt8]] = []

@@ -6,7 +6,8 @@ import Traversal
 @testable import TurnpikeClient
 
 /// Whole clients behind NATs that ordinary checks do not get through: from the call of `connect` to the direct path on
-/// both sides. The bars are for a thousand runs: `LAB_RUNS=1000`. With `LAB_LOSS=5` each link loses five packets of a hundred.
+/// both sides. The bars are for a thousand runs: `LAB_RUNS=1000`. With `LAB_LOSS=5` each link loses five packets of a
+/// hundred.
 @Suite struct ClientPunchTests {
     enum Cell: String, CaseIterable, Sendable {
         case counting, random, block, bothCounting, remembering

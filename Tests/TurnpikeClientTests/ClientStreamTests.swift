@@ -135,7 +135,8 @@ import Traversal
             try world.close()
         }
         #expect(met.mean >= 0.9)
-        print("one that counts\(isTurned ? " calls" : "")\(isAtOnce ? " at once" : ""): \(met.text("direct by TCP")); \(times.text("seconds"))")
+        let name = "one that counts\(isTurned ? " calls" : "")\(isAtOnce ? " at once" : "")"
+        print("\(name): \(met.text("direct by TCP")); \(times.text("seconds"))")
     }
 
     /// Both count: what the one aims at has moved on by then, so nobody aims.

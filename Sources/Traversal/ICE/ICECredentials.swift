@@ -111,8 +111,8 @@ package struct ICEConfiguration: Hashable, Sendable {
     /// The same of `silence`, and then of `death`, where the peer's data comes by another pair that works: two checks
     /// are lost by then.
     package var followTime: UInt64 = 300_000_000
-    /// While nothing comes in by a path with a relay for so long and two round trips, the relay's server is to be asked.
-    /// SCTP holds an answer back for 200 ms (RFC 9260 section 6.2).
+    /// While nothing comes in by a path with a relay for so long and two round trips, the relay's server is to be
+    /// asked. SCTP holds an answer back for 200 ms (RFC 9260 section 6.2).
     package var relayDoubt: UInt64 = 200_000_000
     /// An unanswered check of a valid pair is followed by others at this distance.
     package var probeSpacing: UInt64 = 200_000_000

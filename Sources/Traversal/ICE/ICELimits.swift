@@ -8,9 +8,9 @@ package enum ICELimits {
     package static let remoteCandidates = 64
     /// RFC 8445 section 6.1.2.5: by default 100 pairs for all checklists.
     package static let pairs = 100
-    /// Where the lists are full, what is new takes the place of what nothing authentic was heard of for so long. A check
-    /// has gone out three times by then; and data is to be direct again 3 s after a peer has moved, however often it
-    /// has moved before.
+    /// Where the lists are full, what is new takes the place of what nothing authentic was heard of for so long. A
+    /// check has gone out three times by then; and data is to be direct again 3 s after a peer has moved, however often
+    /// it has moved before.
     static let hearing: UInt64 = 2_500_000_000
     /// Checks that come before the peer's credentials. They are authenticated with our password, which the peer has
     /// from our description, so only a peer can fill this; one check for each pair of a usual peer fits.

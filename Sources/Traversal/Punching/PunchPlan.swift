@@ -16,8 +16,8 @@ package enum PunchPlan: Hashable, Sendable {
     case ask(Ports)
     /// The other half of that: sockets that send to the peer's one address, so that their ports let it in.
     case open(Ports)
-    /// Both have one address for everybody, and have not met all the same: each tells the port that a server has seen of
-    /// a fresh socket, and one sends before it tells.
+    /// Both have one address for everybody, and have not met all the same: each tells the port that a server has seen
+    /// of a fresh socket, and one sends before it tells.
     case fixed
     /// Both sides count: each sends from a row of sockets to one port in the middle of the other's row.
     case meet(ownStep: Int, peerStep: Int)

@@ -1,10 +1,10 @@
 import STUN
 
 /// Two NATs with one address for everybody, and yet ordinary checks have not met. So it is where a NAT takes note of
-/// what nobody asked for (Linux does, where its own firewall lets it in): a host behind it that then sends to where that
-/// came from gets another port, which the other side's NAT keeps out. Fresh sockets have no such notes. One side sends
-/// first from a port that a server has seen, and only then tells it; nothing is guessed. It has to be the side whose NAT
-/// takes notes, and neither knows whose does, so the two take turns.
+/// what nobody asked for (Linux does, where its own firewall lets it in): a host behind it that then sends to where
+/// that came from gets another port, which the other side's NAT keeps out. Fresh sockets have no such notes. One side
+/// sends first from a port that a server has seen, and only then tells it; nothing is guessed. It has to be the side
+/// whose NAT takes notes, and neither knows whose does, so the two take turns.
 extension Puncher {
     /// Whether this side sends last, and is told where to.
     private var asks: Bool { (attempt &- session.firstAttempt).isMultiple(of: 2) == begins }

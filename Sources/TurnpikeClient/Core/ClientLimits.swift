@@ -94,8 +94,8 @@ package enum ClientLimits {
     static let leastSleep = 5 * second
     /// Between two looks at relays and mappings while a path is silent.
     static let checkPause = 5 * second
-    /// While a path is in doubt, what servers have not answered is sent again, and those that were not reached are tried
-    /// again, at this distance: one that comes back within the first time is found at once.
+    /// While a path is in doubt, what servers have not answered is sent again, and those that were not reached are
+    /// tried again, at this distance: one that comes back within the first time is found at once.
     static let hurryPause = 400 * millisecond
     static let hurryTime = minute
 

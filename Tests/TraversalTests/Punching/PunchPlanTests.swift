@@ -72,7 +72,8 @@ import Testing
         #expect(Self.plan(home, counting) == .ask(.counted(step: 2)))
         #expect(Self.plan(block, home) == .open(.block(20_000...20_400)))
         #expect(Self.plan(counting, counting) == .meet(ownStep: 2, peerStep: 2))
-        // Ordinary checks get in where the port does not matter, and as a rule between two of one address for everybody.
+        // Ordinary checks get in where the port does not matter, and as a rule between two of one address for
+        // everybody.
         #expect(Self.plan((.independent, .address, .preserving), random) == nil)
         #expect(Self.plan((.independent, .none, .preserving), random) == nil)
         #expect(Self.plan(home, home) == .fixed)
