@@ -92,8 +92,7 @@ extension ClientLimits {
 
     /// The longest datagram that every path carries.
     static let datagramBytes = ICELimits.datagramBytes
-    /// Records in pieces that wait for the others, of all connections; who sends pieces sends those of a record at
-    /// once.
+    /// Records in pieces that wait for the others, of all connections. Those of one record are sent at once.
     static let partialRecords = 64
     /// A record of the widest path goes by the narrowest in two.
     static let piecesPerRecord = 4

@@ -1,8 +1,9 @@
 import Traversal
 
+// mark │ part 4 bits, parts 4 bits │ number 4 │ bytes of the record
+
 /// A part of a record that is longer than the datagrams of the path it goes by: one that SCTP has made for a wider path
-/// and sends again, since it does not cut anew what it has numbered, or one of several chunks. On the wire: the mark, a
-/// byte of the part's number and of how many there are, four bits each, four bytes of the record's number, and its bytes.
+/// and sends again, since it does not cut anew what it has numbered, or one of several chunks.
 ///
 /// It goes to peers alone that have announced `ICERemoteParameters.padding`. Nothing of a piece is proved; what is put
 /// together opens as a record, or not.
