@@ -81,8 +81,8 @@ import Traversal
             }
             try world.close()
         }
-        // SCTP's least timeout of 0.4 s or the little more that jitter makes of it, the tick, and the way; a second timeout
-        // would end after 1.2 s.
+        // SCTP's least timeout of 0.4 s or the little more that jitter makes of it, the tick, and the way; a second
+        // timeout would end after 1.2 s.
         #expect(times.quantile(1) <= 0.6)
         print(times.text("a lost message comes after, s"))
     }
