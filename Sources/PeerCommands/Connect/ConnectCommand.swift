@@ -80,7 +80,10 @@ struct ConnectCommand: AsyncParsableCommand {
                 let inbound = tcp.unsolicited.map { ", connections from outside \($0)" } ?? ""
                 log.tell(EventLine(.note), "TCP here: mapping \(mapping)\(inbound)")
             }
-            log.tell(EventLine(.note), "expected: \(strategy.method.word), \(strategy.description)")
+            // What was asked for leaves nothing to expect.
+            if path.requirement != .relay {
+                log.tell(EventLine(.note), "expected: \(strategy.method.word), \(strategy.description)")
+            }
         }
         let line = EventLine(.connected, connection).with { $0.natType = nat.type.rawValue }
         log.tell(line, "connected \(PeerSession.words(connection))")

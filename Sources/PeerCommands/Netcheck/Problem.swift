@@ -75,7 +75,7 @@ extension Problem {
             return Problem(
                 .expiredCredentials,
                 "the credential expired \(ago) ago",
-                mend: "get another; on the server: turnpike credentials --user NAME --format env"
+                mend: "get another; on the server: turnpike credentials NAME --format env"
             )
         }
         let isAbout = reason == .unverifiedAnswers ? "TURN_PASSWORD" : "TURN_USERNAME and TURN_PASSWORD"

@@ -226,7 +226,9 @@ final class PeerSession {
     // MARK: Failure
 
     func failure(_ reason: ConnectionFailure.Reason, _ text: String) -> ConnectionFailure {
-        var report = (link?.agent.report ?? lastReport).map { ConnectionReport($0) } ?? ConnectionReport()
+        // Before the peer has said anything an attempt tries nothing, and that is what the text is about.
+        let tried = remoteDescriptionID == nil ? lastReport : link?.agent.report ?? lastReport
+        var report = tried.map { ConnectionReport($0) } ?? ConnectionReport()
         report.notes += host.problems + [punch?.summary].compactMap(\.self)
         if remoteDescriptionID != nil { report.explanation = explanation }
         return ConnectionFailure(peerId: remote, reason: reason, error: text, report: report)
