@@ -2,7 +2,8 @@
 
     UPLINKS=all python3 -m pytest test_uplinks.py -s
 
-makes all nine changes of either side, where a usual run makes three of each."""
+makes all nine changes of either side, where a usual run makes three of each; with MOBILITY=on the server lets
+allocations go along (RFC 8016)."""
 
 import contextlib
 import os
@@ -22,6 +23,7 @@ PATIENCE_SECONDS = 60
 # All nine changes from each kind of uplink to each, and some of them.
 TOURS = {"all": ("v4", "v4", "v6", "v6", "dual", "dual", "v4", "dual", "v6", "v4"), "some": ("v4", "v6", "dual", "v4")}
 TOUR = TOURS[os.environ.get("UPLINKS", "some")]
+MOBILITY = os.environ.get("MOBILITY") == "on"
 
 
 class Program:
@@ -76,7 +78,7 @@ def lab():
 def settings(serve, lab):
     config = {"listen": {"https": [f"{SERVER[0]}:{HTTPS}", f"[{SERVER[1]}]:{HTTPS}"]},
               # The addresses are of ranges for documentation, to which a relay sends nothing unless it is told to.
-              "relay": {"allow_peers": ["203.0.113.0/24", "2001:db8::/32"]}}
+              "relay": {"allow_peers": ["203.0.113.0/24", "2001:db8::/32"], "mobility": MOBILITY}}
     server = serve(config, namespace=lab.server, hosts=SERVER, port=3478, relays_loopback=False)
     wait_until(lambda: (server.data / "admin.sock").exists(), 20, "the gateway")
     printed = subprocess.run(["openssl", "x509", "-in", str(server.data / "certificate.pem"), "-noout", "-fingerprint",

@@ -177,6 +177,44 @@ extension ClientUplinkTests {
     }
 }
 
+extension ClientUplinkTests {
+    /// As between a desk and a meeting room: addresses are those of before, and what they stand for is not.
+    @Test(arguments: ["alice", "bob"])
+    func aConnectionGoesToAndFroBetweenTwoNetworks(mover: String) async {
+        let (gaps, returns) = (Figures(), Figures())
+        await withWorlds(runs(1)) { seed in
+            let world = try Self.world(seed: seed, mover, from: .dual)
+            #expect(try world.meet(), world.comment)
+            #expect(try world.internet.run(while: { !world.areDirect }, atMostSeconds: 5), world.comment)
+            let host = world.internet.host(mover)
+            let homes = (0..<2).map { number in
+                let home = world.internet.core.nat("network \(number)", .portRestricted, host.link.quality)
+                return (home: home, addresses: home.inside.newAddresses(v4: true, v6: true))
+            }
+            let traffic = ClientTraffic(world)
+            for number in 0..<30 {
+                try world.internet.run(seconds: 1 + Double(number % 4) / 5)
+                let start = world.internet.now
+                for old in host.interfaces { host.detach(old) }
+                try world.internet.run(seconds: 0.05)
+                host.attach(to: homes[number % 2].home.inside, homes[number % 2].addresses)
+                try world.internet.run(seconds: 0.5)
+                let isBack = try world.internet.run(while: { !world.areDirectAnew(since: start) }, atMostSeconds: 30)
+                #expect(isBack, "\(number): \(world.comment)")
+                returns.add(Double(world.internet.now - start) / 1e9)
+                gaps.add(traffic.longestGapSeconds(since: start))
+            }
+            #expect(try traffic.stop(), world.comment)
+            #expect(traffic.misplaced == 0)
+            try world.close()
+        }
+        #expect(gaps.quantile(1) <= 3)
+        #expect(returns.quantile(1) <= 3)
+        print(gaps.text("to and fro thirty times, \(mover): data stalls, s"))
+        print(returns.text("to and fro thirty times, \(mover): direct again, s"))
+    }
+}
+
 extension ClientUplinkTests.Uplink {
     fileprivate func has(_ family: AddressFamily) -> Bool { self == .dual || (self == .v4) == (family == .ipv4) }
 }

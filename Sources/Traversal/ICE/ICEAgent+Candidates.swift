@@ -21,14 +21,18 @@ extension ICEAgent {
     func foundation(of local: ICELocalCandidate) -> String {
         let key = foundationKey(local)
         if let number = foundations[key] { return String(number) }
-        if foundations.count >= 4 * ICELimits.localCandidates {
-            // Those of networks that this machine has left; a number is not given twice.
-            let inUse = Set(locals.map(foundationKey))
-            foundations = foundations.filter { inUse.contains($0.key) }
-        }
+        // Bounded by the candidates: a key is made only for one that was let in, or is about to be.
+        if foundations.count >= 4 * ICELimits.localCandidates { forgetFoundations() }
         foundationCount += 1
         foundations[key] = foundationCount
         return String(foundationCount)
+    }
+
+    /// Those of networks that this machine has left. Where it comes back to one, the checks of before say nothing of
+    /// those to come, and must not hold them back: a number is not given twice.
+    private func forgetFoundations() {
+        let inUse = Set(locals.map(foundationKey))
+        foundations = foundations.filter { inUse.contains($0.key) }
     }
 
     private func foundationKey(_ local: ICELocalCandidate) -> FoundationKey {
@@ -76,6 +80,7 @@ extension ICEAgent {
 
     func discard(_ base: ICEBase) {
         locals.removeAll { $0.base == base }
+        forgetFoundations()
         permits.removeAll { $0.base == base }
         refusals.removeAll { $0.base == base }
         for pair in pairs where pair.local.base == base { fail(pair, .baseRemoved) }

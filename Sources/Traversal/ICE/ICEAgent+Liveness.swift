@@ -143,8 +143,10 @@ extension ICEAgent {
         func isSlow(_ pair: ICEPair) -> Bool { pair.state == .inProgress && (pair.transmission?.count ?? 0) > 2 }
         if isCutOff { return pairs.filter { isSlow($0) || $0.isUnanswered } }
         guard selected != nil else { return [] }
+        let holds = holdsStreams
         func isHopeful(_ pair: ICEPair) -> Bool {
-            pair.isAlive || pair.isPending && !(hasBeenDirect && pair.relays == 0 && isSlow(pair))
+            pair.isAlive
+                || pair.isPending && !isHeld(pair, holds) && !(hasBeenDirect && pair.relays == 0 && isSlow(pair))
         }
         let lacksDirect = !pairs.contains { $0.relays == 0 && isHopeful($0) }
         let lacksRelayed = !pairs.contains { $0.relays > 0 && isHopeful($0) }

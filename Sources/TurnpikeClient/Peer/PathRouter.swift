@@ -63,7 +63,8 @@ final class PathRouter {
     private struct User {
         let user: any PathUser
         var permits: Set<Permit> = []
-        var routes: Set<Route> = []
+        /// In the order in which it began to use them.
+        var routes: [Route: UInt64] = [:]
     }
 
     private var ways: [ICEBase: Way] = [:]
@@ -72,6 +73,7 @@ final class PathRouter {
     private var routes: [Route: [ObjectIdentifier]] = [:]
     private var nextBase: UInt32 = 1
     private var pieces = PartialRecords<Route>()
+    private var routeCount: UInt64 = 0
     /// What came and was nobody's.
     private(set) var ignored: UInt64 = 0
 
@@ -100,7 +102,7 @@ final class PathRouter {
         for (id, user) in users {
             var user = user
             user.permits = user.permits.filter { $0.base != base }
-            user.routes = user.routes.filter { $0.base != base }
+            user.routes = user.routes.filter { $0.key.base != base }
             users[id] = user
         }
     }
@@ -112,12 +114,7 @@ final class PathRouter {
     func detach(_ user: any PathUser) {
         let id = ObjectIdentifier(user)
         guard let gone = users.removeValue(forKey: id) else { return }
-        for route in gone.routes {
-            routes[route]?.removeAll { $0 == id }
-            guard routes[route]?.isEmpty == true else { continue }
-            routes[route] = nil
-            if case .stream(let stream) = ways[route.base] { stream.release(route.peer) }
-        }
+        for route in gone.routes.keys { forget(route, of: id) }
         for route in gone.permits {
             if case .relay(let relay) = ways[route.base] { relay.release(route.peer) }
         }
@@ -161,11 +158,25 @@ final class PathRouter {
 
     private func note(_ route: Route, _ id: ObjectIdentifier) {
         if routes[route]?.first == id { return }
-        guard let known = users[id], known.routes.contains(route) || known.routes.count < ClientLimits.routesPerPeer
-        else { return }
-        users[id]?.routes.insert(route)
+        guard let known = users[id] else { return }
+        if known.routes[route] == nil, known.routes.count >= ClientLimits.routesPerPeer,
+            // A peer that moves has new addresses all the time. One that is in use comes back with the next packet.
+            let oldest = known.routes.min(by: { $0.value < $1.value })?.key
+        {
+            users[id]?.routes[oldest] = nil
+            forget(oldest, of: id)
+        }
+        routeCount &+= 1
+        users[id]?.routes[route] = routeCount
         routes[route]?.removeAll { $0 == id }
         routes[route, default: []].insert(id, at: 0)
+    }
+
+    private func forget(_ route: Route, of id: ObjectIdentifier) {
+        routes[route]?.removeAll { $0 == id }
+        guard routes[route]?.isEmpty == true else { return }
+        routes[route] = nil
+        if case .stream(let stream) = ways[route.base] { stream.release(route.peer) }
     }
 
     // MARK: What comes
