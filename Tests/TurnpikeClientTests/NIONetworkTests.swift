@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOPosix
 import STUN
@@ -69,6 +70,42 @@ import TurnpikeClient
         }
         #expect(unreachable.port == 9)
         #expect(text == "still here")
+    }
+
+    /// To peers the system sets DF and cuts nothing, whatever it has heard of the path; to servers it does as usual.
+    @Test(arguments: [true, false]) func datagramsToPeersAreNotCut(isIPv4: Bool) async throws {
+        let modes: [CInt?] = try await onLoop { network, done in
+            let own = isIPv4 ? Self.loopback : IPAddress(high: 0, low: 1)
+            let peers = try network.openDatagrams(at: own, port: 0) { _ in }
+            let server = try network.openDatagrams(to: Endpoint(address: own, port: peers.local.port)) { _ in }
+            done([peers, server].map { Self.pathMTUMode(ofPort: $0.local.port, isIPv4: isIPv4) })
+            return [peers, server]
+        }
+        #expect(modes == [CInt(IP_PMTUDISC_PROBE), CInt(IP_PMTUDISC_WANT)])
+    }
+
+    /// Of the UDP socket with that port.
+    private static func pathMTUMode(ofPort port: UInt16, isIPv4: Bool) -> CInt? {
+        for descriptor in 0..<CInt(4_096) {
+            var (kind, mode) = (CInt(0), CInt(-1))
+            var length = socklen_t(MemoryLayout<CInt>.size)
+            guard getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &kind, &length) == 0,
+                kind == CInt(SOCK_DGRAM.rawValue)
+            else { continue }
+            var storage = sockaddr_storage()
+            var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+            let isNamed = withUnsafeMutablePointer(to: &storage) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &size) == 0 }
+            }
+            let family = isIPv4 ? AF_INET : AF_INET6
+            // Both families have the port at the same place.
+            let bound = withUnsafeBytes(of: &storage) { UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self)) }
+            guard isNamed, CInt(storage.ss_family) == family, bound == port else { continue }
+            let (level, option) = isIPv4 ? (IPPROTO_IP, IP_MTU_DISCOVER) : (IPPROTO_IPV6, IPV6_MTU_DISCOVER)
+            length = socklen_t(MemoryLayout<CInt>.size)
+            return getsockopt(descriptor, CInt(level), option, &mode, &length) == 0 ? mode : nil
+        }
+        return nil
     }
 
     @Test func aTakenPortIsNamed() async throws {
