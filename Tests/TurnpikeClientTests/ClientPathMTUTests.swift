@@ -1,5 +1,6 @@
 import Lab
 import STUN
+import TestSupport
 import Testing
 import Traversal
 
@@ -128,6 +129,43 @@ import Traversal
         }
         #expect(pauses.quantile(1) <= 5)
         print(pauses.text("\(narrowing) narrowing\(isTwoWay ? ", data both ways" : ""): data flows after, s"))
+    }
+
+    /// Links that are wider and narrower every few seconds, in both directions, lose packets besides, and now and then
+    /// there is only the relay: everything arrives, once and in order.
+    @Test func whateverTheLinksDoNothingIsLost() async {
+        await withWorlds(runs(3)) { seed in
+            let world = try Self.world(Self.quality, seed: seed)
+            try Self.meetDirectly(world)
+            let (there, back) = (
+                Transfer(from: world.alice, to: world.bob), Transfer(from: world.bob, to: world.alice)
+            )
+            let homes = ["alice", "bob"].map { world.internet.router(ClientWorld.router($0)) }
+            var dice = SeededGenerator(seed: seed)
+            for round in 0..<20 {
+                for home in homes {
+                    home.link.quality.mtuBytes = [1_280, 1_300, 1_400, 1_492, 1_500].randomElement(using: &dice) ?? 0
+                    home.link.quality.isBlackHole = Bool.random(using: &dice)
+                    home.link.quality.lossRatio = [0, 0.005, 0.02].randomElement(using: &dice) ?? 0
+                }
+                if round % 7 == 5 {
+                    world.internet.core.partition(homes[0].publicAddresses, from: homes[1].publicAddresses)
+                } else {
+                    world.internet.core.heal()
+                }
+                there.send(.random(in: 1...8, using: &dice))
+                if Bool.random(using: &dice) { back.send(.random(in: 1...8, using: &dice)) }
+                try world.internet.run(seconds: .random(in: 0.2...5, using: &dice))
+            }
+            world.internet.core.heal()
+            #expect(
+                try world.internet.run(while: { !there.isComplete || !back.isComplete }, atMostSeconds: 60),
+                world.comment
+            )
+            #expect(world.alice.disconnections.isEmpty && world.bob.disconnections.isEmpty)
+            #expect(there.wrong == 0 && back.wrong == 0)
+            try world.close()
+        }
     }
 
     /// What was made for the direct path goes by the relay in pieces, and by the direct path whole once it is back.
