@@ -321,21 +321,6 @@ import Traversal
         }
     }
 
-    @Test func aLifetimeIsFinalWhenItHasEndedOrIsLongerThanIsLooked() {
-        let longest = Limits.lifetimesSeconds.last ?? 0
-        #expect(!NATLifetime(atLeastSeconds: 28, lessThanSeconds: nil).isFinal)
-        #expect(NATLifetime(atLeastSeconds: 28, lessThanSeconds: 33).isFinal)
-        #expect(NATLifetime(atLeastSeconds: longest, lessThanSeconds: nil).isFinal)
-    }
-
-    @Test func aLifetimeIsToldToATenth() {
-        let times = Limits.lifetimesSeconds.dropFirst().map { Double($0) }
-        for (low, high) in zip(times, times.dropFirst()) {
-            let mean = (low * high).squareRoot()
-            #expect(mean / low <= 1.1 && high / mean <= 1.1)
-        }
-    }
-
     @Test func aServerThatAnswersOnlyWhereItWasAskedCannotMeasureALifetime() throws {
         let nat = NATModel(.endpointIndependent, .addressAndPortDependent, seed: 10)
         let world = try World(World.Servers(), nat, asking: World.plain, measuresLifetime: true, seed: 10)

@@ -1,8 +1,9 @@
+import STUN
 import Testing
 import Traversal
 
-/// The few lifetimes that a client in use measures.
-@Suite struct KeepAliveLifetimeTests {
+/// How long mappings live: to a tenth, or as far as keep-alives need it.
+@Suite struct DiscoveryLifetimeTests {
     typealias World = DiscoveryWorld
 
     /// What keep-alives go by takes half a minute, and eight sockets.
@@ -28,6 +29,21 @@ import Traversal
             #expect(world.sockets.keys.sorted() == [0])
             #expect(world.openedEver <= 16)
             #expect(world.discovery.nextDeadline == nil)
+        }
+    }
+
+    @Test func aLifetimeIsFinalWhenItHasEndedOrIsLongerThanIsLooked() {
+        let longest = Limits.lifetimesSeconds.last ?? 0
+        #expect(!NATLifetime(atLeastSeconds: 28, lessThanSeconds: nil).isFinal)
+        #expect(NATLifetime(atLeastSeconds: 28, lessThanSeconds: 33).isFinal)
+        #expect(NATLifetime(atLeastSeconds: longest, lessThanSeconds: nil).isFinal)
+    }
+
+    @Test func aLifetimeIsToldToATenth() {
+        let times = Limits.lifetimesSeconds.dropFirst().map { Double($0) }
+        for (low, high) in zip(times, times.dropFirst()) {
+            let mean = (low * high).squareRoot()
+            #expect(mean / low <= 1.1 && high / mean <= 1.1)
         }
     }
 }
