@@ -28,4 +28,7 @@ def test_a_home_and_a_symmetric_nat_find_a_direct_path(serve, tmp_path, kind):
             done = peer("ping", "alice/home", "-c", 1, "--require-direct", environment=environment,
                         namespace=other.client)
         print(done.stdout, done.stderr)
-        assert done.returncode == 0 and ", by udp-hole-punch, " in done.stdout, done.stdout + done.stderr
+        # A NAT that counts is met by TCP as well, at times sooner.
+        ways = ("udp", "tcp") if kind == "sequential" else ("udp",)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert any(f", by {way}-hole-punch, " in done.stdout for way in ways), done.stdout + done.stderr

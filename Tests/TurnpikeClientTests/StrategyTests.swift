@@ -26,12 +26,13 @@ import Testing
         let home = NetworkFacts(type: .portRestricted)
         for ports in [NetworkFacts.Ports.sequential, .preserving, .chunked, .random] {
             let symmetric = NetworkFacts(type: .symmetric, ports: ports)
-            for strategy in [
-                Strategy(for: symmetric), Strategy(for: symmetric, and: home), Strategy(for: home, and: symmetric),
-            ] {
+            for strategy in [Strategy(for: symmetric, and: home), Strategy(for: home, and: symmetric)] {
                 #expect(strategy.method == .udpHolePunch && strategy.requiresTurn, "\(ports)")
                 #expect(strategy.description.contains("guessing"), "\(strategy.description)")
             }
+            let alone = Strategy(for: symmetric)
+            #expect(alone.method == (ports == .random ? .turnRelay : .udpHolePunch) && alone.requiresTurn, "\(ports)")
+            #expect(alone.description.contains("guessing"), "\(alone.description)")
             for other in [NetworkFacts.Ports.sequential, .preserving, .chunked, .random] {
                 let strategy = Strategy(for: symmetric, and: NetworkFacts(type: .symmetric, ports: other))
                 let isGuessed = ports == .sequential && other == .sequential

@@ -54,8 +54,9 @@ extension Strategy {
         case .symmetric:
             let reachable = "Peers that are Open, Full Cone or Restricted are reached by UDP hole punching; "
             let guess = guesses ? PortGuess(local, NetworkFacts(type: .portRestricted)) : nil
+            // As the original has it, where the direct path takes as long as a person waits.
             self.init(
-                method: guess == nil ? .turnRelay : .udpHolePunch,
+                method: guess == nil || guess == .anywhere ? .turnRelay : .udpHolePunch,
                 description: reachable
                     + (guess.map {
                         "Port-Restricted ones take \($0.expectation); until then, and for others, a TURN server helps."
