@@ -3,9 +3,10 @@ package enum ICELimits {
     /// A host has a handful of addresses, each with a reflexive and a few relayed candidates; with more than this,
     /// agents are known to spend their checks on virtual interfaces.
     package static let localCandidates = 32
-    /// Signaled and peer-reflexive together; a peer behind a NAT that changes ports makes a new one for each of our
-    /// bases.
-    package static let remoteCandidates = 64
+    /// Signaled and peer-reflexive together. A peer of this library has up to 32 with those over TCP, and may be in its
+    /// fourth network before those of the first count as unheard of; one behind a NAT that changes ports makes a new
+    /// one for each of our bases.
+    package static let remoteCandidates = 128
     /// RFC 8445 section 6.1.2.5: by default 100 pairs for all checklists.
     package static let pairs = 100
     /// Where the lists are full, what is new takes the place of what nothing authentic was heard of for so long. A

@@ -10,7 +10,7 @@ extension ClientLimits {
     static let hostSockets = 8
     static let stunServers = 16
     static let addressesPerServer = 2
-    /// Of one connection: ICE's 100 pairs, before and after a restart.
+    /// Of one connection: ICE's 100 pairs, before and after a restart. The oldest give way.
     static let routesPerPeer = 256
     /// Two fragments of RFC 8839 section 5.4 and the colon.
     static let checkUsernameBytes = 513
