@@ -20,6 +20,8 @@ from uplinklab import NAME, SERVER, UplinkLab
 PAIR = harness.BINARY.parent / "coordinator-pair"
 HTTPS = 8443
 PATIENCE_SECONDS = 60
+# Data may stand still for so long at a change.
+STILL_MS = 3_000
 # All nine changes from each kind of uplink to each, and some of them.
 TOURS = {"all": ("v4", "v4", "v6", "v6", "dual", "dual", "v4", "dual", "v6", "v4"), "some": ("v4", "v6", "dual", "v4")}
 TOUR = TOURS[os.environ.get("UPLINKS", "some")]
@@ -116,5 +118,6 @@ def test_a_connection_goes_along_to_every_uplink(lab, settings, mover):
                 silences = [int(event.split()[1]) for at, event in talker.said("silence", after=began) if at < stopped]
                 print(f"{before:4} -> {after:4}: silent for {max(silences, default=200)} ms at most, "
                       f"direct after {(back - began) * 1000:.0f} ms")
+                assert max(silences, default=0) <= STILL_MS, talker.events[-20:]
             assert not talker.said("disconnected"), talker.events
             assert talker.process.poll() is None and listener.process.poll() is None
