@@ -51,9 +51,7 @@ import Traversal
     }
 
     /// It lets in what is for itself, and takes note of it.
-    private static let remembering = NATBehavior.portRestricted.with {
-        ($0.remembersUnsolicited, $0.overloading) = (true, .unlessSameDestination)
-    }
+    private static let remembering = NATBehavior.linux.with { $0.remembersUnsolicited = true }
 
     /// With up to twenty connections a second that others behind it make.
     private static func counting(_ dice: inout Dice) -> NATBehavior {

@@ -42,13 +42,7 @@ import Traversal
             case .block: (.portRestricted, .symmetricChunked)
             case .bothCounting: (counting[0], counting[1])
             // Linux, where its own firewall lets in what is for itself.
-            case .remembering:
-                (
-                    .portRestricted,
-                    .portRestricted.with {
-                        ($0.remembersUnsolicited, $0.overloading) = (true, .unlessSameDestination)
-                    }
-                )
+            case .remembering: (.portRestricted, .linux.with { $0.remembersUnsolicited = true })
             }
         }
     }
