@@ -50,7 +50,8 @@ extension PeerSession {
         streamAim = nil
         guard let link, !link.isRelayOnly, let facts = host.aimFacts else { return }
         streamAim = StreamAim(facts, around: moment, host.context.network) { [weak self] in
-            self?.isDirect == false
+            // Where datagrams get out of both, their ports are guessed, and a path by UDP is the better one.
+            self?.isDirect == false && self?.haveDatagrams == false
         } _: { [weak self] address, ports in
             guard let self, !isDirect else { return }
             tell(
@@ -61,6 +62,13 @@ extension PeerSession {
                 ]
             )
         }
+    }
+
+    /// Both sides have been seen by a server over UDP.
+    private var haveDatagrams: Bool {
+        let isHere = host.gatherer.candidates.contains { $0.type == .serverReflexive && !$0.transport.isTCP }
+        let isThere = link?.agent.report.pairs.contains { $0.remoteType == .serverReflexive && !$0.transport.isTCP }
+        return isHere && isThere == true
     }
 
     private func takeStreamPorts(_ payload: JSONValue) {
