@@ -54,7 +54,8 @@ import Traversal
     @Test(arguments: ["alice", "bob"])
     func aConnectionOutlivesFiveMinutesOfSleep(sleeper: String) async {
         let (returns, directs) = (Figures(), Figures())
-        await withWorlds(runs(1)) { seed in
+        // With the last of these seeds the sleeper hears and speaks before it gets to its alarms.
+        await withWorlds(runs(17)) { seed in
             let world = try Self.world(seed: seed)
             try world.start()
             #expect(try world.meet(), world.comment)
@@ -73,8 +74,8 @@ import Traversal
             #expect(world.alice.isRegistered && world.bob.isRegistered)
             try world.close()
         }
-        #expect(returns.quantile(1) <= 3)
-        #expect(directs.quantile(1) <= 3)
+        #expect(returns.quantile(1) <= 1)
+        #expect(directs.quantile(1) <= 1)
         print(returns.text("\(sleeper) wakes up: data flows after, s"))
         print(directs.text("\(sleeper) wakes up: direct after, s"))
     }
@@ -91,10 +92,9 @@ import Traversal
             try world.start(atMostSeconds: 20)
             #expect(try world.meet(atMostSeconds: 10), world.comment)
             #expect(try world.internet.run(while: { !world.areDirect }, atMostSeconds: 10), world.comment)
-            let sockets = world.alice.network.openPorts
             // How long mappings live is known by then, and the sockets that have found it out are closed.
             try world.internet.run(seconds: 45)
-            #expect(world.alice.network.openPorts <= sockets - 6)
+            #expect(world.alice.network.openPorts <= 4)
             #expect(world.alice.client.context.keepAliveNanoseconds == 21_600_000_000)
             func mappings() -> [Set<Endpoint>] {
                 [world.alice, world.bob].map { client in

@@ -101,6 +101,8 @@ extension ClientLimits {
     /// Data that were sent since the peer was heard, for the next path: a window of SCTP's after some round trips.
     static let unansweredRecords = 64
     static let unansweredRecordBytes = ICELimits.longestDatagramBytes
+    /// An alarm that is late by more was set before this machine slept, or its program was stopped.
+    static let oversleep = second
     /// Longer than any answer that SCTP holds back, and shorter than it takes ICE to find a path dead.
     static let silence = 300 * millisecond
     /// Between the checks of a connection (RFC 8445 section 14.2): a peer that does not ask for less gets the usual 50.

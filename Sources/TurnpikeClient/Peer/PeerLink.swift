@@ -316,6 +316,10 @@ final class PeerLink {
         isUnsettled = true
         guard !isSettling else { return }
         isSettling = true
+        // A machine that has slept may get to send before it gets to its alarms, by a path that died meanwhile.
+        if let due = agent.nextDeadline, now > due, now - due > ClientLimits.oversleep {
+            agent.advance(now: now, into: &actions)
+        }
         while isUnsettled || !outputs.isEmpty {
             isUnsettled = false
             perform()
