@@ -63,7 +63,7 @@ def test_the_examples_do_what_the_documents_say(tmp_path, settings):
         # All is on one machine: the relay at first, or the direct path at once.
         is_direct, cause, *words = run("why", settings).split()
         assert cause in (("local-network", "reachable", "ipv6") if is_direct == "true" else ("under-way", "unknown"))
-        assert words[0] in ("The", "Your", "What")
+        assert words[0] in ("The", "Your", "What", "Each")
         assert run("in-short", settings) == ""
         assert run("require", settings).startswith("peerNotFound Peer not found: ")
         with subprocess.Popen(["stdbuf", "-oL", *command("conversation")], env=settings, text=True,
