@@ -421,7 +421,7 @@ def test_AU_20_guessing_is_throttled_and_never_locks_the_victim_out(serve):
                 time.sleep(ahead)
         elapsed, cpu = time.monotonic() - start, server.cpu_seconds() - cpu
         answers = guesser.drain_until_fence()
-        assert request and len(answers) <= 10 * (elapsed + 1), f"{len(answers)} answers in {elapsed:.1f} s"
+        assert request and len(answers) <= 10 * (int(elapsed) + 2), f"{len(answers)} answers in {elapsed:.1f} s"
         assert cpu < elapsed / 2, f"{cpu:.2f} s of CPU in {elapsed:.2f} s"
 
 
@@ -556,6 +556,7 @@ def test_AU_27_a_flood_of_forged_nonces_gets_no_more_than_the_capped_replies(ser
         answers = client.drain_until_fence()
         elapsed = time.monotonic() - before
         assert all(stun.Message.parse(a).error == 438 for a in answers)
-        assert len(answers) <= 10 * (elapsed + 1), f"{len(answers)} answers in {elapsed:.1f} s"
+        # Ten in each second of the server's clock, of which the flood touches one more than it lasts.
+        assert len(answers) <= 10 * (int(elapsed) + 2), f"{len(answers)} answers in {elapsed:.1f} s"
         assert server.resident_kib() - memory < 2048
         assert bystander.allocate().is_success
