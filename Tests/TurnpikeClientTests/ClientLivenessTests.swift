@@ -124,7 +124,7 @@ import Traversal
     @Test(arguments: Upset.allCases, [true, false])
     func whateverHappensInTheMiddleOfATransferAllOfItArrives(upset: Upset, isDirect: Bool) async {
         let gaps = Figures()
-        await withWorlds(runs(1)) { seed in
+        await withWorlds(runs(2)) { seed in
             let world = try Self.world(isDirect ? .portRestricted : .symmetric, seed: seed) { _, configuration in
                 // The relay is to carry it all the time.
                 configuration.symmetricPunching = .never

@@ -63,9 +63,10 @@ extension PeerClient {
             }
             return
         }
-        if now >= nextRelayCheck &+ ClientLimits.checkPause { checkRelays() }
+        let isNew = now &- doubt.since < ClientLimits.hurryTime
+        // What was asked while the server was away is over by now, and it may be back without the relay.
+        if now >= nextRelayCheck &+ (isNew ? 0 : ClientLimits.checkPause) { checkRelays() }
         if now >= doubt.hurryAt {
-            let isNew = now &- doubt.since < ClientLimits.hurryTime
             doubt.hurryAt = now &+ (isNew ? ClientLimits.hurryPause : ClientLimits.checkPause)
             servers.hurry()
             signaling?.hurry()
