@@ -16,6 +16,9 @@ extension ICEAgent {
         let endsAt: UInt64
     }
 
+    /// Permissions that were asked for, and neither given back nor refused.
+    package var permissionsHeld: Int { permits.count }
+
     /// A new pair of a relay: asks for the permission that its checks need, once for all pairs with that address.
     func permit(_ pair: ICEPair) {
         guard pair.local.type == .relayed else { return }
@@ -27,8 +30,10 @@ extension ICEAgent {
             permits[index].unusedSince = nil
             return
         }
-        if permits.count >= ICELimits.permits, let idle = permits.firstIndex(where: { $0.unusedSince != nil }) {
-            release(permits.remove(at: idle))
+        if permits.count >= ICELimits.permits {
+            // Pairs may have given way to newer ones since the last look.
+            markUnused()
+            if let idle = permits.firstIndex(where: { $0.unusedSince != nil }) { release(permits.remove(at: idle)) }
         }
         permits.append(Permit(base: base, peer: peer))
         counters.permissionsAsked &+= 1
@@ -50,6 +55,13 @@ extension ICEAgent {
     /// only a permission lets through. After a restart the new session has as long to ask for the same again.
     func settlePermits() {
         guard !permits.isEmpty else { return }
+        markUnused()
+        while let index = permits.firstIndex(where: { releaseTime(of: $0).map { now >= $0 } ?? false }) {
+            release(permits.remove(at: index))
+        }
+    }
+
+    private func markUnused() {
         let inUse = pairs + (previous?.pair.map { [$0] } ?? [])
         for index in permits.indices {
             let permit = permits[index]
@@ -57,9 +69,6 @@ extension ICEAgent {
                 $0.state != .failed && $0.local.base == permit.base && $0.remoteEndpoint.address == permit.peer
             }
             permits[index].unusedSince = isNeeded ? nil : permit.unusedSince ?? now
-        }
-        while let index = permits.firstIndex(where: { releaseTime(of: $0).map { now >= $0 } ?? false }) {
-            release(permits.remove(at: index))
         }
     }
 
