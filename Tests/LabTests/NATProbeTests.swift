@@ -189,7 +189,7 @@ import Traversal
         await withSeeds(runs(2)) { seed in
             let behavior = NATBehavior.portRestricted.with { $0.udpLifetimeSeconds = seconds }
             let internet = Self.internet(behavior, Self.quality(seed), seed: seed)
-            let probe = NATProbe(internet, on: "a", measuresLifetime: true)
+            let probe = NATProbe(internet, on: "a", lifetimes: .thorough)
             try internet.run(seconds: 400)
             let lifetime = try #require(probe.report?.lifetime.value, "\(String(describing: probe.report))")
             #expect(Double(lifetime.atLeastSeconds) <= seconds + 1)

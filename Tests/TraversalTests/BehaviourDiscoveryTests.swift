@@ -308,7 +308,7 @@ import Traversal
             let world = try World(
                 servers,
                 nat,
-                measuresLifetime: true,
+                lifetimes: .thorough,
                 lossPercent: Int(seed),
                 seed: seed
             )
@@ -323,7 +323,7 @@ import Traversal
 
     @Test func aServerThatAnswersOnlyWhereItWasAskedCannotMeasureALifetime() throws {
         let nat = NATModel(.endpointIndependent, .addressAndPortDependent, seed: 10)
-        let world = try World(World.Servers(), nat, asking: World.plain, measuresLifetime: true, seed: 10)
+        let world = try World(World.Servers(), nat, asking: World.plain, lifetimes: .thorough, seed: 10)
         world.run()
         #expect(world.report?.lifetime == .undetermined("the server does not answer to another port"))
         #expect(world.sockets.keys.sorted() == [0])
@@ -336,7 +336,7 @@ import Traversal
         let servers = try World.Servers()
         var packets: [[UInt8]] = []
         let nat = NATModel(.endpointIndependent, .none, .random, turnsRound: true, seed: 1)
-        let teacher = try World(servers, nat, measuresLifetime: true, seed: 1)
+        let teacher = try World(servers, nat, lifetimes: .thorough, seed: 1)
         teacher.onAnswer = {
             packets.append($0)
             return $0
@@ -345,7 +345,7 @@ import Traversal
         #expect(packets.count > 30)
         let rounds = fuzzRounds(100_000)
         for _ in 0..<10 {
-            let world = try World(servers, nat, measuresLifetime: true, seed: 1)
+            let world = try World(servers, nat, lifetimes: .thorough, seed: 1)
             var lastAnswer: [UInt8] = []
             world.onAnswer = {
                 lastAnswer = $0

@@ -15,13 +15,7 @@ import Traversal
     func whatKeepAlivesGoByIsKnownSoon(lifetime: UInt64, atLeast: UInt64, lessThan: UInt64?) throws {
         let servers = try World.Servers()
         for seed in 0..<6 as Range<UInt64> {
-            let nat = NATModel(
-                .endpointIndependent,
-                .addressAndPortDependent,
-                .random,
-                lifetimeSeconds: lifetime,
-                seed: seed
-            )
+            let nat = NATModel.home(lifetimeSeconds: lifetime, seed: seed)
             let world = try World(servers, nat, lifetimes: .forKeepAlives, lossPercent: Int(seed), seed: seed)
             world.run(seconds: 37)
             let found = try #require(world.report?.lifetime.value)

@@ -7,14 +7,8 @@ import Traversal
     private typealias World = DiscoveryWorld
 
     private func world(lifetime: UInt64 = 50, seed: UInt64) throws -> DiscoveryWorld {
-        let nat = NATModel(
-            .endpointIndependent,
-            .addressAndPortDependent,
-            .random,
-            lifetimeSeconds: lifetime,
-            seed: seed
-        )
-        return try World(World.Servers(), nat, measuresLifetime: true, seed: seed)
+        let nat = NATModel.home(lifetimeSeconds: lifetime, seed: seed)
+        return try World(World.Servers(), nat, lifetimes: .thorough, seed: seed)
     }
 
     private func expectEnd(_ world: DiscoveryWorld) {

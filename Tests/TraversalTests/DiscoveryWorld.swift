@@ -84,8 +84,7 @@ final class DiscoveryWorld {
         _ nat: NATModel,
         asking endpoints: [Endpoint] = [first],
         isKnownToRun: Bool = false,
-        measuresLifetime: Bool = false,
-        lifetimes: NATLifetimeSearch? = nil,
+        lifetimes: NATLifetimeSearch = .none,
         host: IPAddress? = nil,
         lossPercent: Int = 0,
         delayMilliseconds: UInt64 = 20,
@@ -99,7 +98,7 @@ final class DiscoveryWorld {
         self.host = host ?? (nat.mapping == .none ? IPAddress("198.51.100.1") : IPAddress("192.168.1.2"))
         discovery = BehaviourDiscovery(
             servers: endpoints.map { BehaviourDiscovery.Server($0, isKnownToRun: isKnownToRun) },
-            lifetimes: lifetimes ?? (measuresLifetime ? .thorough : .none),
+            lifetimes: lifetimes,
             with: ReplayableCryptography(seed: seed, try OpenSSLCryptography())
         )
     }

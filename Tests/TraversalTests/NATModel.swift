@@ -32,6 +32,11 @@ struct NATModel {
     private var next: Int
     private var generator: SeededGenerator
 
+    /// A usual home router, but for its ports, which tell a mapping from the one after it.
+    static func home(lifetimeSeconds: UInt64, seed: UInt64) -> Self {
+        Self(.endpointIndependent, .addressAndPortDependent, .random, lifetimeSeconds: lifetimeSeconds, seed: seed)
+    }
+
     init(
         _ mapping: Mapping,
         _ filtering: Filtering,

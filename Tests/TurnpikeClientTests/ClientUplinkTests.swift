@@ -87,11 +87,7 @@ import Traversal
             try world.internet.run(seconds: 4.3 + Double(seed) / 7)
             let start = world.internet.now
             world.replug(change.mover, change.to)
-            // Until the other side has noticed, the path is what it was before.
-            try world.internet.run(seconds: 0.5)
-            let isBack = try world.internet.run(while: { !world.areDirectAnew(since: start) }, atMostSeconds: 10)
-            #expect(isBack, world.comment)
-            returns.add(Double(world.internet.now - start) / 1e9)
+            returns.add(try world.secondsUntilDirect(since: start, atMostSeconds: 10, "moved"))
             try world.internet.run(seconds: 3)
             gaps.add(traffic.longestGapSeconds(since: start))
             #expect(traffic.longestGapSeconds(since: start) <= 2, world.comment)
@@ -159,10 +155,7 @@ extension ClientUplinkTests {
                 try world.internet.run(seconds: 1 + Double(number % 4) / 3)
                 let start = world.internet.now
                 world.replug(mover, [.v4, .dual, .v6, .dual][number % 4])
-                try world.internet.run(seconds: 0.5)
-                let isBack = try world.internet.run(while: { !world.areDirectAnew(since: start) }, atMostSeconds: 10)
-                #expect(isBack, "\(number): \(world.comment)")
-                returns.add(Double(world.internet.now - start) / 1e9)
+                returns.add(try world.secondsUntilDirect(since: start, atMostSeconds: 10, "move \(number)"))
                 gaps.add(traffic.longestGapSeconds(since: start))
             }
             #expect(try traffic.stop(), world.comment)
@@ -198,10 +191,7 @@ extension ClientUplinkTests {
                 for old in host.interfaces { host.detach(old) }
                 try world.internet.run(seconds: 0.05)
                 host.attach(to: homes[number % 2].home.inside, homes[number % 2].addresses)
-                try world.internet.run(seconds: 0.5)
-                let isBack = try world.internet.run(while: { !world.areDirectAnew(since: start) }, atMostSeconds: 30)
-                #expect(isBack, "\(number): \(world.comment)")
-                returns.add(Double(world.internet.now - start) / 1e9)
+                returns.add(try world.secondsUntilDirect(since: start, atMostSeconds: 30, "move \(number)"))
                 gaps.add(traffic.longestGapSeconds(since: start))
             }
             #expect(try traffic.stop(), world.comment)
@@ -220,6 +210,15 @@ extension ClientUplinkTests.Uplink {
 }
 
 extension ClientWorld {
+    /// Runs until both are direct by a path that was not there at `start`, which is now.
+    fileprivate func secondsUntilDirect(since start: UInt64, atMostSeconds: Double, _ what: String) throws -> Double {
+        // Until the other side has noticed, the path is what it was before.
+        try internet.run(seconds: 0.5)
+        let isBack = try internet.run(while: { !self.areDirectAnew(since: start) }, atMostSeconds: atMostSeconds)
+        #expect(isBack, "\(what): \(comment)")
+        return Double(internet.now - start) / 1e9
+    }
+
     /// Unplugs the machine and plugs it into a new home, where it has an address a moment later.
     func replug(_ name: String, _ uplink: ClientUplinkTests.Uplink, secondsBetween: Double = 0.1) {
         let host = internet.host(name)

@@ -110,38 +110,34 @@ final class ServerDirectory {
 
     // MARK: Lists
 
+    /// A TURN server by UDP answers Binding requests as well (RFC 8656 section 7).
     private func stunServers() -> [NATServer] {
-        let named = fromSignaling.flatMap(\.urls)
-        var servers: [NATServer] = []
-        func add(_ url: ServerURL?) {
-            guard let url else { return }
-            let server = NATServer(host: url.host, port: url.port)
-            if !servers.contains(server) { servers.append(server) }
-        }
-        for text in client.configuration.stunServers { add(try? ServerURL(text, usual: .stun)) }
-        for text in named where text.hasPrefix("stun:") { add(try? ServerURL(text, usual: .stun)) }
-        // A TURN server by UDP answers Binding requests as well (RFC 8656 section 7).
-        let relays = client.configuration.turnServers.map(\.url) + named.filter { $0.hasPrefix("turn:") }
-        for text in relays {
-            let url = try? ServerURL(text, usual: .turn)
-            if url?.scheme == .turn, url?.transport != .tcp { add(url) }
-        }
-        return servers
+        let named = client.configuration.stunServers + fromSignaling.flatMap(\.urls).filter { $0.hasPrefix("stun:") }
+        let urls = named.compactMap { try? ServerURL($0, usual: .stun) }
+        return Self.distinct(urls + plainTURNServers().filter { $0.transport != .tcp })
     }
 
     /// The same and those that are named for TCP alone, which come first: of the others nobody has said that they have
     /// it.
     private func streamServers() -> [NATServer] {
+        let forTCP = Self.distinct(plainTURNServers().filter { $0.transport == .tcp })
+        return forTCP + stunServers().filter { !forTCP.contains($0) }
+    }
+
+    private func plainTURNServers() -> [ServerURL] {
         let named = fromSignaling.flatMap(\.urls).filter { $0.hasPrefix("turn:") }
+        return (client.configuration.turnServers.map(\.url) + named)
+            .compactMap { try? ServerURL($0, usual: .turn) }
+            .filter { $0.scheme == .turn }
+    }
+
+    private static func distinct(_ urls: [ServerURL]) -> [NATServer] {
         var servers: [NATServer] = []
-        for text in client.configuration.turnServers.map(\.url) + named {
-            guard let url = try? ServerURL(text, usual: .turn), url.scheme == .turn, url.transport == .tcp else {
-                continue
-            }
+        for url in urls {
             let server = NATServer(host: url.host, port: url.port)
             if !servers.contains(server) { servers.append(server) }
         }
-        return servers + stunServers().filter { !servers.contains($0) }
+        return servers
     }
 
     private func relayServers() -> [RelayServer] {

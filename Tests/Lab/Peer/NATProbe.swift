@@ -38,7 +38,7 @@ package final class NATProbe {
         on name: String,
         asking servers: [BehaviourDiscovery.Server]? = nil,
         family: AddressFamily = .ipv4,
-        measuresLifetime: Bool = false
+        lifetimes: NATLifetimeSearch = .none
     ) {
         self.internet = internet
         host = internet.host(name)
@@ -48,7 +48,7 @@ package final class NATProbe {
         }
         discovery = BehaviourDiscovery(
             servers: servers ?? [BehaviourDiscovery.Server(internet.relay("turn").endpoint(family))],
-            lifetimes: measuresLifetime ? .thorough : .none,
+            lifetimes: lifetimes,
             with: cryptography
         )
         agent.step { machine, now, actions in machine.start(now: now, into: &actions) }
